@@ -1,0 +1,116 @@
+"""Files → arrays. Each reader gives the fields of a Source: x, and names and labels where the file has them."""
+
+import gzip
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vaekit.errors import VaekitError
+
+IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
+
+
+def read(path: Path, *, exclude: tuple[str, ...] = (), label: str | None = None) -> dict:
+    """The rows of one file, by its ending; VaekitError says what is wrong with it."""
+    name = path.name.lower()
+    reader = next((function for ending, function in READERS.items() if name.endswith(ending)), None)
+    if not path.is_file():
+        raise VaekitError(f"{path} is not a file.")
+    if reader is None:
+        raise VaekitError(f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)} and the names of data sets.")
+    if reader is not read_csv and (exclude or label):
+        raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv files.")
+    try:
+        return reader(path, exclude, label) if reader is read_csv else reader(path)
+    except VaekitError:
+        raise
+    except OSError as error:
+        raise VaekitError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise VaekitError(f"{path.name} is damaged or not what its name says: {reason}.") from error
+
+
+def read_npy(path: Path) -> dict:
+    # Mapped first: a header that promises more than the file holds is refused before memory is taken.
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return {"x": _native(array)}
+
+
+def read_npz(path: Path) -> dict:
+    with np.load(path, allow_pickle=False) as archive:
+        names = archive.files
+        chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
+        if chosen is None:
+            raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
+        labels = next((archive[n] for n in LABEL_NAMES if n in names and n != chosen), None)
+        return {"x": _native(archive[chosen]), "labels": labels}
+
+
+def read_idx(path: Path) -> dict:
+    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        content = file.read()
+    return {"x": parse_idx(content, path.name)}
+
+
+def parse_idx(content: bytes, name: str) -> np.ndarray:
+    """An array from the IDX format: two zero bytes, type, number of axes, their lengths, the values."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
+        raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
+    axes, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
+    start = 4 + 4 * axes
+    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
+    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(shape) != axes or len(content) != expected:
+        raise VaekitError(f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}.")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None) -> dict:
+    import polars
+
+    try:  # as text: a cell that is no number can then be named
+        table = polars.read_csv(path, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
+    except polars.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise VaekitError(f"{path.name} is no readable CSV table: {reason}.") from error
+    for name in (*exclude, *([label] if label else [])):
+        if name not in table.columns:
+            from vaekit.errors import unknown
+
+            raise unknown(f"column of {path.name}", name, table.columns)
+    labels = table[label].to_numpy() if label else None
+    table = table.drop([*exclude, *([label] if label else [])])
+    columns = [_numbers(table[name], path.name) for name in table.columns]
+    if not columns:
+        raise VaekitError(f"{path.name}: no columns are left to learn from.")
+    return {"x": np.stack(columns, 1), "names": tuple(table.columns), "labels": labels}
+
+
+def _numbers(column, file: str) -> np.ndarray:
+    import polars
+
+    numbers = column.str.strip_chars().cast(polars.Float64, strict=False)
+    if numbers.null_count():
+        row = int(numbers.is_null().arg_max())
+        cell, where = column[row], f"{file}, row {row} (counted from 0, below the header), column '{column.name}'"
+        if cell is None or not cell.strip():
+            raise VaekitError(f"{where}: the cell is empty. Fill it, drop the row, or --exclude '{column.name}'.")
+        raise VaekitError(f"{where}: '{cell[:40]}' is no number. Use --exclude '{column.name}' or --label '{column.name}'.")
+    return numbers.to_numpy()
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """An ordinary array in memory, in this machine's byte order."""
+    if array.dtype.kind not in "uifb":
+        raise VaekitError(f"expected numbers, found an array of {array.dtype}.")
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+READERS: dict[str, Callable[..., dict]] = {
+    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv,
+    ".idx": read_idx, ".idx.gz": read_idx, "-ubyte": read_idx, "-ubyte.gz": read_idx,
+}  # fmt: skip

@@ -1,0 +1,157 @@
+"""What the data is: kinds, names, ranges, resolution, scaling and shape. It travels with every run."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+
+from vaekit.errors import VaekitError
+
+Values = float | tuple[float, ...]
+"""One number for all features, or one a feature (flattened)."""
+
+KINDS = ("binary", "integer", "real")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A description of one row's features. `low … scale` are one number, or one a feature in C order."""
+
+    shape: tuple[int, ...]
+    """(columns,) for a table, (height, width) for a grey image"""
+    kind: str
+    """the narrowest of binary ⊂ integer ⊂ real that holds for every feature"""
+    names: tuple[str, ...] | None
+    """column names, where the data had any"""
+    low: Values
+    high: Values
+    resolution: Values
+    """the smallest step between two different values (1 for integers): the finest detail a density may claim"""
+    mean: Values
+    scale: Values
+    """standard deviation (divided by n) of the rows trained on; 1 where a feature is constant"""
+    binarized: str = "none"
+    """how a grey value x becomes 0 or 1: none, dynamic, threshold or expected"""
+    grey: float = 1.0
+    """the value that means white: what x is divided by before it is binarised"""
+
+    @property
+    def features(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) >= 2
+
+    def column(self, index: int) -> str:
+        """A name for feature `index` that a person can find in their file."""
+        if self.names is not None:
+            return f"column '{self.names[index]}'"
+        if self.is_image:
+            return f"pixel {tuple(int(i) for i in np.unravel_index(index, self.shape))}"
+        return f"column {index}"
+
+    def array(self, name: str) -> np.ndarray:
+        """`low`, `high`, `resolution`, `mean` or `scale` as an array of the features' shape."""
+        return np.broadcast_to(np.asarray(getattr(self, name), np.float64).reshape(-1), (self.features,)).reshape(self.shape)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Schema":
+        """The inverse of `to_dict` after a trip through JSON."""
+        wrong = set(values) ^ {f.name for f in fields(cls)}
+        if wrong:
+            raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(wrong))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def as_binary(self, how: str) -> "Schema":
+        """The schema of the same data once binarised (`how`: dynamic, threshold, expected)."""
+        low, high = np.min(self.low), np.max(self.high)
+        if low < 0 or self.kind == "real" and high > 1:
+            raise VaekitError(
+                f"cannot binarise values from {low:g} to {high:g}: give grey values from 0 to 1, or whole numbers from 0."
+            )
+        grey = float(high) if self.kind != "real" and high > 0 else 1.0
+        mean = _pack(np.asarray(self.mean) / grey)
+        kind = "real" if how == "expected" else "binary"
+        return replace(self, kind=kind, low=0.0, high=1.0, resolution=1.0, mean=mean, binarized=how, grey=grey)
+
+
+def describe(x: np.ndarray, names: tuple[str, ...] | None = None, train: np.ndarray | None = None) -> Schema:
+    """The schema of x (n, *X). Ranges and kinds come from every row, mean and scale from the rows `train` alone.
+
+    Raises VaekitError where x is empty, not numeric or not finite, naming row and column.
+
+    >>> describe(np.array([[0.5, 1.0], [1.5, 1.0]])).scale
+    (0.5, 1.0)
+    """
+    x = check_rows(x, names)
+    shape, flat = x.shape[1:], x.reshape(len(x), -1)
+    rows = flat if train is None else flat[train]
+    if len(shape) >= 2:  # a pixel's possible values are the image's
+        low, high = np.full(flat.shape[1], float(flat.min())), np.full(flat.shape[1], float(flat.max()))
+    else:
+        low, high = flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
+    if x.dtype == np.uint8 and len(shape) >= 2 and high.max() > 127:
+        low, high = np.zeros_like(low), np.full_like(high, 255.0)
+    kind = _kind(flat, low, high)
+    resolution = np.ones(flat.shape[1]) if kind != "real" else _resolution(flat)
+    mean, scale = _moments(rows)
+    packed = {k: _pack(v) for k, v in dict(low=low, high=high, resolution=resolution, mean=mean, scale=scale).items()}
+    return Schema(shape=tuple(shape), kind=kind, names=names, **packed)
+
+
+def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarray:
+    """x itself when it is a finite numeric (n, *X) array with at least one row and one feature; else VaekitError."""
+    if x.dtype == bool:
+        x = x.view(np.uint8)
+    if x.dtype.kind not in "uif":
+        raise VaekitError(f"expected numbers, found an array of {x.dtype}: convert or leave out the columns of text.")
+    if x.ndim < 2:
+        raise VaekitError(f"expected rows of features, found shape {x.shape}: reshape to (n, columns); for one feature, (n, 1).")
+    if 0 in x.shape:
+        raise VaekitError(f"the data has shape {x.shape}: there is nothing to learn from in no rows or no columns.")
+    if x.dtype.kind == "f":
+        for start in range(0, len(x), 4096):
+            block = x[start : start + 4096].reshape(-1, math.prod(x.shape[1:]))
+            bad = ~np.isfinite(block)
+            if bad.any():
+                row, column = (int(i[0]) for i in np.nonzero(bad))
+                where = f"column '{names[column]}'" if names else f"column {column}"
+                raise VaekitError(
+                    f"row {start + row}, {where} is {block[row, column]} (rows counted from 0): "
+                    f"fill or drop cells that are NaN or infinite before fitting."
+                )
+    return x
+
+
+def _kind(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
+    whole = flat.dtype.kind in "ui" or all(np.array_equal(c, np.round(c)) for c in flat.T)
+    if not whole:
+        return "real"
+    return "binary" if low.min() >= 0 and high.max() <= 1 else "integer"
+
+
+def _resolution(flat: np.ndarray) -> np.ndarray:
+    """The smallest gap between two different values a column, gaps that rounding alone explains left out."""
+    gaps = np.diff(np.sort(flat, 0), axis=0)
+    noise = 8 * np.finfo(flat.dtype).eps * np.abs(flat).max(0)
+    smallest = np.where(gaps > noise, gaps, np.inf).min(0, initial=np.inf)
+    return np.where(np.isfinite(smallest), smallest, 1.0).astype(np.float64)
+
+
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    blocks = [rows[start : start + 4096].astype(np.float64) for start in range(0, len(rows), 4096)]
+    mean = sum(b.sum(0) for b in blocks) / len(rows)
+    variance = sum(np.square(b - mean).sum(0) for b in blocks) / len(rows)
+    scale = np.sqrt(variance)
+    constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    return mean, np.where(constant, 1.0, scale)
+
+
+def _pack(values: np.ndarray) -> Values:
+    """One number where all are equal."""
+    values = np.atleast_1d(values)
+    return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())

@@ -1,0 +1,88 @@
+"""Rows → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.core import Batch
+from vaekit.data.schema import Schema
+from vaekit.maths import generator, keyed_uniform, row_keys
+
+BINARIZE = ("none", "dynamic", "threshold", "expected")
+
+
+class Rows:
+    """Rows in memory, as stored, on the device; a Batch of them in the model's units whenever it is asked for.
+
+    Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
+
+    >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5)
+    >>> Rows(np.eye(2, dtype=np.uint8), schema, seed=0).train_batch(0, 2).x.shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(self, x: np.ndarray, schema: Schema, *, seed: int, device: torch.device | str = "cpu"):
+        self.schema, self.seed, self.device = schema, seed, torch.device(device)
+        stored = x if x.dtype == np.uint8 else x.astype(np.float32)
+        self.stored = torch.from_numpy(np.ascontiguousarray(stored)).to(self.device)
+        self._keys: np.ndarray | None = None
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """(n,) one key a row, from its content as stored."""
+        if self._keys is None:
+            self._keys = row_keys(self.stored.cpu().numpy())
+        return self._keys
+
+    def batches_per_epoch(self, size: int) -> int:
+        """Full batches only: the few rows left over differ from epoch to epoch."""
+        return max(1, len(self) // size)
+
+    def train_batch(self, step: int, size: int) -> Batch:
+        """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
+        epoch, index = divmod(step, self.batches_per_epoch(size))
+        rows = self._permutation(epoch)[index * size : (index + 1) * size]
+        x = self.stored.index_select(0, rows)
+        if self.schema.binarized == "dynamic":
+            source = generator(self.seed, "binarize", step, device=self.device)
+            return Batch(self._dynamic(x, torch.rand(x.shape, generator=source, device=self.device)))
+        return Batch(self._plain(x))
+
+    def blocks(self, size: int) -> Iterator[tuple[int, Batch]]:
+        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with copies of its first row.
+
+        Equal shapes make a row's arithmetic the same whatever its neighbours.
+        """
+        for start in range(0, len(self), size):
+            rows = torch.arange(start, start + size, device=self.device)
+            count = min(size, len(self) - start)
+            rows[count:] = start
+            yield count, self.scoring_batch(rows)
+
+    def scoring_batch(self, rows: Tensor) -> Batch:
+        """These rows, with randomness that depends on their content alone."""
+        x, key = self.stored.index_select(0, rows), self.keys[rows.cpu().numpy()]
+        if self.schema.binarized == "dynamic":
+            u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
+            return Batch(self._dynamic(x, u.to(self.device)), key=key)
+        return Batch(self._plain(x), key=key)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def _dynamic(self, x: Tensor, u: Tensor) -> Tensor:
+        """1 with probability x/grey: u < x/grey for u uniform in [0, 1), so 0 and white are certain."""
+        return (u < x / self.schema.grey).float()
+
+    def _plain(self, x: Tensor) -> Tensor:
+        grey = x.float() / self.schema.grey
+        return (grey >= 0.5).float() if self.schema.binarized == "threshold" else grey

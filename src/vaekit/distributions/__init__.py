@@ -1,0 +1,9 @@
+"""Distributions as plain objects: log-densities in nats, per feature before the sum, sampling from a given generator."""
+
+from vaekit.distributions.bernoulli import Bernoulli
+from vaekit.distributions.discretized_logistic import DiscretizedLogistic
+from vaekit.distributions.factorised import Factorised
+from vaekit.distributions.multivariate_normal import MultivariateNormal
+from vaekit.distributions.normal import Normal
+
+__all__ = ["Bernoulli", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal"]

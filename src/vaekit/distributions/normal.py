@@ -1,0 +1,63 @@
+"""The normal distribution with a diagonal covariance."""
+
+import torch
+from torch import Tensor
+
+from vaekit.distributions.factorised import Factorised
+from vaekit.maths import LOG_2PI
+
+
+class Normal(Factorised):
+    """N(x; μ, diag σ²) with σ given by its logarithm.
+
+        log N(x; μ, σ²) = −½ [ ((x − μ)/σ)² + log σ² + log 2π ]
+
+    `loc` and `log_scale` broadcast against each other; the last `event_dims` axes are the event.
+
+    >>> q = Normal(torch.zeros(2), torch.zeros(2))
+    >>> round(q.log_prob(torch.zeros(2)).item(), 6)   # −log 2π
+    -1.837877
+    """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1):
+        self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.log_scale.exp().expand_as(self.loc)
+
+    def g(self, noise: Tensor) -> Tensor:
+        """The reparameterisation z = μ + σ ⊙ ε (Kingma & Welling 2014, arXiv:1312.6114). ε (K, B, D) ↦ z (K, B, D)"""
+        return self.loc + self.log_scale.exp() * noise
+
+    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws (*shape, …) from a given generator."""
+        loc = self.loc
+        return self.g(torch.randn(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device))
+
+    def log_prob_each(self, x: Tensor) -> Tensor:
+        standardised = (x - self.loc) * (-self.log_scale).exp()
+        return -0.5 * (standardised.square() + LOG_2PI) - self.log_scale
+
+    def kl_each(self, p: "Normal") -> Tensor:
+        """KL per latent, (B, D), against another diagonal normal:
+
+            ½ [ (σ/s)² + ((μ − m)/s)² − 1 ] − log(σ/s),    for p = N(0, 1)   ½ [ σ² + μ² − 1 − log σ² ]
+
+        (Kingma & Welling 2014, appendix B.)
+        """
+        log_ratio = self.log_scale - p.log_scale
+        distance = (self.loc - p.loc) * (-p.log_scale).exp()
+        return 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
+
+    def kl(self, p) -> Tensor | None:
+        """KL(self ‖ p), (B,), in closed form; None where p is no diagonal normal."""
+        return self.kl_each(p).sum(-1) if isinstance(p, Normal) else None
+
+    def detach(self) -> "Normal":
+        """The same distribution with its parameters held constant."""
+        return Normal(self.loc.detach(), self.log_scale.detach(), self.event_dims)

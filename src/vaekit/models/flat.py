@@ -1,0 +1,63 @@
+"""The variational autoencoder with one layer of latents."""
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.core import Batch, Draw
+from vaekit.maths import NoiseSource
+
+
+class FlatModel(nn.Module):
+    """p(x, z) = p(z) p(x|z) and q(z|x), from five parts.
+
+        x ─ encoder → h ─ posterior → q(z|x) ─ g(ε) → z ─ decoder → y ─ likelihood → p(x|z)
+
+    encoder     Tensor (B, *X) ↦ (B, posterior.features)
+    decoder     Tensor (K·B, D) ↦ anything that flattens to (K·B, likelihood.features)
+
+    Both are any `nn.Module`. (Kingma & Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082)
+
+    >>> from vaekit import nets, parts
+    >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8, 8))
+    >>> model = FlatModel(nets.MLP(64, (32,), posterior.features), posterior, parts.priors.StandardNormal(2),
+    ...                   nets.MLP(2, (32,), likelihood.features), likelihood)
+    >>> model.decode(torch.zeros(5, 3, 2)).mean.shape
+    torch.Size([5, 3, 8, 8])
+    """
+
+    def __init__(self, encoder: nn.Module, posterior: nn.Module, prior: nn.Module, decoder: nn.Module, likelihood: nn.Module):
+        super().__init__()
+        self.encoder, self.posterior, self.prior = encoder, posterior, prior
+        self.decoder, self.likelihood = decoder, likelihood
+
+    @property
+    def latent_dim(self) -> int:
+        return self.posterior.latent_dim
+
+    def encode(self, x: Tensor, mask: Tensor | None = None):
+        """q(z|x) of x (B, *X): batch (B,), event (D,). Hidden cells enter the encoder as the data's mean."""
+        standardised = self.likelihood.standardise(x)
+        if mask is not None:
+            standardised = torch.where(mask, standardised, torch.zeros_like(standardised))
+        return self.posterior(self.encoder(standardised))
+
+    def decode(self, z: Tensor):
+        """p(x|z) of z (K, B, D): batch (K, B), event X."""
+        y = self.decoder(z.flatten(0, 1))
+        return self.likelihood(y.flatten(1).unflatten(0, z.shape[:2]))
+
+    def noise(self, samples: int, rows: int, source: NoiseSource) -> Tensor:
+        """ε (K, B, D) from a source of standard normals."""
+        return source(samples, rows, self.latent_dim)
+
+    def draw(self, batch: Batch, noise: Tensor) -> Draw:
+        """z = g(ε) ~ q(z|x), with q, p(z) and p(x|z): all that a bound is made of."""
+        q = self.encode(batch.x, batch.mask)
+        p = self.prior(posterior=self.encode)
+        z = q.g(noise)
+        return Draw(batch, q, p, self.decode(z), z)
+
+    def generate(self, n: int, generator: torch.Generator):
+        """p(x|z) for n draws z ~ p(z): its `mean` is x̂, its `sample(generator)` an x. Batch (1, n), event X."""
+        p = self.prior(posterior=self.encode)
+        return self.decode(p.sample(generator, (1, n)))

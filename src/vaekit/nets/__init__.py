@@ -1,0 +1,5 @@
+"""Networks: Tensor ↦ Tensor, no probability. Any `nn.Module` with the right widths serves in their place."""
+
+from vaekit.nets.mlp import ACTIVATIONS, MLP
+
+__all__ = ["ACTIVATIONS", "MLP"]

@@ -1,0 +1,46 @@
+"""A bound averaged over rows: the number that training selects on and evaluation reports."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaekit.core import Batch, LatentModel, Objective
+from vaekit.maths import RowNoise
+
+ACTIVE = 0.01
+"""Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
+
+
+class Averages(NamedTuple):
+    """A bound and its parts, row by row, from one pass over the data."""
+
+    value: Tensor
+    """(n,) nats"""
+    terms: dict[str, Tensor]
+    """(n,) each"""
+    means: Tensor
+    """(n, D) posterior means"""
+
+    @property
+    def active_units(self) -> int:
+        """How many latents carry something about x."""
+        return int((self.means.double().var(0, correction=0) > ACTIVE).sum())
+
+
+@torch.no_grad()
+def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[int, Batch]], seed: int) -> Averages:
+    """The objective's value for every row, with scoring noise: the same rows and weights give the same numbers.
+
+    blocks    (rows that count, Batch) pairs, as `data.Rows.blocks` gives them
+    """
+    values, terms, means = [], {}, []
+    for count, batch in blocks:
+        noise = RowNoise(batch.key, seed, objective.samples, dtype=batch.x.dtype, device=batch.x.device)
+        bound = objective(model, batch, model.noise(objective.samples, len(batch.x), noise))
+        values.append(bound.value[:count])
+        means.append(model.encode(batch.x, batch.mask).mean[:count])
+        for name, term in bound.terms.items():
+            terms.setdefault(name, []).append(term[:count])
+    return Averages(torch.cat(values), {name: torch.cat(parts) for name, parts in terms.items()}, torch.cat(means))

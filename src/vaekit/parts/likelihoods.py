@@ -1,0 +1,175 @@
+"""Likelihood families: the decoder's features ↦ p(x|z), in the data's own units.
+
+A likelihood owns the data's scaling. Networks see `standardise(x)`; log-densities are of x itself, so a change of units
+by a factor a shifts log p(x) by −log|a| and nothing else. `start()` is the decoder's output bias at which the model
+says "the data's mean" before it has learned anything.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import distributions
+from vaekit.maths import soft_clamp
+
+
+class Likelihood(nn.Module):
+    """What the families share: the shape X of an example and `per_feature` decoder outputs for each of its features."""
+
+    per_feature: int = 1
+    normalised: bool = True
+    """whether p(x|z) sums or integrates to 1 over x: only then is the bound one on log p(x)"""
+    integers: bool = False
+    """whether it is a probability of values on a grid, so that bits per dimension mean something"""
+    support: str = "real numbers"
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.features = self.per_feature * math.prod(self.shape)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """x in the units that networks like, (…, *X)"""
+        return x
+
+    def start(self) -> Tensor:
+        """The decoder's initial output bias, (features,)"""
+        return torch.zeros(self.features)
+
+    def supports(self, x: Tensor) -> Tensor:
+        """Which cells of x have a density under the family, (…, *X) bool"""
+        return torch.isfinite(x)
+
+    def split(self, y: Tensor) -> tuple[Tensor, ...]:
+        """y (K, B, features) as `per_feature` tensors (K, B, *X)"""
+        return y.unflatten(-1, (self.per_feature, *self.shape)).unbind(-1 - len(self.shape))
+
+
+def _buffer(values, shape: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.get_default_dtype()).expand(tuple(shape)).clone()
+
+
+class Bernoulli(Likelihood):
+    """p(x|z) = Π_j x̂_j^x_j (1 − x̂_j)^(1−x_j) for x in {0, 1}; the decoder gives logits.
+
+    With `expected=True` x may be grey, in [0, 1], and the value is Σ x log x̂ + (1 − x) log(1 − x̂): the mean
+    log-likelihood of the image binarised with those probabilities, so the bound is one on *that*, and `normalised` is
+    False. `mean` is the data's mean, where the logits start.
+
+    >>> Bernoulli((2,))(torch.zeros(1, 1, 2)).log_prob(torch.tensor([[1.0, 0.0]])).exp().item()
+    0.25
+    """
+
+    integers = True
+    support = "0 and 1 only"
+
+    def __init__(self, shape: Sequence[int], *, mean=0.5, expected: bool = False):
+        super().__init__(shape)
+        self.normalised = self.integers = not expected
+        self.support = "values from 0 to 1" if expected else Bernoulli.support
+        self.expected = expected
+        self.register_buffer("centre", _buffer(mean, shape))
+
+    def start(self) -> Tensor:
+        return torch.logit(self.centre, eps=1e-3).flatten()
+
+    def supports(self, x: Tensor) -> Tensor:
+        return (x >= 0) & (x <= 1) if self.expected else (x == 0) | (x == 1)
+
+    def forward(self, y: Tensor) -> distributions.Bernoulli:
+        (logits,) = self.split(y)
+        return distributions.Bernoulli(logits, len(self.shape))
+
+
+class Gaussian(Likelihood):
+    """p(x|z) = N(x; x̂(z), σ²), x̂ = m + s ⊙ y: the decoder works in standardised units, the density in the data's.
+
+    sigma="unit"     N(x; x̂, I), the textbook's: σ = 1 in the data's own units
+    sigma="shared"   one learned σ for all features
+    sigma="column"   a learned σ a feature
+
+    `mean` m and `scale` s, broadcast to X, are the data's; a learned σ starts at s (its root mean square where shared)
+    and never falls below `floor`, smoothly: without one the likelihood is unbounded (Mattei & Frellsen 2018,
+    arXiv:1802.04826).
+
+    >>> p = Gaussian((2,), sigma="unit")(torch.zeros(1, 1, 2))
+    >>> round(p.log_prob(torch.zeros(1, 2)).item(), 4)
+    -1.8379
+    """
+
+    def __init__(self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6):
+        super().__init__(shape)
+        scale = _buffer(scale, shape)
+        if sigma != "column":
+            scale = scale.square().mean().sqrt().expand(self.shape).clone()
+        self.sigma = sigma
+        self.register_buffer("centre", _buffer(mean, shape))
+        self.register_buffer("scale", scale)
+        if sigma != "unit":
+            one_or_each = (1,) * len(self.shape) if sigma == "shared" else self.shape
+            relative = _buffer(floor, shape) / scale
+            relative = relative.min().expand(one_or_each) if sigma == "shared" else relative
+            self.register_buffer("log_floor", relative.clamp(1e-6, 0.5).log().clone())
+            self.raw = nn.Parameter(torch.zeros(one_or_each))
+
+    def standardise(self, x: Tensor) -> Tensor:
+        return (x - self.centre) / self.scale
+
+    def log_sigma(self) -> Tensor:
+        """log σ in the data's own units, broadcastable to X"""
+        if self.sigma == "unit":
+            return torch.zeros_like(self.scale)
+        return self.scale.log() + soft_clamp(self.raw, self.log_floor, 6.0)
+
+    def forward(self, y: Tensor) -> distributions.Normal:
+        (standardised,) = self.split(y)
+        return distributions.Normal(self.centre + self.scale * standardised, self.log_sigma(), len(self.shape))
+
+
+class DiscretizedLogistic(Likelihood):
+    """p(x|z): a logistic rounded to the grid low, low + step, …, high; the decoder gives (μ, log s) a feature.
+
+    A probability of integers, so −log₂ p(x)/dim is a code length. (Kingma et al. 2016, arXiv:1606.04934)
+
+    >>> p = DiscretizedLogistic((1,), low=0, high=255, step=1)(torch.zeros(1, 1, 2))
+    >>> round(p.log_prob(torch.arange(256.0)[:, None, None]).exp().sum().item(), 4)
+    1.0
+    """
+
+    per_feature = 2
+    integers = True
+
+    def __init__(self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None):
+        super().__init__(shape)
+        low, high, step = (_buffer(v, shape) for v in (low, high, step))
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        self.register_buffer("step", step)
+        self.register_buffer("middle", (low + high) / 2)
+        self.register_buffer("half_range", torch.maximum(high - low, step) / 2)
+        self.register_buffer("centre", self.middle if mean is None else _buffer(mean, shape))
+        self.register_buffer("spread", self.half_range if scale is None else _buffer(scale, shape))
+        self.support = "whole steps between the smallest and the largest value seen in fitting"
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """[low, high] ↦ [−1, 1]"""
+        return (x - self.middle) / self.half_range
+
+    def start(self) -> Tensor:
+        least = 0.1 * self.step  # a constant feature still needs a scale to learn from
+        spread = torch.maximum(self.spread, least) * (math.sqrt(3) / math.pi)
+        return torch.stack([self.standardise(self.centre), (spread / self.half_range).log()]).flatten()
+
+    def supports(self, x: Tensor) -> Tensor:
+        index = (x - self.low) / self.step
+        return (x >= self.low) & (x <= self.high) & ((index - index.round()).abs() < 1e-3)
+
+    def forward(self, y: Tensor) -> distributions.DiscretizedLogistic:
+        loc, log_scale = self.split(y)
+        unit = self.half_range.log()
+        lowest = (1e-2 * self.step / self.half_range).log()
+        log_scale = unit + soft_clamp(log_scale, lowest, 4.0)
+        loc = self.middle + self.half_range * loc
+        return distributions.DiscretizedLogistic(loc, log_scale, self.low, self.high, self.step, len(self.shape))

@@ -1,0 +1,53 @@
+"""Posterior families: the encoder's features ↦ q(z|x)."""
+
+from torch import Tensor, nn
+
+from vaekit.distributions import MultivariateNormal, Normal
+from vaekit.maths import soft_clamp
+
+LOG_SCALE_RANGE = (-12.0, 6.0)
+"""log σ of a posterior stays inside: σ from 6e-6 to 400 prior standard deviations."""
+
+
+class Diagonal(nn.Module):
+    """q(z|x) = N(μ(x), diag σ²(x)); the encoder gives (μ, log σ).  (Kingma & Welling 2014, arXiv:1312.6114)
+
+    h (B, 2D) ↦ batch (B,), event (D,).
+
+    >>> import torch
+    >>> Diagonal(3)(torch.zeros(5, 6)).mean.shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, latent_dim: int):
+        super().__init__()
+        self.latent_dim, self.features = latent_dim, 2 * latent_dim
+
+    def forward(self, h: Tensor) -> Normal:
+        loc, log_scale = h.chunk(2, -1)
+        return Normal(loc, soft_clamp(log_scale, *LOG_SCALE_RANGE))
+
+
+class FullCovariance(nn.Module):
+    """q(z|x) = N(μ(x), L(x)L(x)ᵀ); the encoder gives μ, log L_ii and the rows below the diagonal.  (Kingma & Welling
+    2019, arXiv:1906.02691, section 2.5.1)
+
+    h (B, 2D + D(D−1)/2) ↦ batch (B,), event (D,).
+
+    >>> import torch
+    >>> FullCovariance(3)(torch.zeros(5, 9)).covariance.shape
+    torch.Size([5, 3, 3])
+    """
+
+    def __init__(self, latent_dim: int):
+        super().__init__()
+        below = latent_dim * (latent_dim - 1) // 2
+        self.latent_dim, self.features = latent_dim, 2 * latent_dim + below
+        self.sizes = (latent_dim, latent_dim, below)
+
+    def forward(self, h: Tensor) -> MultivariateNormal:
+        loc, log_diagonal, entries = h.split(self.sizes, -1)
+        dim = self.latent_dim
+        lower = h.new_ones(dim, dim).tril(-1).bool()
+        below = h.new_zeros(*h.shape[:-1], dim, dim).masked_scatter(lower, entries)
+        return MultivariateNormal(loc, soft_clamp(log_diagonal, *LOG_SCALE_RANGE), below)

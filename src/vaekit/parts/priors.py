@@ -1,0 +1,21 @@
+"""Priors: what z looks like before anything is seen."""
+
+import torch
+from torch import nn
+
+from vaekit.distributions import Normal
+
+
+class StandardNormal(nn.Module):
+    """p(z) = N(0, I), event (D,).
+
+    >>> StandardNormal(2)().log_prob(torch.zeros(2)).shape
+    torch.Size([])
+    """
+
+    def __init__(self, latent_dim: int):
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, *, posterior=None) -> Normal:
+        return Normal(self.zeros, self.zeros)

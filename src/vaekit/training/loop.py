@@ -1,0 +1,70 @@
+"""The training loop: a generator, so that whoever drives it logs, saves and stops."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vaekit.core import Bound
+from vaekit.data import Rows
+from vaekit.objectives import over_rows
+from vaekit.training.state import State
+
+VALIDATION_ROWS = 256
+
+
+class Record(NamedTuple):
+    """What happened up to and with one step."""
+
+    step: int
+    epoch: int
+    """whole passes over the rows"""
+    metrics: dict | None
+    """at the end of a reporting period: elbo, rate, distortion (train, since the last record), validation_…"""
+
+
+def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Record]:
+    """Train from where `state` stands to the end of its recipe, or until the validation bound stops improving.
+
+    Yields after every step, when `state` is whole: the caller may save it, stop there, and go on another day with the
+    same result. The batch, the noise and the binarisation of a step are functions of (seed, step).
+
+        for record in fit(state, rows):
+            ...
+    """
+    size = min(state.recipe.batch_size, len(rows))
+    per_epoch = rows.batches_per_epoch(size)
+    period = per_epoch * -(-state.recipe.record_steps // per_epoch)
+    while not state.finished:
+        _add(state, state.advance(rows.train_batch(state.step, size)))
+        due = state.step % period == 0 or state.step == state.recipe.steps
+        yield Record(state.step, state.step // per_epoch, _metrics(state, rows, validation) if due else None)
+
+
+def _add(state: State, bound: Bound) -> None:
+    terms = {"elbo": bound.value, **bound.terms}
+    for name, value in terms.items():
+        state.sums[name] = state.sums.get(name, 0.0) + value.mean().item()
+    state.sums["steps"] = state.sums.get("steps", 0.0) + 1
+
+
+def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
+    steps = state.sums.pop("steps")
+    metrics = {"step": state.step, "learning_rate": state.recipe.rate(state.step - 1)}
+    metrics |= {name: total / steps for name, total in state.sums.items()}
+    state.sums = {}
+    if validation is not None and len(validation):
+        block = min(VALIDATION_ROWS, len(validation))
+        averages = over_rows(state.objective, state.averaged, validation.blocks(block), state.recipe.seed)
+        metrics |= {"validation_elbo": averages.value.double().mean().item()}
+        metrics |= {f"validation_{name}": term.double().mean().item() for name, term in averages.terms.items()}
+        metrics["active_units"] = averages.active_units
+        _select(state, metrics["validation_elbo"])
+    return metrics
+
+
+def _select(state: State, value: float) -> None:
+    """Keep the averaged weights if their validation bound is the best so far."""
+    if value > state.best_value:
+        state.best_value, state.best_step, state.stale = value, state.step, 0
+        state.best = {name: tensor.detach().clone() for name, tensor in state.averaged.state_dict().items()}
+    else:
+        state.stale += 1

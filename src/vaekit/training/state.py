@@ -1,0 +1,104 @@
+"""All that a checkpoint holds, and the step that changes it."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.core import Batch, Bound, Objective
+from vaekit.errors import VaekitError
+from vaekit.maths import generator, normal_noise
+from vaekit.training.recipe import Recipe
+
+
+class TrainingError(VaekitError):
+    """Training cannot go on."""
+
+
+class State:
+    """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
+
+    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
+        self.model, self.objective, self.recipe = model, objective, recipe
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.best: dict[str, Tensor] | None = None
+        self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
+        self.optimizer = torch.optim.Adam(self.parameters, lr=0.0, betas=recipe.betas, fused=True)
+        self.step = 0
+        self.gradient_norm = 0.0
+        """running mean of the gradient's length"""
+        self.sums: dict[str, float] = {}
+        """of the records' terms since the last record"""
+        self.best_value, self.best_step, self.stale = float("-inf"), 0, 0
+
+    @property
+    def finished(self) -> bool:
+        recipe = self.recipe
+        return self.step >= recipe.steps or bool(recipe.patience and self.stale >= recipe.patience)
+
+    def advance(self, batch: Batch) -> Bound:
+        """One step of stochastic gradient descent on one batch; nothing changes if a number is not finite."""
+        recipe, device = self.recipe, batch.x.device
+        source = generator(recipe.seed, "noise", self.step, device=device)
+        noise = self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
+        bound = self.objective(self.model, batch, noise, step=self.step)
+        self.optimizer.zero_grad()
+        bound.loss.backward()
+        self._clip(bound)
+        self.optimizer.param_groups[0]["lr"] = recipe.rate(self.step)
+        self.optimizer.step()
+        weight = 1 - recipe.decay(self.step)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), self.parameters, weight)
+        self.step += 1
+        return bound
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to keep: those of the best validation bound, else the averaged ones."""
+        return self.averaged.state_dict() if self.best is None else self.best
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name; `load` is the inverse."""
+        groups = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best or {}}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            for kind, tensor in self.optimizer.state[parameter].items():
+                groups.setdefault(f"adam-{kind}", {})[name] = tensor
+        return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
+
+    def counters(self) -> dict:
+        """Every number of the state, ready for JSON."""
+        return {name: getattr(self, name) for name in COUNTERS}
+
+    def load(self, tensors: dict[str, Tensor], counters: dict) -> None:
+        """Take over a saved state of the same model, objective and recipe."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            group, name = path.split("/", 1)
+            groups.setdefault(group, {})[name] = tensor
+        self.model.load_state_dict(groups["model"])
+        self.averaged.load_state_dict(groups["averaged"])
+        self.best = groups.get("best")
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            kinds = {group: values[name] for group, values in groups.items() if group.startswith("adam-") and name in values}
+            self.optimizer.state[parameter] = {kind.removeprefix("adam-"): tensor for kind, tensor in kinds.items()}
+        for name in COUNTERS:
+            setattr(self, name, counters[name])
+
+    def _clip(self, bound: Bound) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item()
+        if not (bound.loss.isfinite() and math.isfinite(norm)):
+            terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
+            raise TrainingError(
+                f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
+                f"(now {self.recipe.learning_rate:g}) or look for extreme values in the data."
+            )
+        limit = self.recipe.clip * self.gradient_norm
+        if 0 < limit < norm:
+            torch._foreach_mul_(gradients, limit / norm)
+            norm = limit
+        self.gradient_norm += (norm - self.gradient_norm) * (0.05 if self.step else 1.0)
+
+
+COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale")
