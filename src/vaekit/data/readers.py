@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
 
 
-def read(path: Path, *, exclude: tuple[str, ...] = (), label: str | None = None) -> dict:
+def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
     """The rows of one file, by its ending; VaekitError says what is wrong with it."""
     name = path.name.lower()
     reader = next((function for ending, function in READERS.items() if name.endswith(ending)), None)
@@ -21,10 +21,10 @@ def read(path: Path, *, exclude: tuple[str, ...] = (), label: str | None = None)
         raise VaekitError(f"{path} is not a file.")
     if reader is None:
         raise VaekitError(f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)} and the names of data sets.")
-    if reader is not read_csv and (exclude or label):
+    if strict and reader is not read_csv and (exclude or label):
         raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv files.")
     try:
-        return reader(path, exclude, label) if reader is read_csv else reader(path)
+        return reader(path, exclude, label, strict) if reader is read_csv else reader(path)
     except VaekitError:
         raise
     except OSError as error:
@@ -69,7 +69,7 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None) -> dict:
+def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
     import polars
 
     try:  # as text: a cell that is no number can then be named
@@ -77,13 +77,12 @@ def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None
     except polars.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise VaekitError(f"{path.name} is no readable CSV table: {reason}.") from error
-    for name in (*exclude, *([label] if label else [])):
-        if name not in table.columns:
-            from vaekit.errors import unknown
-
+    aside = [*exclude, *([label] if label else [])]
+    for name in aside:
+        if strict and name not in table.columns:
             raise unknown(f"column of {path.name}", name, table.columns)
-    labels = table[label].to_numpy() if label else None
-    table = table.drop([*exclude, *([label] if label else [])])
+    labels = table[label].to_numpy() if label in table.columns else None
+    table = table.drop(aside, strict=False)
     columns = [_numbers(table[name], path.name) for name in table.columns]
     if not columns:
         raise VaekitError(f"{path.name}: no columns are left to learn from.")

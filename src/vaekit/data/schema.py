@@ -29,7 +29,7 @@ class Schema:
     """the smallest step between two different values (1 for integers): the finest detail a density may claim"""
     mean: Values
     scale: Values
-    """standard deviation (divided by n) of the rows trained on; 1 where a feature is constant"""
+    """standard deviation (divided by n) of the rows trained on; its magnitude where a feature is constant"""
     binarized: str = "none"
     """how a grey value x becomes 0 or 1: none, dynamic, threshold or expected"""
     grey: float = 1.0
@@ -42,6 +42,11 @@ class Schema:
     @property
     def is_image(self) -> bool:
         return len(self.shape) >= 2
+
+    @property
+    def low_high(self) -> str:
+        """The range of all values, for people."""
+        return f"{np.min(self.low):g} to {np.max(self.high):g}"
 
     def column(self, index: int) -> str:
         """A name for feature `index` that a person can find in their file."""
@@ -139,7 +144,12 @@ def _resolution(flat: np.ndarray) -> np.ndarray:
     gaps = np.diff(np.sort(flat, 0), axis=0)
     noise = 8 * np.finfo(flat.dtype).eps * np.abs(flat).max(0)
     smallest = np.where(gaps > noise, gaps, np.inf).min(0, initial=np.inf)
-    return np.where(np.isfinite(smallest), smallest, 1.0).astype(np.float64)
+    return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
+
+
+def _magnitude(values: np.ndarray) -> np.ndarray:
+    """|v|, 1 where v = 0: the only scale that a constant column has."""
+    return np.where(values == 0, 1.0, np.abs(values.astype(np.float64)))
 
 
 def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +158,7 @@ def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance = sum(np.square(b - mean).sum(0) for b in blocks) / len(rows)
     scale = np.sqrt(variance)
     constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.where(constant, 1.0, scale)
+    return mean, np.where(constant, _magnitude(rows[0]), scale)
 
 
 def _pack(values: np.ndarray) -> Values:

@@ -1,5 +1,6 @@
 """A file, a name or an array → rows with a schema, a digest and a split."""
 
+import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,19 +76,20 @@ class Source:
         return Source(np.concatenate([self.x, other.x]), self.names, labels, {**free, part: rows}, self.name)
 
 
-def load(data: str | Path, *, exclude: tuple[str, ...] = (), label: str | None = None) -> Source:
+def load(data: str | Path, *, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> Source:
     """Rows from the name of a known data set or from a path to .npy, .npz, .csv or IDX (.gz).
 
-    `exclude` columns are left out, the `label` column is kept aside. Raises VaekitError for anything unreadable.
+    `exclude` columns are left out, the `label` column is kept aside; unless `strict` they may be absent. Raises
+    VaekitError for anything unreadable.
     """
     text, path = str(data), Path(data)
     if text in datasets.NAMES:
         rows = Source(name=text, **datasets.load(text))
-        if exclude or label:
+        if strict and (exclude or label):
             raise VaekitError(f"--exclude and --label are for tables; '{text}' is a known data set of images.")
         return rows
     if not path.exists():
-        raise VaekitError(
-            f"'{text}' is neither a file nor a known data set ({', '.join(datasets.NAMES)}): check the path."
-        )
-    return Source(name=path.name, **readers.read(path, exclude=tuple(exclude), label=label))
+        missing = f"'{text}' is neither a file nor a known data set"
+        near = difflib.get_close_matches(text, datasets.NAMES, 1)
+        raise VaekitError(f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)}).")
+    return Source(name=path.name, **readers.read(path, tuple(exclude), label, strict))

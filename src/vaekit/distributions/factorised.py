@@ -1,5 +1,6 @@
 """What every distribution with independent features shares."""
 
+import torch
 from torch import Tensor
 
 from vaekit.maths import masked_sum
@@ -19,4 +20,6 @@ class Factorised:
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x) = Σ_j log p(x_j) over the features where `mask` is True (all without one): (…), nats"""
+        if mask is not None:  # what is hidden may be NaN, and would come back in the gradient
+            x = torch.where(mask, x, torch.zeros_like(x))
         return masked_sum(self.log_prob_each(x), mask, self.event_dims)

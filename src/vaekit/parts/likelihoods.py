@@ -83,6 +83,12 @@ class Bernoulli(Likelihood):
         return distributions.Bernoulli(logits, len(self.shape))
 
 
+RELATIVE_FLOOR = (1e-6, 100.0)
+"""a floor as a multiple of the data's standard deviation stays inside"""
+LOG_SIGMA_MOST = 8.0
+"""log(σ/s) stays below"""
+
+
 class Gaussian(Likelihood):
     """p(x|z) = N(x; x̂(z), σ²), x̂ = m + s ⊙ y: the decoder works in standardised units, the density in the data's.
 
@@ -90,9 +96,9 @@ class Gaussian(Likelihood):
     sigma="shared"   one learned σ for all features
     sigma="column"   a learned σ a feature
 
-    `mean` m and `scale` s, broadcast to X, are the data's; a learned σ starts at s (its root mean square where shared)
-    and never falls below `floor`, smoothly: without one the likelihood is unbounded (Mattei & Frellsen 2018,
-    arXiv:1802.04826).
+    `mean` m and `scale` s, broadcast to X, are the data's; a learned σ starts near s (its root mean square where
+    shared) and never falls below `floor` (its smallest where shared), smoothly: without one the likelihood is unbounded
+    (Mattei & Frellsen 2018, arXiv:1802.04826).
 
     >>> p = Gaussian((2,), sigma="unit")(torch.zeros(1, 1, 2))
     >>> round(p.log_prob(torch.zeros(1, 2)).item(), 4)
@@ -111,7 +117,7 @@ class Gaussian(Likelihood):
             one_or_each = (1,) * len(self.shape) if sigma == "shared" else self.shape
             relative = _buffer(floor, shape) / scale
             relative = relative.min().expand(one_or_each) if sigma == "shared" else relative
-            self.register_buffer("log_floor", relative.clamp(1e-6, 0.5).log().clone())
+            self.register_buffer("log_floor", relative.clamp(*RELATIVE_FLOOR).log().clone())
             self.raw = nn.Parameter(torch.zeros(one_or_each))
 
     def standardise(self, x: Tensor) -> Tensor:
@@ -121,7 +127,7 @@ class Gaussian(Likelihood):
         """log σ in the data's own units, broadcastable to X"""
         if self.sigma == "unit":
             return torch.zeros_like(self.scale)
-        return self.scale.log() + soft_clamp(self.raw, self.log_floor, 6.0)
+        return self.scale.log() + soft_clamp(self.raw, self.log_floor, LOG_SIGMA_MOST)
 
     def forward(self, y: Tensor) -> distributions.Normal:
         (standardised,) = self.split(y)

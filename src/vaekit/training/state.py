@@ -58,6 +58,12 @@ class State:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
         return self.averaged.state_dict() if self.best is None else self.best
 
+    def trained(self) -> nn.Module:
+        """A copy of the model with those weights, ready for use."""
+        model = copy.deepcopy(self.averaged)
+        model.load_state_dict(self.weights())
+        return model
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
         groups = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best or {}}

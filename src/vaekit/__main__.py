@@ -1,0 +1,5 @@
+"""`python -m vaekit` is the command line."""
+
+from vaekit.cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""The command line: `vaekit COMMAND …`. One thin file a command, loaded when it is called."""
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+import vaekit
+
+COMMANDS = {
+    "fit": "Train a VAE on a file or a known data set, and keep it in a run folder.",
+    "resume": "Go on training a run that was stopped, or train a finished one longer.",
+    "evaluate": "ELBO, rate, distortion and log p(x) of a run on its test rows or on other data.",
+    "sample": "Generate new rows: images, arrays or tables.",
+    "reconstruct": "Pass rows through the model and back.",
+    "encode": "Turn rows into latents.",
+    "datasets": "List the data sets known by name.",
+}
+
+app = App(
+    name="vaekit",
+    help="Variational autoencoders for images, tables and counts of your own.",
+    version=vaekit.__version__,
+    help_format="plaintext",
+)
+for _name, _help in COMMANDS.items():
+    app.command(f"vaekit.cli.{_name}:{_name}", name=_name, help=_help)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Errors meant for people go to stderr in a line or three, with exit code 2 and no traceback."""
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(_plain(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        from vaekit.errors import VaekitError
+
+        if not isinstance(error, VaekitError | OSError):
+            raise
+        _fail(str(error))
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _plain(error: CycloptsError) -> str:
+    """The message alone, with the command's help named."""
+    command = " ".join(error.command_chain or ())
+    return f"{error} See `vaekit {command + ' ' if command else ''}--help`."
+
+
+def _fail(message: str) -> None:
+    print(f"vaekit: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

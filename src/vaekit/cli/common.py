@@ -1,0 +1,81 @@
+"""What several commands need: the rows of a run, its model, and one way to write results."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vaekit.data import Rows, Source, load
+from vaekit.errors import VaekitError
+from vaekit.runs import Run
+from vaekit.runs.storage import write
+from vaekit.spec import Specification, check_rows_fit, choose_device
+
+TABLES = (".csv", ".parquet")
+
+
+def training_source(spec: Specification) -> Source:
+    """The rows that a specification names, with its own validation file as a fixed part."""
+    settings = spec.data
+    if not settings.source:
+        raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
+    source = load(settings.source, exclude=settings.exclude, label=settings.label or None)
+    if isinstance(settings.validation, str):
+        other = load(settings.validation, exclude=settings.exclude, label=settings.label or None)
+        source = source.joined(other, "validation")
+    if settings.digest and source.digest != settings.digest:
+        raise VaekitError(
+            f"{settings.source} is not the data of this run: its content has changed since. Restore the file, or fit again "
+            f"(with --config, delete the line `digest` first)."
+        )
+    return source
+
+
+def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:
+    """A run and its trained model on a device."""
+    run = Run.open(folder)
+    place = choose_device(device or run.spec.training.device)
+    return run, run.model(place), place
+
+
+def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.device) -> tuple[Rows, Source]:
+    """The rows of a file or data set, checked against the run's schema; without one, the run's own test rows."""
+    settings = run.spec.data
+    if data is None:
+        source = training_source(run.spec)
+        split = source.split(run.spec.training.seed, settings.validation, settings.test)
+        if not len(split["test"]):
+            raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
+        return Rows(source.x[split["test"]], run.schema, seed=run.spec.training.seed, device=device), source
+    source = load(data, exclude=settings.exclude, label=settings.label or None, strict=False)
+    check_rows_fit(model.likelihood, run.schema, source)
+    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source
+
+
+def check_output(path: Path, *endings: str) -> None:
+    """Refuse an output of the wrong kind, or in no folder, before any work is done."""
+    if path.suffix.lower() not in endings:
+        raise VaekitError(f"cannot write {path.name}: the output must end in {', '.join(endings)}.")
+    if not path.parent.is_dir():
+        raise VaekitError(f"{path.parent} is no folder: make it first, or choose another -o.")
+
+
+def write_rows(path: Path, rows: np.ndarray, names: list[str], labels: np.ndarray | None = None) -> None:
+    """Rows as .npy, or as a table with a column a name (and the labels) as .csv or .parquet; all of it or nothing."""
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".npy":
+        np.save(buffer, rows, allow_pickle=False)
+    else:
+        import polars
+
+        table = polars.DataFrame(dict(zip(names, rows.reshape(len(rows), -1).T, strict=True)))
+        if labels is not None:
+            table = table.with_columns(polars.Series("label", labels))
+        table.write_csv(buffer) if path.suffix.lower() == ".csv" else table.write_parquet(buffer)
+    write(path, buffer.getvalue())
+
+
+def feature_names(run: Run) -> list[str]:
+    """Column names for a table of x."""
+    return list(run.schema.names or (f"x{j}" for j in range(run.schema.features)))

@@ -1,0 +1,193 @@
+"""vaekit fit: data → a trained run folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def fit(
+    data: str | None = None,
+    *,
+    out: Path | None = None,
+    config: Path | None = None,
+    latent_dim: str | None = None,
+    likelihood: str | None = None,
+    posterior: str | None = None,
+    prior: str | None = None,
+    objective: str | None = None,
+    network: str | None = None,
+    hidden: str | None = None,
+    activation: str | None = None,
+    binarize: str | None = None,
+    samples: int | None = None,
+    beta: float | None = None,
+    epochs: str | None = None,
+    batch_size: str | None = None,
+    learning_rate: str | None = None,
+    patience: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    exclude: str | None = None,
+    label: str | None = None,
+    validation: str | None = None,
+    test: float | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Train a VAE on a file or a known data set, and keep it in a run folder.
+
+    Parameters
+    ----------
+    data
+        a known data set (see `vaekit datasets`) or a file: .npy, .npz, .csv, IDX (.gz)
+    out
+        the run folder; by default runs/NAME, numbered where that is taken
+    config
+        the run.toml of an earlier run to repeat; options given beside it win
+    latent_dim
+        number of latents, or auto
+    likelihood
+        auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column) or
+        discretized-logistic (whole numbers)
+    posterior
+        diagonal or full (covariance)
+    prior
+        standard
+    objective
+        elbo
+    network
+        mlp or auto
+    hidden
+        widths of the hidden layers, such as 200,200; none for a linear model
+    activation
+        relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto
+    binarize
+        none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
+    samples
+        draws of z a row and step
+    beta
+        weight of the rate in the loss; the reported ELBO is with 1 whatever it is
+    epochs
+        passes over the training rows, or auto
+    batch_size
+        rows a step, or auto
+    learning_rate
+        peak of the schedule, or auto
+    patience
+        records without a better validation bound before stopping (0: never), or auto
+    seed
+        of the split, the weights, the order and the noise
+    device
+        auto, cpu or cuda
+    exclude
+        columns to leave out, separated by commas
+    label
+        a column to keep beside the rows and not to learn from
+    validation
+        a fraction of the rows, or a file of rows, to select on
+    test
+        the fraction of the rows kept for `vaekit evaluate`
+    overwrite
+        replace the run that is in --out
+    json
+        one JSON record a line instead of a progress bar
+    """
+    from vaekit.cli.common import training_source
+    from vaekit.cli.train import train
+    from vaekit.errors import VaekitError
+    from vaekit.runs import Lock, Run, check_free
+    from vaekit.spec import prepare
+
+    spec = _specification(config)
+    spec = spec.changed(
+        source=_source_name(data), digest="" if data else None, latent_dim=_number(latent_dim, int),
+        likelihood=likelihood, posterior=posterior, prior=prior, name=objective, network=network,
+        hidden=_widths(hidden), activation=activation, binarize=binarize, samples=samples, beta=beta,
+        epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
+        patience=_number(patience, int), seed=seed, device=device, exclude=_list(exclude), label=label,
+        validation=_fraction_or_path(validation), test=test,
+    )  # fmt: skip
+    if not spec.data.source:
+        raise VaekitError("nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml.")
+    folder = out or _free_folder(spec.data.source)
+    check_free(folder, overwrite)
+    source = training_source(spec)
+    spec = spec.changed(digest=source.digest)
+    prepared = prepare(spec, source)
+    counts = {part: len(index) for part, index in prepared.split.items()}
+    if not json:
+        _describe(prepared, source, counts)
+    about = {"name": source.name, "digest": spec.data.digest, **counts}
+    folder.mkdir(parents=True, exist_ok=True)
+    with Lock(folder):
+        run = Run.create(folder, prepared.spec, prepared.schema, about, overwrite=overwrite)
+        return train(run, prepared, as_json=json)
+
+
+def _specification(config: Path | None):
+    import tomllib
+
+    from vaekit.errors import VaekitError
+    from vaekit.spec import Specification
+
+    if config is None:
+        return Specification()
+    try:
+        values = tomllib.loads(config.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise VaekitError(f"{config} cannot be read as a run.toml: {error}.") from error
+    return Specification.from_dict(values)
+
+
+def _source_name(data: str | None) -> str | None:
+    """Files by their whole path, so that the run finds them from anywhere; data sets by name."""
+    if data is None or not Path(data).exists():
+        return data
+    from vaekit.data.datasets import NAMES
+
+    return data if data in NAMES else str(Path(data).resolve())
+
+
+def _free_folder(source: str) -> Path:
+    stem = Path(source).name.split(".")[0] or "run"
+    names = (Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, sys.maxsize))
+    return next(path for path in names if not path.exists())
+
+
+def _list(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _number(text: str | None, kind: type):
+    """A number where the text is one; else the text itself, for the specification to judge."""
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        return text
+
+
+def _widths(text: str | None):
+    if text is None or text == "auto":
+        return text
+    return () if text in ("none", "") else tuple(_number(part, int) for part in _list(text))
+
+
+def _fraction_or_path(text: str | None):
+    value = _number(text, float)
+    return str(Path(value).resolve()) if isinstance(value, str) else value
+
+
+def _describe(prepared, source, counts: dict[str, int]) -> None:
+    model = prepared.state.model
+    size = sum(p.numel() for p in prepared.state.parameters)
+    shape = "×".join(map(str, prepared.schema.shape))
+    print(f"{source.name}: {counts['train']:,} rows to train on, {counts['validation']:,} to validate, {counts['test']:,} "
+          f"to test; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")  # fmt: skip
+    for name, reason in prepared.reasons.items():
+        value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
+        print(f"  {name} = {value}  ({reason})")
+    print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
+    if prepared.schema.binarized == "expected":
+        print("  binarize = expected: the numbers are a bound on the mean log-likelihood of the binarised image")

@@ -1,0 +1,84 @@
+"""What a person, a pipe or a machine sees while a model trains."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vaekit.training import Record
+
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+if hasattr(signal, "SIGHUP"):
+    STOPS[signal.SIGHUP] = 129
+
+
+class Interrupt:
+    """The first Ctrl-C (or SIGTERM, SIGHUP) asks for a stop after the step in hand; a second one stops at once."""
+
+    def __init__(self):
+        self.exit_code = 0
+
+    def __call__(self) -> bool:
+        return self.exit_code != 0
+
+    def _handle(self, number, frame):
+        if self.exit_code:
+            sys.exit(STOPS[number])
+        self.exit_code = STOPS[number]
+
+    @contextmanager
+    def listening(self) -> Iterator["Interrupt"]:
+        before = {number: signal.signal(number, self._handle) for number in STOPS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def show(records: Iterator[Record], steps: int, *, as_json: bool) -> dict | None:
+    """Run the records to their end: a live bar on a terminal, a line a record in a pipe, JSON lines with `as_json`.
+
+    Returns the last metrics.
+    """
+    if as_json:
+        return _lines(records, lambda metrics: json.dumps(metrics))
+    if sys.stdout.isatty():
+        return _bar(records, steps)
+    began = time.monotonic()
+    return _lines(records, lambda m: f"step {m['step']:>6}/{steps}  {_numbers(m)}  {time.monotonic() - began:.0f} s")
+
+
+def _lines(records: Iterator[Record], line) -> dict | None:
+    last = None
+    for record in records:
+        if record.metrics:
+            last = record.metrics
+            print(line(last), flush=True)
+    return last
+
+
+def _bar(records: Iterator[Record], steps: int) -> dict | None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    last = None
+    columns = (BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, refresh_per_second=4) as progress:
+        task = progress.add_task("", total=steps)
+        for record in records:
+            last = record.metrics or last
+            progress.update(task, completed=record.step, description=_numbers(last) if last else "")
+    return last
+
+
+def _numbers(metrics: dict) -> str:
+    """ELBO of training and validation rows side by side, rate, distortion and active units."""
+    parts = [f"ELBO {metrics['elbo']:.2f}"]
+    if "validation_elbo" in metrics:
+        parts.append(f"validation {metrics['validation_elbo']:.2f}")
+    parts += [f"rate {metrics['rate']:.2f}", f"distortion {metrics['distortion']:.2f}"]
+    if "active_units" in metrics:
+        parts.append(f"active {metrics['active_units']}")
+    return "  ".join(parts)

@@ -1,0 +1,50 @@
+"""vaekit sample: new rows from the model."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def sample(
+    run: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
+    output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    mean: Annotated[bool, Parameter(negative=())] = False,
+    seed: int = 0,
+    device: str | None = None,
+) -> None:
+    """Generate rows: z ~ p(z), then x ~ p(x|z), or its mean x̂.
+
+    Parameters
+    ----------
+    run
+        the run folder
+    n
+        how many
+    output
+        .png (a grid, for images), .npy, .csv or .parquet
+    mean
+        the decoder's mean x̂ instead of a draw x ~ p(x|z)
+    seed
+        another seed, another sample
+    device
+        auto, cpu or cuda; by default the run's
+    """
+    from vaekit import evaluation
+    from vaekit.cli.common import check_output, feature_names, open_model, write_rows
+    from vaekit.cli.images import write_grid
+    from vaekit.errors import VaekitError
+    from vaekit.maths import generator
+
+    if n < 1:
+        raise VaekitError(f"-n is {n}: give 1 or more.")
+    check_output(output, ".png", ".npy", ".csv", ".parquet")
+    opened, model, place = open_model(run, device)
+    rows = evaluation.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
+    if output.suffix.lower() == ".png":
+        write_grid(output, rows, opened.schema)
+    else:
+        write_rows(output, rows, feature_names(opened))
+    print(f"{n} {'means' if mean else 'draws'} in {output}")

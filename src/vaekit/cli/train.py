@@ -1,0 +1,31 @@
+"""What `fit` and `resume` share: train, draw, say what came of it."""
+
+import json
+import sys
+
+from vaekit.cli.progress import Interrupt, show
+from vaekit.report import write_all
+from vaekit.runs import Run, drive
+from vaekit.spec import Prepared
+
+
+def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
+    """Train to the end or to a Ctrl-C, the folder's lock held; returns the exit code."""
+    state, folder = prepared.state, run.folder
+    with Interrupt().listening() as interrupt:
+        show(drive(run, prepared, interrupt), state.recipe.steps, as_json=as_json)
+        if interrupt():
+            print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
+            return interrupt.exit_code
+    model = run.model(prepared.rows["train"].device)
+    part = next((p for p in ("test", "validation") if len(prepared.rows[p])), "train")
+    pictures = write_all(run, model, prepared.rows[part])
+    if as_json:
+        print(json.dumps({"run": str(folder), "step": state.step, "best_step": state.best_step}), flush=True)
+        return 0
+    if state.best is not None:
+        early = "" if state.step >= state.recipe.steps else " (no better bound for a while: stopped early)"
+        print(f"Best validation ELBO {state.best_value:.2f} nats at step {state.best_step:,} of {state.step:,}{early}.")
+    print(f"Pictures: {', '.join(str(path) for path in pictures)}")
+    print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
+    return 0

@@ -1,0 +1,207 @@
+"""The scikit-learn face: arrays in, arrays out."""
+
+import time
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from vaekit import evaluation
+from vaekit.data import Rows, Source
+from vaekit.errors import VaekitError
+from vaekit.maths import derive_seed, generator
+from vaekit.objectives import over_rows
+from vaekit.runs import Run, save_state
+from vaekit.spec import Specification, check_rows_fit, choose_device, prepare
+from vaekit.training import State, fit
+
+BLOCK = 256
+
+
+class VAE(TransformerMixin, DensityMixin, BaseEstimator):
+    """A variational autoencoder on the rows of an array (n, columns) or (n, height, width).
+
+    It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
+    are in nats per row and in the data's own units.
+
+    Parameters
+    ----------
+    latent_dim : number of latents.
+    likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a learned
+        σ a column) or "discretized-logistic" (whole numbers).
+    posterior : "diagonal" or "full" (covariance).
+    prior : "standard".
+    objective : "elbo".
+    samples : draws of z a row and training step.
+    beta : weight of the rate in the loss; bounds are reported with 1 whatever it is.
+    hidden : widths of the hidden layers; () makes encoder and decoder linear.
+    network, activation : by name, or "auto".
+    binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
+    max_epochs : passes over the rows; "auto" takes many over few rows, capped in steps.
+    validation_fraction : rows held out to select the weights on and to stop early; 0 trains on every row.
+    batch_size, learning_rate : numbers, or "auto".
+    importance_samples : draws a row in `score_samples`.
+    random_state : seed of everything random.
+    device : "auto", "cpu" or "cuda".
+    verbose : 1 prints a line a record.
+
+    Attributes
+    ----------
+    model_ : the trained `models.FlatModel`.
+    schema_ : what the columns were.
+    history_ : list of records: step, elbo, rate, distortion, and validation_… where rows were held out.
+    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats.
+    n_iter_ : epochs trained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> vae = VAE(latent_dim=1, hidden=(8,), max_epochs=2).fit(X)
+    >>> vae.transform(X).shape, vae.sample(5).shape
+    ((200, 1), (5, 3))
+    """
+
+    def __init__(
+        self, latent_dim=16, likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
+        beta=1.0, hidden=(256, 256), network="auto", activation="auto", binarize="none", max_epochs="auto",
+        validation_fraction=0.0, batch_size="auto", learning_rate="auto", importance_samples=100, random_state=0,
+        device="auto", verbose=0,
+    ):  # fmt: skip
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.posterior = posterior
+        self.prior = prior
+        self.objective = objective
+        self.samples = samples
+        self.beta = beta
+        self.hidden = hidden
+        self.network = network
+        self.activation = activation
+        self.binarize = binarize
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.importance_samples = importance_samples
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X, y=None) -> "VAE":
+        """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
+        X = self._validated(X, reset=True)
+        names = getattr(self, "feature_names_in_", None)
+        source = Source(X, None if names is None else tuple(names), name="X")
+        prepared = prepare(self._specification(), source)
+        state, history, began = prepared.state, [], time.monotonic()
+        for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
+            if record.metrics:
+                history.append(record.metrics)
+                if self.verbose:
+                    print(f"step {record.step}/{state.recipe.steps}  ELBO {record.metrics['elbo']:.3f}"
+                          f"  {time.monotonic() - began:.0f} s")  # fmt: skip
+        sizes = {part: len(rows) for part, rows in prepared.split.items()}
+        self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
+        train = prepared.rows["train"]
+        averages = over_rows(state.objective, self.model_, train.blocks(min(BLOCK, len(train))), state.recipe.seed)
+        self.lower_bound_ = averages.value.double().mean().item()
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """The posterior mean E[z|x] of each row: (n, latent_dim)."""
+        mean, _ = evaluation.encode(self.model_, self._rows(X))
+        return self._array(mean)
+
+    def inverse_transform(self, Z) -> np.ndarray:
+        """x̂, the decoder's mean at each z (n, latent_dim), in the data's own units: (n, *X)."""
+        check_is_fitted(self)
+        z = torch.as_tensor(np.asarray(Z, np.float32))
+        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim:
+            raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) latents.")
+        return self._array(evaluation.decode(self.model_, z.to(self._device())))
+
+    def score_samples(self, X) -> np.ndarray:
+        """log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a lower bound in
+        expectation. A row's score depends on the row alone."""
+        rows = self._rows(X)
+        blocks = evaluation.log_likelihood(self.model_, rows, self.importance_samples, self.spec_.training.seed)
+        return self._array(torch.cat(list(blocks)))
+
+    def score(self, X, y=None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, mean: bool = False) -> np.ndarray:
+        """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X)."""
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
+        source = generator(self.spec_.training.seed, "sample", device=self._device())
+        return self._array(evaluation.sample(self.model_, n_samples, source, mean=mean))
+
+    def save(self, folder, *, overwrite: bool = False) -> None:
+        """Write a run folder that `vaekit.load`, and the command line, can open."""
+        check_is_fitted(self)
+        save_state(folder, self.spec_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
+
+    def _specification(self) -> Specification:
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = int(check_random_state(seed).randint(2**31))
+        return Specification().changed(
+            latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
+            name=self.objective, samples=self.samples, beta=self.beta, hidden=self.hidden, network=self.network,
+            activation=self.activation, binarize=self.binarize, epochs=self.max_epochs, batch_size=self.batch_size,
+            learning_rate=self.learning_rate, seed=int(seed), device=self.device,
+            validation=self.validation_fraction, test=0.0,
+        )  # fmt: skip
+
+    def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
+        self.spec_, self.schema_, self.state_, self.history_, self.data_ = spec, schema, state, history, data
+        self.model_ = state.trained()
+        size = state.recipe.batch_size
+        self.n_iter_ = max(1, state.step // max(1, data["train"] // size))
+
+    def _validated(self, X, *, reset: bool):
+        if isinstance(X, torch.Tensor):
+            X = X.detach().cpu().numpy()
+        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
+
+    def _rows(self, X) -> Rows:
+        check_is_fitted(self)
+        source = Source(self._validated(X, reset=False), name="X")
+        check_rows_fit(self.model_.likelihood, self.schema_, source)
+        return Rows(source.x, self.schema_, seed=self.spec_.training.seed, device=self._device())
+
+    def _device(self) -> torch.device:
+        return next(self.model_.buffers()).device
+
+    def _array(self, tensor: torch.Tensor) -> np.ndarray:
+        return tensor.cpu().numpy().astype(np.float64)
+
+
+def load(folder) -> VAE:
+    """The fitted estimator of a run folder, whether Python or the command line wrote it.
+
+    Raises VaekitError for a folder that is none, is damaged, or is newer than this version.
+    """
+    run = Run.open(folder)
+    spec, model = run.spec, run.spec.model
+    vae = VAE(
+        latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
+        objective=spec.objective.name, samples=spec.objective.samples, beta=spec.objective.beta, hidden=model.hidden,
+        network=model.network, activation=model.activation, binarize=spec.data.binarize,
+        max_epochs=spec.training.epochs, batch_size=spec.training.batch_size,
+        learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=spec.training.device,
+    )  # fmt: skip
+    if isinstance(spec.data.validation, float):
+        vae.validation_fraction = spec.data.validation
+    state = run.state(choose_device(spec.training.device))
+    vae._keep(spec, run.schema, state, run.metrics, run.data)
+    vae.n_features_in_ = run.schema.shape[0]
+    if run.schema.names:
+        vae.feature_names_in_ = np.array(run.schema.names, dtype=object)
+    vae.lower_bound_ = run.data.get("lower_bound", vae.history_[-1]["elbo"] if vae.history_ else float("nan"))
+    return vae

@@ -1,0 +1,29 @@
+"""Training that keeps a run folder: records logged, checkpoints saved by time, at the end, and when asked to stop."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from vaekit.runs.folder import Run
+from vaekit.spec import Prepared
+from vaekit.training import Record, fit
+
+SAVE_SECONDS = 30.0
+
+
+def drive(run: Run, prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+    """Train to the end, yielding each step's Record; `stop()` true ends after the step in hand, state saved."""
+    state, began, saved = prepared.state, time.monotonic(), time.monotonic()
+    if state.step == 0:
+        run.save(state)
+    try:
+        for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
+            if record.metrics:
+                run.log(record.metrics, time.monotonic() - began)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                run.save(state)
+                saved = time.monotonic()
+            yield record
+            if stop():
+                return
+    finally:  # also where the consumer stops early, or a step failed and left the state whole
+        run.save(state)

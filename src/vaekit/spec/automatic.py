@@ -1,0 +1,75 @@
+"""What "auto" means: choices from the schema and the number of rows, each with its reason."""
+
+from vaekit.data import Schema
+from vaekit.errors import VaekitError
+from vaekit.spec.settings import AUTO, Specification
+
+FEW_VALUES = 255
+LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 12_000, 60_000, 40
+
+
+def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> tuple[Specification, dict[str, str]]:
+    """The specification with every "auto" replaced, and for each choice one line that says why.
+
+    rows        number of rows to train on
+    validated   whether there are validation rows, so that training can stop early
+    """
+    batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows)
+    steps_an_epoch = max(1, rows // min(batch, rows))
+    likelihood, reason = _likelihood(schema)
+    choices = {
+        "likelihood": (likelihood, reason),
+        "latent_dim": _latent_dim(schema),
+        "network": ("mlp", "fully connected"),
+        "hidden": ((256, 256) if schema.features >= 64 else (64, 64), f"{schema.features} features"),
+        "activation": ("silu", "smooth"),
+        "batch_size": (batch, f"{rows:,} rows"),
+        "epochs": (_epochs(steps_an_epoch), f"{steps_an_epoch:,} steps an epoch"),
+        "learning_rate": (3e-3, "Adam, warm-up, cosine decay"),
+        "patience": (30, "records without a better validation bound") if validated else (0, "no validation rows"),
+    }
+    asked = {**vars(spec.model), **vars(spec.training)}
+    wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
+    resolved = spec.changed(**{name: value for name, (value, _) in wanted.items()})
+    return resolved, {name: reason for name, (_, reason) in wanted.items()}
+
+
+def check_fits(likelihood: str, binarize: str, schema: Schema) -> None:
+    """Refuse a likelihood that gives the data no density, before anything is trained."""
+    if binarize != "none" and likelihood not in (AUTO, "bernoulli"):
+        raise VaekitError(f"binarize '{binarize}' goes with the bernoulli likelihood, not with '{likelihood}'.")
+    if likelihood == "bernoulli" and binarize == "none" and schema.kind != "binary":
+        raise VaekitError(
+            "the bernoulli likelihood is for 0 and 1, and this data has other values: binarize it (dynamic, threshold, "
+            "or expected for the textbook's grey-value form), or choose discretized-logistic or gaussian-diagonal."
+        )
+    if likelihood == "discretized-logistic" and schema.kind == "real":
+        raise VaekitError("discretized-logistic is for whole numbers, and this data has others: choose gaussian-diagonal.")
+
+
+def _likelihood(schema: Schema) -> tuple[str, str]:
+    if schema.binarized != "none":
+        return "bernoulli", f"binarised data ({schema.binarized})"
+    if schema.kind == "binary":
+        return "bernoulli", "every value is 0 or 1"
+    values = (schema.array("high") - schema.array("low")).max()
+    if schema.kind == "integer" and values <= FEW_VALUES:
+        return "discretized-logistic", f"whole numbers, at most {int(values) + 1} values"
+    return "gaussian-diagonal", "real numbers" if schema.kind == "real" else "whole numbers of a wide range"
+
+
+def _latent_dim(schema: Schema) -> tuple[int, str]:
+    if schema.is_image:
+        return (32 if schema.features >= 256 else 16), f"images of {schema.features} pixels"
+    return max(1, min(16, schema.features // 2)), f"{schema.features} columns"
+
+
+def _batch_size(rows: int) -> int:
+    """The largest power of two up to a tenth of the rows, from 16 to 256."""
+    return max(16, min(256, 1 << max(0, (rows // 10).bit_length() - 1)))
+
+
+def _epochs(steps_an_epoch: int) -> int:
+    """Many passes over few rows, capped in steps."""
+    steps = min(max(LEAST_STEPS, LEAST_EPOCHS * steps_an_epoch), max(MOST_STEPS, steps_an_epoch))
+    return -(-steps // steps_an_epoch)

@@ -1,0 +1,75 @@
+"""Rows + specification → all that training needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vaekit.data import Rows, Schema, Source, describe
+from vaekit.data.schema import check_rows
+from vaekit.errors import VaekitError
+from vaekit.spec.automatic import check_fits, resolve
+from vaekit.spec.build import build_model, build_objective, build_recipe, choose_device
+from vaekit.spec.settings import Specification
+from vaekit.training import State
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run ready to be trained, or to be taken up again."""
+
+    spec: Specification
+    """with nothing left to "auto" but the device"""
+    reasons: dict[str, str]
+    """why each automatic choice was made"""
+    schema: Schema
+    split: dict[str, np.ndarray]
+    rows: dict[str, Rows]
+    state: State
+
+
+def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
+    """Split, describe, choose, build.
+
+    schema    that of an earlier run on the same data; without it the data is described
+    """
+    split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
+    if schema is None:
+        stored = describe(source.x, source.names, split["train"])
+        check_fits(spec.model.likelihood, spec.data.binarize, stored)
+        schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
+    count = len(split["train"])
+    spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
+    device = choose_device(spec.training.device)
+    model = build_model(spec, schema)
+    check_rows_fit(model.likelihood, schema, source)
+    state = State(model.to(device), build_objective(spec), build_recipe(spec, count))
+    rows = {part: Rows(source.x[index], schema, seed=spec.training.seed, device=device) for part, index in split.items()}
+    return Prepared(spec, reasons, schema, split, rows, state)
+
+
+def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
+    """Refuse rows of another shape, other columns, or values to which the likelihood gives no density."""
+    x = check_rows(source.x, source.names)
+    if x.shape[1:] != schema.shape:
+        raise VaekitError(f"{source.name} has rows of shape {x.shape[1:]}; this model was fitted to {schema.shape}.")
+    if schema.names and source.names and schema.names != source.names:
+        raise VaekitError(
+            f"{source.name} has the columns {', '.join(source.names)}; this model was fitted to {', '.join(schema.names)}, "
+            f"in that order."
+        )
+    device = next(likelihood.buffers()).device
+    for start in range(0, len(x), 4096):
+        block = torch.from_numpy(np.ascontiguousarray(x[start : start + 4096])).to(device).float() / schema.grey
+        fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
+        if not fits.all():
+            row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))
+            value = x[start + row].reshape(-1)[column]
+            raise VaekitError(
+                f"{source.name}, row {start + row} (counted from 0), {schema.column(column)} is {value:g}: "
+                f"the likelihood takes {likelihood.support}."
+            )
+
+
+def _binarisable(grey: torch.Tensor) -> torch.Tensor:
+    return (grey >= 0) & (grey <= 1)

@@ -1,0 +1,158 @@
+"""A run as plain data: what `run.toml` says and what the options set. Names come from closed tables."""
+
+import dataclasses
+from dataclasses import dataclass, fields
+from typing import Any
+
+from vaekit.data import BINARIZE
+from vaekit.errors import VaekitError, unknown
+from vaekit.nets import ACTIVATIONS
+
+AUTO = "auto"
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-unit", "gaussian-diagonal", "discretized-logistic")
+POSTERIORS = ("diagonal", "full")
+PRIORS = ("standard",)
+OBJECTIVES = ("elbo",)
+NETWORKS = ("mlp",)
+DEVICES = ("cpu", "cuda")
+
+
+def setting(default: Any, kind: type, *, choices: tuple[str, ...] = (), low: float | None = None, below: float | None = None):
+    """A field with its rule: type, closed list of names, smallest value, and first value that is too large."""
+    automatic = default == AUTO
+    return dataclasses.field(
+        default=default, metadata={"kind": kind, "choices": choices, "low": low, "below": below, "auto": automatic}
+    )
+
+
+class Section:
+    """Checks every field against its rule when made."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
+
+
+@dataclass(frozen=True)
+class DataSettings(Section):
+    """Where the rows come from and which of them are held out."""
+
+    source: str = setting("", str)
+    digest: str = setting("", str)
+    exclude: tuple[str, ...] = setting((), str)
+    label: str = setting("", str)
+    binarize: str = setting("none", str, choices=BINARIZE)
+    validation: float | str = setting(0.1, float, low=0, below=1)
+    """a fraction, or the path of a file"""
+    test: float = setting(0.1, float, low=0, below=1)
+
+
+@dataclass(frozen=True)
+class ModelSettings(Section):
+    """The three distributions and the networks between them."""
+
+    latent_dim: int | str = setting(AUTO, int, low=1)
+    likelihood: str = setting(AUTO, str, choices=LIKELIHOODS)
+    posterior: str = setting("diagonal", str, choices=POSTERIORS)
+    prior: str = setting("standard", str, choices=PRIORS)
+    network: str = setting(AUTO, str, choices=NETWORKS)
+    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1)
+    activation: str = setting(AUTO, str, choices=tuple(ACTIVATIONS))
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings(Section):
+    """The bound that is climbed."""
+
+    name: str = setting("elbo", str, choices=OBJECTIVES)
+    samples: int = setting(1, int, low=1)
+    beta: float = setting(1.0, float, low=0)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Section):
+    """How long and how fast."""
+
+    epochs: int | str = setting(AUTO, int, low=1)
+    batch_size: int | str = setting(AUTO, int, low=1)
+    learning_rate: float | str = setting(AUTO, float, low=0)
+    patience: int | str = setting(AUTO, int, low=0)
+    seed: int = setting(0, int, low=0)
+    device: str = setting(AUTO, str, choices=DEVICES)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """The four sections of `run.toml`.
+
+    >>> Specification.from_dict({"model": {"latent_dim": 2}}).model.latent_dim
+    2
+    """
+
+    data: DataSettings = dataclasses.field(default_factory=DataSettings)
+    model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = dataclasses.field(default_factory=ObjectiveSettings)
+    training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Specification":
+        """The inverse of `to_dict`; VaekitError for a key or a value outside the tables."""
+        sections = {f.name: f.type for f in fields(cls)}
+        for name, section in values.items():
+            if name not in sections:
+                raise unknown("section", name, sections)
+            known = [f.name for f in fields(sections[name])]
+            if not isinstance(section, dict):
+                raise VaekitError(f"'{name}' must be a section: [{name}] with a key a line.")
+            for key in section:
+                if key not in known:
+                    raise unknown(f"key in [{name}]", key, known)
+        return cls(**{name: sections[name](**section) for name, section in values.items()})
+
+    def to_dict(self) -> dict:
+        """Plain values, in sections: {"data": {…}, "model": {…}, …}"""
+        plain = dataclasses.asdict(self)
+        return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()} for s, keys in plain.items()}
+
+    def changed(self, **values: Any) -> "Specification":
+        """A copy with some settings changed, each given by its own name whatever its section; None changes nothing."""
+        sections = {f.name: {} for f in fields(self)}
+        for name, value in values.items():
+            home = next(s for s in sections if name in {f.name for f in fields(getattr(self, s))})
+            if value is not None:
+                sections[home][name] = value
+        return Specification(**{s: dataclasses.replace(getattr(self, s), **new) for s, new in sections.items()})
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    rule, many = field.metadata, isinstance(field.default, tuple) or field.name == "hidden"
+    if rule["auto"] and value == AUTO:
+        return value
+    if field.name == "validation" and isinstance(value, str):
+        return value
+    if many:
+        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+            raise VaekitError(f"{field.name} is {value!r}: give a list.")
+        return tuple(_one(field.name, rule, v) for v in value)
+    return _one(field.name, rule, value)
+
+
+def _one(name: str, rule: Any, value: Any) -> Any:
+    kind = rule["kind"]
+    if kind is str:
+        if rule["choices"] and value not in rule["choices"]:
+            raise unknown(name, value, (*([AUTO] if rule["auto"] else []), *rule["choices"]))
+        if not isinstance(value, str):
+            raise VaekitError(f"{name} is {value!r}: give text.")
+        return value
+    try:
+        number = kind(value)
+        whole = number == value and not isinstance(value, bool | str)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    low, below = rule["low"], rule["below"]
+    if not whole or not abs(number) < float("inf") or (low is not None and number < low) or (below and number >= below):
+        wanted = "a whole number" if kind is int else "a number"
+        limits = "" if low is None else f", {low} or more" + (f" and below {below}" if below else "")
+        raise VaekitError(f"{name} is {value!r}: give {wanted}{limits}{' or auto' if rule['auto'] else ''}.")
+    return number

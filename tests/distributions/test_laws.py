@@ -1,0 +1,433 @@
+"""Every distribution through the same laws. A new one is a line in FAMILIES."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch import Tensor
+
+from vaekit.distributions import Bernoulli, DiscretizedLogistic, MultivariateNormal, Normal
+from vaekit.parts import likelihoods, posteriors, priors
+
+N = 100_000
+
+
+class Family(NamedTuple):
+    build: Callable
+    """parameters, (S, …) each ↦ S distributions over one event (D,)"""
+    parameters: tuple
+    """S settings, each given as nested lists"""
+    reference: Callable
+    """(x, *parameters), arrays ↦ log p, by scipy"""
+    grid: Tensor | None
+    """every value of x (G, D); None: the real numbers"""
+    mean_within: float = 1e-8
+    """how far `mean` may be from E[x]"""
+
+
+def _logistic_on_grid(x, loc, log_scale):
+    loc, scale = loc[..., 0], np.exp(log_scale[..., 0])
+    x, law = x[..., 0], stats.logistic(loc, scale)
+    a, b = x - 0.5, x + 0.5
+    inside = np.where(x > loc, law.sf(a) - law.sf(b), law.cdf(b) - law.cdf(a))
+    return np.where(x == 0, law.logcdf(b), np.where(x == 16, law.logsf(a), np.log(inside)))
+
+
+def _full_normal(x, loc, log_diagonal, below):
+    factors = np.tril(below, -1) + [np.diag(d) for d in np.exp(log_diagonal)]
+    laws = [stats.multivariate_normal(m, f @ f.T) for m, f in zip(loc, factors, strict=True)]
+    return np.stack([law.logpdf(x[:, s]) for s, law in enumerate(laws)], -1)
+
+
+FAMILIES = {
+    "normal": Family(
+        Normal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
+        lambda x, m, s: stats.norm.logpdf(x, m, np.exp(s))[..., 0], None),
+    "normal-2": Family(
+        Normal, ([[-3.0, 1.0], [0.0, 0.5]], [[-2.0, 0.0], [1.0, 0.5]]),
+        lambda x, m, s: stats.norm.logpdf(x, m, np.exp(s)).sum(-1), None),
+    "multivariate-normal-1": Family(
+        MultivariateNormal, ([[-1.0], [4.0]], [[-2.0], [1.0]], [[[5.0]], [[-5.0]]]), _full_normal, None),
+    "multivariate-normal": Family(
+        MultivariateNormal, ([[1.0, -2.0], [0.0, 3.0]], [[0.0, -0.5], [0.5, -0.5]],
+                             [[[9.0, 9.0], [0.75, 9.0]], [[0.0, 0.0], [-1.0, 0.0]]]), _full_normal, None),
+    "bernoulli": Family(
+        Bernoulli, ([[-40.0], [-22.0], [-3.0], [0.0], [0.5], [6.0], [22.0], [40.0]],),
+        lambda x, logit: special.log_expit(np.where(x == 1, logit, -logit))[..., 0],
+        torch.tensor([[0.0], [1.0]]), 1e-10),
+    "discretized-logistic": Family(
+        lambda m, s: DiscretizedLogistic(m, s, 0.0, 16.0, 1.0),
+        ([[3.25], [8.0], [0.0], [16.0], [-4.0], [30.0]], [[-3.0], [0.0], [0.5], [1.5], [2.0], [2.0]]),
+        _logistic_on_grid, torch.arange(17.0)[:, None], 0.5),
+}  # fmt: skip
+
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+
+
+def tensors(family: Family, dtype=torch.float64) -> list[Tensor]:
+    return [torch.tensor(p, dtype=dtype) for p in family.parameters]
+
+
+def points(family: Family, d) -> tuple[Tensor, Tensor | float]:
+    """x (G, S or 1, D) and weights: Σ w f(x) is the sum over the grid, or the integral to far below 1e-8.
+
+    The integral is a trapezoidal sum after x = mean + stddev · sinh t, which reaches 10^4 standard deviations.
+    """
+    if family.grid is not None:
+        return family.grid.double()[:, None], 1.0
+    dims = d.mean.shape[-1]
+    t = torch.linspace(-4.5, 4.5, 1201 if dims == 1 else 301, dtype=torch.float64)
+    nodes = torch.cartesian_prod(*[t] * dims).reshape(-1, dims)
+    jacobian = (nodes.cosh() * (t[1] - t[0])).prod(-1)
+    return d.mean + d.stddev * nodes.sinh()[:, None], jacobian[:, None] * d.stddev.prod(-1)
+
+
+def expectation(family: Family, d) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
+    """f (G, S, D) ↦ E[f(x)] (S, D), of the density as `log_prob` gives it"""
+    x, weights = points(family, d)
+    p = (d.log_prob(x).exp() * weights).unsqueeze(-1)
+    return lambda f: (p * f(x)).sum(0)
+
+
+@every_family
+def test_normalises(family):
+    d = family.build(*tensors(family))
+    total = expectation(family, d)(torch.ones_like)
+    assert total.shape == d.mean.shape
+    assert (total - 1).abs().max() < (1e-8 if family.grid is None else 1e-10)
+
+
+@every_family
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_agrees_with_scipy(family, dtype, within, generator):
+    parameters = tensors(family, dtype)
+    d = family.build(*parameters)
+    if family.grid is None:
+        x = (d.mean + 6 * d.stddev * torch.randn(200, *d.mean.shape, generator=generator, dtype=dtype)).detach()
+    else:
+        x = family.grid.to(dtype)[:, None].expand(-1, len(d.mean), -1)
+    ours = d.log_prob(x)
+    assert ours.dtype == dtype
+    assert ours.shape == x.shape[:-1]
+    reference = family.reference(x.double().numpy(), *(p.double().numpy() for p in parameters))
+    error = np.abs(ours.double().numpy() - reference) / np.maximum(1, np.abs(reference))
+    assert error.max() < within
+
+
+@every_family
+def test_gradients_agree_with_central_differences(family, generator):
+    parameters = [p.requires_grad_() for p in tensors(family)]
+    d = family.build(*parameters)
+    if family.grid is None:
+        x = (d.mean + d.stddev * torch.randn(5, *d.mean.shape, generator=generator, dtype=torch.float64)).detach()
+        inputs = (x.requires_grad_(), *parameters)
+        assert torch.autograd.gradcheck(lambda x, *p: family.build(*p).log_prob(x), inputs, atol=1e-6, rtol=1e-6)
+    else:
+        x = family.grid.double()[:, None]
+        assert torch.autograd.gradcheck(lambda *p: family.build(*p).log_prob(x), parameters, atol=1e-6, rtol=1e-6)
+
+
+@every_family
+def test_mean_and_stddev_are_those_of_the_density(family):
+    d = family.build(*tensors(family))
+    expect = expectation(family, d)
+    mean = expect(lambda x: x)
+    assert (d.mean - mean).abs().max() < family.mean_within
+    if hasattr(d, "stddev"):
+        stddev = expect(lambda x: (x - mean).square()).sqrt()
+        assert torch.allclose(d.stddev, stddev, rtol=1e-8, atol=1e-10)
+
+
+@every_family
+def test_samples_match_the_density(family, generator):
+    d = family.build(*tensors(family))
+    x = d.sample(generator, (N,))
+    assert x.shape == (N, *d.mean.shape)
+    assert x.dtype == torch.float64
+    expect = expectation(family, d)
+    mean = expect(lambda x: x)
+    second, fourth = (expect(lambda x, k=k: (x - mean) ** k) for k in (2, 4))
+    assert ((x.mean(0) - mean).abs() <= 5 * (second / N).sqrt() + 1e-9).all()
+    error = ((fourth - second**2 * (N - 3) / (N - 1)) / N).clamp(min=0).sqrt()  # of a sample variance, exactly
+    assert ((x.var(0) - second).abs() <= 5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.grid is not None])
+def test_sampled_frequencies_match_the_probabilities(name, generator):
+    family = FAMILIES[name]
+    d = family.build(*tensors(family))
+    x, grid = d.sample(generator, (N,)), family.grid.double()
+    p = d.log_prob(grid[:, None]).exp()
+    counts = (x == grid[:, None, None]).all(-1).sum(1)
+    assert (counts.sum(0) == N).all()  # nothing beside the grid
+    often = N * p > 10  # elsewhere the count is Poisson, not normal
+    excess = (counts - N * p).abs() / (N * p * (1 - p)).sqrt()
+    assert (excess[often & (1 - p > 1e-9)] < 5).all()
+    assert (counts[~often] < 60).all()
+
+
+@every_family
+def test_samples_come_from_the_given_generator_alone(family):
+    d = family.build(*tensors(family))
+    before = torch.get_rng_state()
+    first, second = (d.sample(torch.Generator().manual_seed(5), (3, 2)) for _ in range(2))
+    assert first.shape == (3, 2, *d.mean.shape)
+    assert torch.equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["normal-2", "multivariate-normal"])
+def test_g_pushes_noise_to_samples(name, generator):
+    """z = g(ε) has the log-density of the change of variables: log q(g(ε)) = log N(ε; 0, I) − log |∂g/∂ε|."""
+    family = FAMILIES[name]
+    d = family.build(*tensors(family))
+    noise = torch.randn(7, *d.mean.shape, generator=generator, dtype=torch.float64)
+    z = d.g(noise)
+    assert torch.allclose(d.g(torch.zeros_like(noise)), d.mean.expand_as(noise))
+    for s in range(len(d.mean)):
+        jacobian = torch.autograd.functional.jacobian(lambda e, s=s: d.g(e.expand(len(d.mean), -1))[s], noise[0, s])
+        density = stats.norm.logpdf(noise[:, s]).sum(-1) - torch.linalg.slogdet(jacobian).logabsdet.item()
+        assert np.abs(d.log_prob(z)[:, s].numpy() - density).max() < 1e-12
+
+
+# what independent features share
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2])
+def test_features_are_summed_over_the_event(dims, generator):
+    loc, x = (torch.randn(5, 2, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    for d in (Normal(loc, loc / 2, dims), Bernoulli(loc, dims), DiscretizedLogistic(loc, loc, -9.0, 9.0, 1.0, dims)):
+        each, mask = d.log_prob_each(x), x > 0
+        assert each.shape == (5, 2, 3)
+        total = d.log_prob(x)
+        assert total.shape == (5, 2, 3)[: 3 - dims]
+        summed = each.flatten(3 - dims).sum(-1) if dims else each
+        assert torch.allclose(total, summed)
+        seen = each.where(mask, torch.zeros_like(each))
+        assert torch.allclose(d.log_prob(x, mask), seen.flatten(3 - dims).sum(-1) if dims else seen)
+
+
+@pytest.mark.parametrize("build", [
+    lambda y: Normal(y, y), Bernoulli, lambda y: DiscretizedLogistic(y, y, 0.0, 9.0, 1.0),
+])  # fmt: skip
+def test_a_hidden_cell_touches_neither_value_nor_gradient(build):
+    y = torch.full((2, 3), 0.5, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    results = []
+    for hidden in (1.0, math.nan, math.inf):
+        x = torch.tensor([[1.0, hidden, 0.0], [hidden] * 3], dtype=torch.float64)
+        value = build(y).log_prob(x, mask)
+        (gradient,) = torch.autograd.grad(value.sum(), y)
+        results.append((value, gradient))
+    for value, gradient in results:
+        assert torch.equal(value, results[0][0])
+        assert torch.equal(gradient, results[0][1])
+        assert (gradient[~mask] == 0).all()
+    assert results[0][0][1] == 0
+
+
+def test_normal_parameters_broadcast_against_each_other(generator):
+    loc, log_scale = torch.zeros(1), torch.zeros(3)
+    for d in (Normal(loc, log_scale), Normal(log_scale, loc)):
+        assert d.stddev.shape == (3,)
+        x = d.sample(generator, (5000,))
+        assert x.shape == (5000, 3)
+        assert (x.T.corrcoef() - torch.eye(3)).abs().max() < 5 / math.sqrt(5000)  # independent features
+
+
+def test_full_covariance_uses_the_lower_triangle_only_and_refuses_a_mask(generator):
+    below = torch.randn(4, 3, 3, generator=generator, dtype=torch.float64)
+    log_diagonal, loc = below.diagonal(dim1=-2, dim2=-1) / 3, below[:, 0]
+    q, same = MultivariateNormal(loc, log_diagonal, below), MultivariateNormal(loc, log_diagonal, below.tril(-1))
+    z = q.g(torch.randn(2, 4, 3, generator=generator, dtype=torch.float64))
+    assert torch.equal(q.log_prob(z), same.log_prob(z))
+    assert torch.equal(q.kl(Normal(loc, loc)), same.kl(Normal(loc, loc)))
+    factor = below.tril(-1) + torch.diag_embed(log_diagonal.exp())
+    assert torch.allclose(q.covariance, factor @ factor.mT)
+    assert torch.allclose(q.stddev, q.covariance.diagonal(dim1=-2, dim2=-1).sqrt())
+    with pytest.raises(ValueError, match="mask"):
+        q.log_prob(z, torch.ones_like(z, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", ["normal-2", "multivariate-normal"])
+def test_detach_stops_the_parameters_and_leaves_z_alive(name):
+    family = FAMILIES[name]
+    parameters = [p.requires_grad_() for p in tensors(family)]
+    q = family.build(*parameters)
+    z = q.mean.detach().clone().add(0.5).requires_grad_()
+    stopped = q.detach()
+    assert type(stopped) is type(q)
+    value = stopped.log_prob(z)
+    assert torch.equal(value, q.log_prob(z))
+    gradients = torch.autograd.grad(value.sum(), [z, *parameters], allow_unused=True)
+    assert gradients[0].abs().min() > 0
+    assert all(g is None for g in gradients[1:])
+
+
+def _missed_means(high: float, log_scale: float) -> Tensor:
+    """|mean − E[x]| for locations inside and outside the grid 0 … high"""
+    grid = torch.arange(high + 1, dtype=torch.float64)[:, None]
+    loc = torch.linspace(-0.5 * high, 1.5 * high, 81, dtype=torch.float64)
+    d = DiscretizedLogistic(loc, torch.full_like(loc, log_scale), 0.0, high, 1.0, 0)
+    return (d.mean - (d.log_prob(grid).exp() * grid).sum(0)).abs()
+
+
+@pytest.mark.parametrize("high", [0.0, 1.0, 16.0, 255.0])
+def test_discretized_logistic_mean_is_within_half_a_step(high):
+    for log_scale in (-5.0, -2.0, -1.0, 0.0, 2.0, 5.0):
+        assert _missed_means(high, log_scale).max() < 0.5 + 1e-12
+
+
+def test_discretized_logistic_mean_is_as_exact_as_its_docstring_says():
+    """Exact to e^(−2π² s/step) where the scale s is a step or more."""
+    for scale in (1.0, 2.0, 8.0):
+        assert _missed_means(255.0, math.log(scale)).max() < 10 * math.exp(-2 * math.pi**2 * scale) + 1e-10
+
+
+# extremes
+
+EXTREME = (-1e4, -200.0, -100.0, -1.0, 0.0, 1.0, 100.0, 200.0, 1e4)
+
+
+def _all_finite(values: dict[str, Tensor], y: Tensor):
+    for name, value in values.items():
+        assert value.isfinite().all(), f"{name} is not finite"
+        (gradient,) = torch.autograd.grad(value.sum(), y, retain_graph=True, allow_unused=True)
+        assert gradient is None or gradient.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("likelihood", "values"), [
+    (likelihoods.Bernoulli((1,)), [0.0, 1.0]),
+    (likelihoods.Bernoulli((1,), expected=True), [0.0, 0.3, 1.0]),
+    (likelihoods.DiscretizedLogistic((1,), low=0, high=255), [0.0, 1.0, 128.0, 254.0, 255.0]),
+    (likelihoods.DiscretizedLogistic((1,), low=0, high=1), [0.0, 1.0]),
+    (likelihoods.DiscretizedLogistic((1,), low=5, high=5), [5.0]),
+    (likelihoods.DiscretizedLogistic((1,), low=-1e3, high=1e3, step=1e-2), [-1e3, 0.25, 1e3]),
+    (likelihoods.Gaussian((1,), sigma="column", scale=3.0), [-30.0, 0.0, 5.0]),
+    (likelihoods.Gaussian((1,), sigma="unit", scale=3.0), [-30.0, 0.0, 5.0]),
+])  # fmt: skip
+def test_likelihoods_are_finite_over_extreme_decoder_outputs(likelihood, values, dtype, generator):
+    likelihood = likelihood.to(dtype)
+    grid = torch.cartesian_prod(*[torch.tensor(EXTREME, dtype=dtype)] * likelihood.per_feature)
+    y = grid.reshape(1, -1, likelihood.per_feature).requires_grad_()
+    for x in values:
+        d = likelihood(y)
+        log_prob = d.log_prob(torch.full((1, 1), x, dtype=dtype))
+        _all_finite({"log p": log_prob, "mean": d.mean}, y)
+        assert not likelihood.normalised or not likelihood.integers or (log_prob <= 1e-6).all()
+    assert d.sample(generator, (20,)).isfinite().all()
+    likelihood.to(torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("raw", EXTREME)
+@pytest.mark.parametrize("sigma", ["shared", "column"])
+def test_learned_sigma_is_finite_over_extreme_parameters(raw, sigma, dtype):
+    likelihood = likelihoods.Gaussian((2,), sigma=sigma, mean=[0.0, 9.0], scale=[1e-3, 1e3], floor=1e-5).to(dtype)
+    with torch.no_grad():
+        likelihood.raw.fill_(raw)
+    value = likelihood(torch.zeros(1, 3, 2, dtype=dtype)).log_prob(torch.tensor([[0.5, 1e4]], dtype=dtype))
+    _all_finite({"log p": value}, likelihood.raw)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", [posteriors.Diagonal, posteriors.FullCovariance])
+def test_posteriors_are_finite_over_extreme_encoder_outputs(family, dtype, generator):
+    """log-variances of ±200 and ±2·10⁴, and means and off-diagonal entries as large, through the soft clamp"""
+    posterior = family(2)
+    extreme = torch.tensor(EXTREME, dtype=dtype)
+    h = torch.cat([torch.cartesian_prod(extreme, extreme, extreme)] * 2, -1)[:, : posterior.features].requires_grad_()
+    q, p = posterior(h), priors.StandardNormal(2).to(dtype)()
+    z = q.g(torch.randn(2, len(h), 2, generator=generator, dtype=dtype))
+    values = {"z": z, "log q": q.log_prob(z), "KL": q.kl(p), "σ": q.stddev, "log p": p.log_prob(z)}
+    _all_finite(values, h)
+    assert (q.stddev > 0).all()
+
+
+# Kullback–Leibler divergences in closed form
+
+
+def _pair(generator, rows: int, dims: int, full: bool):
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    loc, log_scale = draw(rows, dims), 0.5 * draw(rows, dims)
+    q = MultivariateNormal(loc, log_scale, draw(rows, dims, dims)) if full else Normal(loc, log_scale)
+    return q, Normal(draw(rows, dims), 0.5 * draw(rows, dims))
+
+
+diagonal_and_full = pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
+
+
+@diagonal_and_full
+def test_kl_agrees_with_monte_carlo(full, generator):
+    q, p = _pair(generator, 4, 3, full)
+    standard = Normal(torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    for prior in (p, standard):
+        z = q.sample(generator, (N,))
+        ratio = q.log_prob(z) - prior.log_prob(z)
+        closed = q.kl(prior)
+        assert closed.shape == (4,)
+        assert ((ratio.mean(0) - closed).abs() < 5 * ratio.std(0) / math.sqrt(N)).all()
+
+
+@diagonal_and_full
+@pytest.mark.parametrize("dims", [1, 2])
+def test_kl_agrees_with_quadrature(full, dims, generator):
+    q, p = _pair(generator, 5, dims, full)
+    x, weights = points(FAMILIES["normal"], q)
+    log_q = q.log_prob(x)
+    exact = (weights * log_q.exp() * (log_q - p.log_prob(x))).sum(0)
+    assert (q.kl(p) - exact).abs().max() < 1e-8
+
+
+@diagonal_and_full
+def test_kl_agrees_with_torch(full, generator):
+    q, p = _pair(generator, 50, 4, full)
+    theirs = torch.distributions.MultivariateNormal
+    factor = q.tril if full else torch.diag_embed(q.log_scale.exp())
+    other = theirs(p.loc, scale_tril=torch.diag_embed(p.log_scale.exp()))
+    exact = torch.distributions.kl_divergence(theirs(q.loc, scale_tril=factor), other)
+    assert torch.allclose(q.kl(p), exact, rtol=1e-12)
+
+
+@diagonal_and_full
+def test_kl_is_never_negative_and_zero_when_equal(full, generator):
+    q, p = _pair(generator, 2000, 3, full)
+    assert (q.kl(p) > 0).all()
+    same = Normal(q.loc, q.log_diagonal if full else q.log_scale)
+    if full:
+        q = MultivariateNormal(q.loc, q.log_diagonal, torch.zeros_like(q.below))
+    assert torch.equal(q.kl(same), torch.zeros(2000, dtype=torch.float64))
+    for size in (1e-2, 1e-5, 1e-8):  # nearly equal: no cancellation below zero
+        near = Normal(q.loc, same.log_scale + size * torch.randn(2000, 3, generator=generator, dtype=torch.float64))
+        assert (q.kl(near) > -1e-16).all()
+
+
+def test_full_without_off_diagonals_is_diagonal(generator):
+    q, p = _pair(generator, 20, 3, full=False)
+    full = MultivariateNormal(q.loc, q.log_scale, torch.zeros(20, 3, 3, dtype=torch.float64))
+    z = torch.randn(5, 20, 3, generator=generator, dtype=torch.float64)
+    assert torch.allclose(full.kl(p), q.kl(p), rtol=1e-13)
+    assert torch.allclose(full.log_prob(z), q.log_prob(z), rtol=1e-13)
+    assert torch.allclose(full.g(z), q.g(z), rtol=1e-13)
+    assert torch.allclose(full.stddev, q.stddev, rtol=1e-13)
+
+
+def test_kl_per_latent_sums_to_the_kl(generator):
+    q, p = _pair(generator, 6, 3, full=False)
+    assert q.kl_each(p).shape == (6, 3)
+    assert torch.allclose(q.kl_each(p).sum(-1), q.kl(p))
+    single = Normal(q.loc[:, 1:2], q.log_scale[:, 1:2]).kl(Normal(p.loc[:, 1:2], p.log_scale[:, 1:2]))
+    assert torch.allclose(q.kl_each(p)[:, 1], single)
+
+
+@diagonal_and_full
+def test_kl_to_an_unknown_family_is_none(full, generator):
+    q, _ = _pair(generator, 2, 3, full)
+    other, _ = _pair(generator, 2, 3, full=True)
+    for p in (object(), other, Bernoulli(torch.zeros(2, 3))):
+        assert q.kl(p) is None
