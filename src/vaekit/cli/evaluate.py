@@ -45,7 +45,9 @@ def evaluate(
     columns = (TextColumn("log p(x)"), BarColumn(30), TimeRemainingColumn())
     from rich.console import Console
 
-    with Progress(*columns, transient=True, console=Console(stderr=True), disable=json or not sys.stderr.isatty()) as bar:
+    with Progress(
+        *columns, transient=True, console=Console(stderr=True), disable=json or not sys.stderr.isatty()
+    ) as bar:
         task = bar.add_task("", total=len(rows))
         result = evaluate_rows(model, rows, samples, opened.spec.training.seed, lambda n: bar.advance(task, n))
     if json:

@@ -110,7 +110,9 @@ def fit(
         validation=_fraction_or_path(validation), test=test,
     )  # fmt: skip
     if not spec.data.source:
-        raise VaekitError("nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml.")
+        raise VaekitError(
+            "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
+        )
     folder = out or _free_folder(spec.data.source)
     check_free(folder, overwrite)
     source = training_source(spec)

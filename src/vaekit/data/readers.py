@@ -20,7 +20,9 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
     if not path.is_file():
         raise VaekitError(f"{path} is not a file.")
     if reader is None:
-        raise VaekitError(f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)} and the names of data sets.")
+        raise VaekitError(
+            f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)} and the names of data sets."
+        )
     if strict and reader is not read_csv and (exclude or label):
         raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv files.")
     try:
@@ -65,7 +67,9 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
     expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(shape) != axes or len(content) != expected:
-        raise VaekitError(f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}.")
+        raise VaekitError(
+            f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}."
+        )
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
@@ -98,7 +102,9 @@ def _numbers(column, file: str) -> np.ndarray:
         cell, where = column[row], f"{file}, row {row} (counted from 0, below the header), column '{column.name}'"
         if cell is None or not cell.strip():
             raise VaekitError(f"{where}: the cell is empty. Fill it, drop the row, or --exclude '{column.name}'.")
-        raise VaekitError(f"{where}: '{cell[:40]}' is no number. Use --exclude '{column.name}' or --label '{column.name}'.")
+        raise VaekitError(
+            f"{where}: '{cell[:40]}' is no number. Use --exclude '{column.name}' or --label '{column.name}'."
+        )
     return numbers.to_numpy()
 
 

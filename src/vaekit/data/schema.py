@@ -58,7 +58,9 @@ class Schema:
 
     def array(self, name: str) -> np.ndarray:
         """`low`, `high`, `resolution`, `mean` or `scale` as an array of the features' shape."""
-        return np.broadcast_to(np.asarray(getattr(self, name), np.float64).reshape(-1), (self.features,)).reshape(self.shape)
+        return np.broadcast_to(np.asarray(getattr(self, name), np.float64).reshape(-1), (self.features,)).reshape(
+            self.shape
+        )
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -115,7 +117,9 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     if x.dtype.kind not in "uif":
         raise VaekitError(f"expected numbers, found an array of {x.dtype}: convert or leave out the columns of text.")
     if x.ndim < 2:
-        raise VaekitError(f"expected rows of features, found shape {x.shape}: reshape to (n, columns); for one feature, (n, 1).")
+        raise VaekitError(
+            f"expected rows of features, found shape {x.shape}: reshape to (n, columns); for one feature, (n, 1)."
+        )
     if 0 in x.shape:
         raise VaekitError(f"the data has shape {x.shape}: there is nothing to learn from in no rows or no columns.")
     if x.dtype.kind == "f":

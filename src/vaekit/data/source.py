@@ -60,7 +60,9 @@ class Source:
                 count = int(round(fraction * len(rest)))
                 split[name], order = np.sort(order[:count]), order[count:]
         if not len(order):
-            raise VaekitError(f"no rows are left to train on: {len(self)} rows, validation {validation:g}, test {test:g}.")
+            raise VaekitError(
+                f"no rows are left to train on: {len(self)} rows, validation {validation:g}, test {test:g}."
+            )
         return {"train": np.sort(order), "validation": split["validation"], "test": split["test"]}
 
     def joined(self, other: "Source", part: str) -> "Source":
@@ -91,5 +93,7 @@ def load(data: str | Path, *, exclude: tuple[str, ...] = (), label: str | None =
     if not path.exists():
         missing = f"'{text}' is neither a file nor a known data set"
         near = difflib.get_close_matches(text, datasets.NAMES, 1)
-        raise VaekitError(f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)}).")
+        raise VaekitError(
+            f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)})."
+        )
     return Source(name=path.name, **readers.read(path, tuple(exclude), label, strict))

@@ -26,7 +26,9 @@ class DiscretizedLogistic(Factorised):
 
     def __init__(self, loc: Tensor, log_scale: Tensor, low, high, step, event_dims: int = 1):
         self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
-        self.low, self.high, self.step = (torch.as_tensor(v, dtype=loc.dtype, device=loc.device) for v in (low, high, step))
+        self.low, self.high, self.step = (
+            torch.as_tensor(v, dtype=loc.dtype, device=loc.device) for v in (low, high, step)
+        )
 
     @property
     def mean(self) -> Tensor:

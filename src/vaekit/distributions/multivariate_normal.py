@@ -50,13 +50,15 @@ class MultivariateNormal:
         if mask is not None:
             raise ValueError("a full-covariance normal cannot sum over some of its coordinates: mask must be None")
         difference = (x - self.loc).unsqueeze(-1)
-        whitened = torch.linalg.solve_triangular(self.tril.expand(*difference.shape[:-2], -1, -1), difference, upper=False)
+        whitened = torch.linalg.solve_triangular(
+            self.tril.expand(*difference.shape[:-2], -1, -1), difference, upper=False
+        )
         return -0.5 * (whitened.square().sum((-2, -1)) + x.shape[-1] * LOG_2PI) - self.log_diagonal.sum(-1)
 
     def kl(self, p) -> Tensor | None:
         """KL(self ‖ p), (B,), for a diagonal normal p = N(m, diag s²); None where p is none:
 
-            ½ [ ‖S⁻¹L‖²_F + ‖S⁻¹(μ − m)‖² − D ] − Σ_i log(L_ii / s_i),    p = N(0, I):  ½ [ tr Σ + ‖μ‖² − D − log|Σ| ]
+        ½ [ ‖S⁻¹L‖²_F + ‖S⁻¹(μ − m)‖² − D ] − Σ_i log(L_ii / s_i),    p = N(0, I):  ½ [ tr Σ + ‖μ‖² − D − log|Σ| ]
         """
         if not isinstance(p, Normal):
             return None

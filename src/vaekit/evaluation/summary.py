@@ -43,7 +43,11 @@ class Evaluation:
 
 
 def evaluate(
-    model: LatentModel, rows: Rows, samples: int = 500, seed: int = 0, advance: Callable[[int], None] = lambda count: None
+    model: LatentModel,
+    rows: Rows,
+    samples: int = 500,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """ELBO, rate, distortion and importance-weighted log p(x) of the rows.
 

@@ -25,7 +25,9 @@ class FlatModel(nn.Module):
     torch.Size([5, 3, 8, 8])
     """
 
-    def __init__(self, encoder: nn.Module, posterior: nn.Module, prior: nn.Module, decoder: nn.Module, likelihood: nn.Module):
+    def __init__(
+        self, encoder: nn.Module, posterior: nn.Module, prior: nn.Module, decoder: nn.Module, likelihood: nn.Module
+    ):
         super().__init__()
         self.encoder, self.posterior, self.prior = encoder, posterior, prior
         self.decoder, self.likelihood = decoder, likelihood

@@ -21,7 +21,9 @@ class MLP(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, in_features: int, hidden: Sequence[int], out_features: int, activation: str = "relu", *, start=None):
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], out_features: int, activation: str = "relu", *, start=None
+    ):
         super().__init__()
         widths = [in_features, *hidden]
         layers: list[nn.Module] = []

@@ -1,7 +1,7 @@
 """Lower bounds on log p(x).
 
-    log p(x) = log E_q[ p(x, z) / q(z|x) ]  ≥  E_q[ log p(x, z) − log q(z|x) ]                     (Jensen)
-             = E_q[ log p(x|z) ] − KL(q(z|x) ‖ p(z))  =  −distortion − rate  =  ELBO(x)
+log p(x) = log E_q[ p(x, z) / q(z|x) ]  ≥  E_q[ log p(x, z) − log q(z|x) ]                     (Jensen)
+         = E_q[ log p(x|z) ] − KL(q(z|x) ‖ p(z))  =  −distortion − rate  =  ELBO(x)
 """
 
 from dataclasses import dataclass

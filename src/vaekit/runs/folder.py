@@ -1,10 +1,10 @@
 """A run folder: everything that re-creates a trained model, or goes on training it.
 
-    run.toml                    the whole specification; `vaekit fit --config run.toml` repeats the run
-    schema.json                 what the data was: schema, digest, split sizes
-    checkpoint-N.safetensors    every tensor of the training state after step N
-    checkpoint.json             which of them is the newest whole one, its counters, and the SHA-256 of all of these
-    metrics.jsonl               one record a line; times.jsonl beside it holds the wall-clock
+run.toml                    the whole specification; `vaekit fit --config run.toml` repeats the run
+schema.json                 what the data was: schema, digest, split sizes
+checkpoint-N.safetensors    every tensor of the training state after step N
+checkpoint.json             which of them is the newest whole one, its counters, and the SHA-256 of all of these
+metrics.jsonl               one record a line; times.jsonl beside it holds the wall-clock
 """
 
 import json
@@ -36,7 +36,9 @@ class Run:
         self.folder, self.spec, self.schema, self.data, self.hashes = folder, spec, schema, data, hashes
 
     @classmethod
-    def create(cls, folder: str | Path, spec: Specification, schema: Schema, data: dict, *, overwrite: bool = False) -> "Run":
+    def create(
+        cls, folder: str | Path, spec: Specification, schema: Schema, data: dict, *, overwrite: bool = False
+    ) -> "Run":
         """A new run folder; refused where one is, unless `overwrite`.
 
         data    what else is known of the rows: name, digest, number of rows in each part
@@ -132,7 +134,9 @@ class Run:
                 file.write(json.dumps(line) + "\n")
 
 
-def save_state(folder, spec: Specification, schema: Schema, data: dict, state: State, records: list[dict], *, overwrite=False):
+def save_state(
+    folder, spec: Specification, schema: Schema, data: dict, state: State, records: list[dict], *, overwrite=False
+):
     """Write a whole run folder at once: a state trained elsewhere, with its records."""
     check_free(Path(folder), overwrite)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -148,7 +152,9 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise VaekitError(f"{folder} is a file: choose another folder for the run.")
     if not overwrite and any((folder / name).exists() for name in (RUN, CHECKPOINT)):
-        raise VaekitError(f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite.")
+        raise VaekitError(
+            f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite."
+        )
 
 
 def _manifest(folder: Path) -> dict:

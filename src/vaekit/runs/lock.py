@@ -24,7 +24,9 @@ class Lock:
             self.file.seek(0)
             holder = self.file.read().strip() or "unknown"
             self.file.close()
-            raise VaekitError(f"{folder} is in use by process {holder}: wait for it, or choose another folder.") from error
+            raise VaekitError(
+                f"{folder} is in use by process {holder}: wait for it, or choose another folder."
+            ) from error
         self.file.truncate(0)
         self.file.write(str(os.getpid()))
         self.file.flush()

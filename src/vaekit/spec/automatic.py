@@ -44,7 +44,9 @@ def check_fits(likelihood: str, binarize: str, schema: Schema) -> None:
             "or expected for the textbook's grey-value form), or choose discretized-logistic or gaussian-diagonal."
         )
     if likelihood == "discretized-logistic" and schema.kind == "real":
-        raise VaekitError("discretized-logistic is for whole numbers, and this data has others: choose gaussian-diagonal.")
+        raise VaekitError(
+            "discretized-logistic is for whole numbers, and this data has others: choose gaussian-diagonal."
+        )
 
 
 def _likelihood(schema: Schema) -> tuple[str, str]:

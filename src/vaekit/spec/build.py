@@ -54,7 +54,9 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
         prior = PRIORS[settings.prior](settings.latent_dim)
         encoder = nets.MLP(schema.features, settings.hidden, posterior.features, settings.activation)
         widths = settings.hidden[::-1]
-        decoder = nets.MLP(settings.latent_dim, widths, likelihood.features, settings.activation, start=likelihood.start())
+        decoder = nets.MLP(
+            settings.latent_dim, widths, likelihood.features, settings.activation, start=likelihood.start()
+        )
     return FlatModel(encoder, posterior, prior, decoder, likelihood)
 
 
@@ -69,7 +71,11 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
     size = min(training.batch_size, rows)
     steps = training.epochs * max(1, rows // size)
     return Recipe(
-        steps=steps, batch_size=size, learning_rate=training.learning_rate, patience=training.patience, seed=training.seed
+        steps=steps,
+        batch_size=size,
+        learning_rate=training.learning_rate,
+        patience=training.patience,
+        seed=training.seed,
     )
 
 

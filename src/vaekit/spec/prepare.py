@@ -44,7 +44,9 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     model = build_model(spec, schema)
     check_rows_fit(model.likelihood, schema, source)
     state = State(model.to(device), build_objective(spec), build_recipe(spec, count))
-    rows = {part: Rows(source.x[index], schema, seed=spec.training.seed, device=device) for part, index in split.items()}
+    rows = {
+        part: Rows(source.x[index], schema, seed=spec.training.seed, device=device) for part, index in split.items()
+    }
     return Prepared(spec, reasons, schema, split, rows, state)
 
 

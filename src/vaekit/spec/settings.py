@@ -17,7 +17,9 @@ NETWORKS = ("mlp",)
 DEVICES = ("cpu", "cuda")
 
 
-def setting(default: Any, kind: type, *, choices: tuple[str, ...] = (), low: float | None = None, below: float | None = None):
+def setting(
+    default: Any, kind: type, *, choices: tuple[str, ...] = (), low: float | None = None, below: float | None = None
+):
     """A field with its rule: type, closed list of names, smallest value, and first value that is too large."""
     automatic = default == AUTO
     return dataclasses.field(

@@ -86,7 +86,9 @@ class State:
         self.averaged.load_state_dict(groups["averaged"])
         self.best = groups.get("best")
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            kinds = {group: values[name] for group, values in groups.items() if group.startswith("adam-") and name in values}
+            kinds = {
+                group: values[name] for group, values in groups.items() if group.startswith("adam-") and name in values
+            }
             self.optimizer.state[parameter] = {kind.removeprefix("adam-"): tensor for kind, tensor in kinds.items()}
         for name in COUNTERS:
             setattr(self, name, counters[name])
