@@ -131,9 +131,10 @@ def _sobol(samples: int, dims: int, seed: int) -> Tensor:
 class RowNoise:
     """ε for scoring: one low-discrepancy point set, shifted by a key a row (Cranley & Patterson 1976).
 
-    u_kb = (s_k + v_b) mod 1 and ε = Φ⁻¹(u): every ε_kb is N(0, I) over the random shift (to the resolution of the type: in float32 up to 5.4σ), so averages over k
-    are unbiased, and row b's noise does not depend on any other row. A `NoiseSource`; successive calls of one object
-    give fresh dimensions. `start` and `total` cut the same K = `total` points into chunks.
+    u_kb = (s_k + v_b) mod 1 and ε = Φ⁻¹(u): every ε_kb is N(0, I) over the random shift (to the resolution of the
+    type: in float32 up to 5.4σ), so averages over k are unbiased, and row b's noise does not depend on any other row.
+    A `NoiseSource`; successive calls of one object give fresh dimensions. `start` and `total` cut the same K = `total`
+    points into chunks.
 
     >>> noise = RowNoise(np.array([1, 2], np.uint64), seed=0, total=8)
     >>> noise(8, 2, 3).shape

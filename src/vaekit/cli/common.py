@@ -26,8 +26,8 @@ def training_source(spec: Specification) -> Source:
         source = source.joined(other, "validation")
     if settings.digest and source.digest != settings.digest:
         raise VaekitError(
-            f"{settings.source} is not the data of this run: its content has changed since. Restore the file, or fit again "
-            f"(with --config, delete the line `digest` first)."
+            f"{settings.source} is not the data of this run: its content has changed since. Restore the file, or fit "
+            f"again (with --config, delete the line `digest` first)."
         )
     return source
 

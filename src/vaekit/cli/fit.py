@@ -185,8 +185,8 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
     shape = "×".join(map(str, prepared.schema.shape))
-    print(f"{source.name}: {counts['train']:,} rows to train on, {counts['validation']:,} to validate, {counts['test']:,} "
-          f"to test; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")  # fmt: skip
+    split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+    print(f"{source.name}: {split} rows; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")

@@ -76,9 +76,9 @@ class Schema:
     def as_binary(self, how: str) -> "Schema":
         """The schema of the same data once binarised (`how`: dynamic, threshold, expected)."""
         low, high = np.min(self.low), np.max(self.high)
-        if low < 0 or self.kind == "real" and high > 1:
+        if low < 0 or (self.kind == "real" and high > 1):
             raise VaekitError(
-                f"cannot binarise values from {low:g} to {high:g}: give grey values from 0 to 1, or whole numbers from 0."
+                f"cannot binarise values from {low:g} to {high:g}: give grey values from 0 to 1, or whole numbers."
             )
         grey = float(high) if self.kind != "real" and high > 0 else 1.0
         mean = _pack(np.asarray(self.mean) / grey)
@@ -106,8 +106,8 @@ def describe(x: np.ndarray, names: tuple[str, ...] | None = None, train: np.ndar
     kind = _kind(flat, low, high)
     resolution = np.ones(flat.shape[1]) if kind != "real" else _resolution(flat)
     mean, scale = _moments(rows)
-    packed = {k: _pack(v) for k, v in dict(low=low, high=high, resolution=resolution, mean=mean, scale=scale).items()}
-    return Schema(shape=tuple(shape), kind=kind, names=names, **packed)
+    values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
+    return Schema(shape=tuple(shape), kind=kind, names=names, **{name: _pack(v) for name, v in values.items()})
 
 
 def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarray:

@@ -57,7 +57,7 @@ class Source:
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(rest).astype(np.int64)
         for name, fraction in (("validation", validation), ("test", test)):
             if name not in split:
-                count = int(round(fraction * len(rest)))
+                count = round(fraction * len(rest))
                 split[name], order = np.sort(order[:count]), order[count:]
         if not len(order):
             raise VaekitError(

@@ -1,4 +1,4 @@
-"""Distributions as plain objects: log-densities in nats, per feature before the sum, sampling from a given generator."""
+"""Distributions as plain objects: log-densities in nats, per feature before the sum, drawn from a given generator."""
 
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic

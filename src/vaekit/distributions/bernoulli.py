@@ -12,8 +12,8 @@ class Bernoulli(Factorised):
 
         log p(x) = x log x̂ + (1 − x) log(1 − x̂) = x l − log(1 + e^l)
 
-    The same expression at a grey x in [0, 1] is E_b[log p(b)] for b ~ Bernoulli(x): the *expected* log-likelihood of the
-    binarised value, no density of x.
+    The same expression at a grey x in [0, 1] is E_b[log p(b)] for b ~ Bernoulli(x): the *expected* log-likelihood of
+    the binarised value, no density of x.
 
     >>> Bernoulli(torch.tensor([1e4])).log_prob(torch.tensor([1.0])).item()
     0.0

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from vaekit import evaluation
 from vaekit.data import Rows, Source
 from vaekit.errors import VaekitError
-from vaekit.maths import derive_seed, generator
+from vaekit.maths import generator
 from vaekit.objectives import over_rows
 from vaekit.runs import Run, save_state
 from vaekit.spec import Specification, check_rows_fit, choose_device, prepare
@@ -28,8 +28,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     Parameters
     ----------
     latent_dim : number of latents.
-    likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a learned
-        σ a column) or "discretized-logistic" (whole numbers).
+    likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
+        learned σ a column) or "discretized-logistic" (whole numbers).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo".

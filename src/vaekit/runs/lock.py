@@ -15,7 +15,7 @@ class Lock:
     """Holds `run.lock` for as long as the process lives or until released; the system frees it even after kill −9."""
 
     def __init__(self, folder: Path):
-        self.file = open(folder / "run.lock", "a+")
+        self.file = (folder / "run.lock").open("a+")
         if fcntl is None:
             return
         try:

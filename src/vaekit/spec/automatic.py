@@ -25,8 +25,8 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (_epochs(steps_an_epoch), f"{steps_an_epoch:,} steps an epoch"),
-        "learning_rate": (3e-3, "Adam, warm-up, cosine decay"),
-        "patience": (30, "records without a better validation bound") if validated else (0, "no validation rows"),
+        "learning_rate": (5e-3, "Adam, warm-up, cosine decay"),
+        "patience": (15, "records without a better validation bound") if validated else (0, "no validation rows"),
     }
     asked = {**vars(spec.model), **vars(spec.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}

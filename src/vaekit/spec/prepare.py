@@ -57,8 +57,8 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
         raise VaekitError(f"{source.name} has rows of shape {x.shape[1:]}; this model was fitted to {schema.shape}.")
     if schema.names and source.names and schema.names != source.names:
         raise VaekitError(
-            f"{source.name} has the columns {', '.join(source.names)}; this model was fitted to {', '.join(schema.names)}, "
-            f"in that order."
+            f"{source.name} has the columns {', '.join(source.names)}; this model was fitted to "
+            f"{', '.join(schema.names)}, in that order."
         )
     device = next(likelihood.buffers()).device
     for start in range(0, len(x), 4096):

@@ -10,7 +10,7 @@ class Recipe:
 
     steps: int
     batch_size: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     """the peak, reached after the warm-up; the cosine brings it to 0 at the end"""
     warmup: int = 500
     """steps of linear warm-up (at most a tenth of all steps)"""
