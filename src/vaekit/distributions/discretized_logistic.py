@@ -32,8 +32,8 @@ class DiscretizedLogistic(Factorised):
 
     @property
     def mean(self) -> Tensor:
-        """E[x] of the logistic clipped to [low, high]: within half a step of the rounded variable's mean, and exact to
-        e^(−2π² s/step) where s is a step or more."""
+        """E[x] of the logistic clipped to [low, high]: within half a step of the rounded variable's mean, and within
+        step²/(90 s) of it where s is a step or more."""
         scale = self.log_scale.exp()
         above = F.softplus((self.loc - self.low) / scale) - F.softplus((self.loc - self.high) / scale)
         return self.low + scale * above

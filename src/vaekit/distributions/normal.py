@@ -23,12 +23,17 @@ class Normal(Factorised):
         self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
 
     @property
+    def shape(self) -> torch.Size:
+        """Batch and event axes together."""
+        return torch.broadcast_shapes(self.loc.shape, self.log_scale.shape)
+
+    @property
     def mean(self) -> Tensor:
-        return self.loc
+        return self.loc.expand(self.shape)
 
     @property
     def stddev(self) -> Tensor:
-        return self.log_scale.exp().expand_as(self.loc)
+        return self.log_scale.exp().expand(self.shape)
 
     def g(self, noise: Tensor) -> Tensor:
         """The reparameterisation z = μ + σ ⊙ ε (Kingma & Welling 2014, arXiv:1312.6114). ε (K, B, D) ↦ z (K, B, D)"""
@@ -36,8 +41,8 @@ class Normal(Factorised):
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) from a given generator."""
-        loc = self.loc
-        return self.g(torch.randn(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device))
+        like = self.loc
+        return self.g(torch.randn(*shape, *self.shape, generator=generator, dtype=like.dtype, device=like.device))
 
     def log_prob_each(self, x: Tensor) -> Tensor:
         standardised = (x - self.loc) * (-self.log_scale).exp()
