@@ -130,19 +130,28 @@ class Likelihood(Protocol):
     """y, the decoder's (K, B, features), ↦ p(x|z) with batch (K, B) and event X. It owns the data's scaling."""
 
     features: int
+    shape: tuple[int, ...]
     normalised: bool
+    integers: bool
+    support: str
 
     def standardise(self, x: Tensor) -> Tensor: ...
+    def supports(self, x: Tensor) -> Tensor: ...
     def __call__(self, y: Tensor) -> Distribution: ...
 
 
 class LatentModel(Protocol):
-    """What an objective may know of a model."""
+    """What objectives, training and evaluation may know of a model."""
+
+    latent_dim: int
+    likelihood: "Likelihood"
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> "PosteriorDistribution": ...
 
     def noise(self, samples: int, rows: int, source: NoiseSource) -> Tensor: ...
     def draw(self, batch: Batch, noise: Tensor) -> Draw: ...
+    def decode(self, z: Tensor) -> Distribution: ...
+    def generate(self, n: int, generator: torch.Generator) -> Distribution: ...
 
 
 class Objective(Protocol):

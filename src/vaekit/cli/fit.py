@@ -102,8 +102,9 @@ def fit(
 
     spec = _specification(config)
     spec = spec.changed(
-        source=_source_name(data), digest="" if data else None, latent_dim=_number(latent_dim, int),
-        likelihood=likelihood, posterior=posterior, prior=prior, name=objective, network=network,
+        source=_source_name(data), digest="" if data or exclude or label or validation else None,
+        latent_dim=_number(latent_dim, int),
+        likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, binarize=binarize, samples=samples, beta=beta,
         epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
         patience=_number(patience, int), seed=seed, device=device, exclude=_list(exclude), label=label,

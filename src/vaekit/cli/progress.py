@@ -30,7 +30,8 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:
-        before = {number: signal.signal(number, self._handle) for number in STOPS}
+        heard = [n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup asked for SIGHUP to be ignored
+        before = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield self
         finally:

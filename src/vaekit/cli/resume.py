@@ -24,7 +24,7 @@ def resume(run: Path, *, epochs: int | None = None, json: Annotated[bool, Parame
     from vaekit.runs import Lock, Run
     from vaekit.spec import prepare
 
-    opened = Run.open(run)
+    opened = Run.open(run, repair=True)
     settings = opened.spec.training
     if epochs is None and opened.finished:
         raise VaekitError(f"{run} is finished; to train it longer, give --epochs above {settings.epochs}.")
@@ -36,6 +36,6 @@ def resume(run: Path, *, epochs: int | None = None, json: Annotated[bool, Parame
         opened.restore(prepared.state)
         opened.forget_after(prepared.state.step)
         if epochs is not None:
-            opened.respecify(spec)
             prepared.state.stale = 0
+            opened.respecify(spec, prepared.state)
         return train(opened, prepared, as_json=json)

@@ -14,7 +14,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     state, folder = prepared.state, run.folder
     with Interrupt().listening() as interrupt:
         show(drive(run, prepared, interrupt), state.recipe.steps, as_json=as_json)
-        if interrupt():
+        if interrupt() and not state.finished:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
     model = run.model(prepared.rows["train"].device)

@@ -81,7 +81,7 @@ def _checked(folder: Path, file: str, sha256: str) -> np.ndarray:
     plain, packed = folder / file, folder / f"{file}.gz"
     try:
         content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, *readers.DAMAGE) as error:
         raise VaekitError(f"{packed} cannot be read: {error}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise VaekitError(f"{folder / file} is not the published file (its SHA-256 differs): fetch it again.")
@@ -89,9 +89,12 @@ def _checked(folder: Path, file: str, sha256: str) -> np.ndarray:
 
 
 def _static_mnist(path: Path) -> dict:
-    with np.load(path, allow_pickle=False) as archive:
-        packed = {name: archive[name] for name in ("train", "valid", "test")}
-    x = np.concatenate([np.unpackbits(part, axis=1) for part in packed.values()]).reshape(-1, 28, 28)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            packed = {name: archive[name] for name in ("train", "valid", "test")}
+        x = np.concatenate([np.unpackbits(part, axis=1) for part in packed.values()]).reshape(-1, 28, 28)
+    except (OSError, *readers.DAMAGE) as error:
+        raise VaekitError(f"{path} cannot be read: {error}.") from error
     ends = np.cumsum([len(part) for part in packed.values()])
     starts = ends - [len(part) for part in packed.values()]
     rows = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]

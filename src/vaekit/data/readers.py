@@ -1,7 +1,9 @@
 """Files → arrays. Each reader gives the fields of a Source: x, and names and labels where the file has them."""
 
 import gzip
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import numpy as np
 
 from vaekit.errors import VaekitError, unknown
 
+DAMAGE = (ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+"""what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
 
@@ -31,7 +35,7 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
         raise
     except OSError as error:
         raise VaekitError(f"{path.name} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise VaekitError(f"{path.name} is damaged or not what its name says: {reason}.") from error
 
@@ -39,10 +43,14 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
 def read_npy(path: Path) -> dict:
     # Mapped first: a header that promises more than the file holds is refused before memory is taken.
     array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
     return {"x": _native(array)}
 
 
 def read_npz(path: Path) -> dict:
+    if not zipfile.is_zipfile(path):
+        raise VaekitError(f"{path.name} is no .npz archive.")
     with np.load(path, allow_pickle=False) as archive:
         names = archive.files
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
@@ -77,6 +85,7 @@ def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None
     import polars
 
     try:  # as text: a cell that is no number can then be named
+        _refuse_duplicates(path)
         table = polars.read_csv(path, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
     except polars.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -91,6 +100,15 @@ def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None
     if not columns:
         raise VaekitError(f"{path.name}: no columns are left to learn from.")
     return {"x": np.stack(columns, 1), "names": tuple(table.columns), "labels": labels}
+
+
+def _refuse_duplicates(path: Path) -> None:
+    import polars
+
+    header = polars.read_csv(path, has_header=False, n_rows=1, infer_schema=False).row(0)
+    twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+    if twice is not None:
+        raise VaekitError(f"{path.name} has two columns named '{twice}': rename one.")
 
 
 def _numbers(column, file: str) -> np.ndarray:

@@ -10,6 +10,8 @@ from vaekit.errors import VaekitError
 Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
+LARGEST = 1e30
+"""larger numbers leave no room for sums in 32-bit arithmetic"""
 KINDS = ("binary", "integer", "real")
 
 
@@ -41,7 +43,7 @@ class Schema:
 
     @property
     def is_image(self) -> bool:
-        return len(self.shape) >= 2
+        return len(self.shape) == 2
 
     @property
     def low_high(self) -> str:
@@ -104,7 +106,8 @@ def describe(x: np.ndarray, names: tuple[str, ...] | None = None, train: np.ndar
     if x.dtype == np.uint8 and len(shape) >= 2 and high.max() > 127:
         low, high = np.zeros_like(low), np.full_like(high, 255.0)
     kind = _kind(flat, low, high)
-    resolution = np.ones(flat.shape[1]) if kind != "real" else _resolution(flat)
+    _check_offsets(low, high, kind, names)
+    resolution = np.ones(flat.shape[1]) if kind != "real" else np.maximum(_resolution(flat), _rounding(low, high))
     mean, scale = _moments(rows)
     values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
     return Schema(shape=tuple(shape), kind=kind, names=names, **{name: _pack(v) for name, v in values.items()})
@@ -125,15 +128,33 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     if x.dtype.kind == "f":
         for start in range(0, len(x), 4096):
             block = x[start : start + 4096].reshape(-1, math.prod(x.shape[1:]))
-            bad = ~np.isfinite(block)
+            bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
             if bad.any():
                 row, column = (int(i[0]) for i in np.nonzero(bad))
                 where = f"column '{names[column]}'" if names else f"column {column}"
                 raise VaekitError(
                     f"row {start + row}, {where} is {block[row, column]} (rows counted from 0): "
-                    f"fill or drop cells that are NaN or infinite before fitting."
+                    f"fill or drop cells that are NaN, infinite or beyond ±{LARGEST:g}."
                 )
     return x
+
+
+def _check_offsets(low: np.ndarray, high: np.ndarray, kind: str, names: tuple[str, ...] | None) -> None:
+    """Refuse columns whose differences are lost in 32-bit arithmetic: their density would be false."""
+    tolerated = 0.25 if kind != "real" else 1e-3 * (high - low)
+    lost = (high > low) & (_rounding(low, high) > tolerated)
+    if lost.any():
+        j = int(np.argmax(lost))
+        where = f"column '{names[j]}'" if names else f"column {j}"
+        raise VaekitError(
+            f"{where} goes from {low[j]:.10g} to {high[j]:.10g}: such small differences of such large numbers "
+            f"are lost in 32-bit arithmetic. Subtract an offset, or leave it out."
+        )
+
+
+def _rounding(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The spacing of 32-bit numbers as large as these."""
+    return np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
 
 
 def _kind(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
@@ -145,10 +166,15 @@ def _kind(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
 
 def _resolution(flat: np.ndarray) -> np.ndarray:
     """The smallest gap between two different values a column, gaps that rounding alone explains left out."""
-    gaps = np.diff(np.sort(flat, 0), axis=0)
-    noise = 8 * np.finfo(flat.dtype).eps * np.abs(flat).max(0)
-    smallest = np.where(gaps > noise, gaps, np.inf).min(0, initial=np.inf)
+    smallest = np.array([_smallest_gap(column) for column in flat.T])
     return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
+
+
+def _smallest_gap(column: np.ndarray) -> float:
+    values = np.sort(column)
+    gaps = np.diff(values)
+    noise = 8 * np.finfo(column.dtype).eps * max(abs(values[0]), abs(values[-1]))
+    return float(gaps[gaps > noise].min(initial=np.inf))
 
 
 def _magnitude(values: np.ndarray) -> np.ndarray:

@@ -30,7 +30,12 @@ class Source:
     name: str = "array"
 
     def __post_init__(self):
-        object.__setattr__(self, "x", check_rows(np.asarray(self.x), self.names))
+        x = check_rows(np.asarray(self.x), self.names)
+        object.__setattr__(self, "x", np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
+        if self.labels is not None and np.shape(self.labels) != (len(self.x),):
+            raise VaekitError(
+                f"{self.name}: labels of shape {np.shape(self.labels)} for {len(self.x)} rows: give one a row."
+            )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -44,32 +49,31 @@ class Source:
             sha.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).tobytes())
         return sha.hexdigest()
 
-    def split(self, seed: int, validation: float, test: float) -> dict[str, np.ndarray]:
+    def split(self, seed: int, validation: float | str, test: float) -> dict[str, np.ndarray]:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
 
-        Parts that the data set fixes are kept; the fractions are of the rows that remain.
+        Parts that the data set (or a file of one's own) fixes are kept; the fractions are of the rows that remain.
         """
-        for name, fraction in (("validation", validation), ("test", test)):
+        fractions = {n: f for n, f in (("validation", validation), ("test", test)) if n not in self.parts}
+        for name, fraction in fractions.items():
             if not 0 <= fraction < 1:
                 raise VaekitError(f"the {name} fraction is {fraction:g}: give a number from 0 up to, not including, 1.")
         split = {name: np.sort(rows) for name, rows in self.parts.items() if name != "train"}
         rest = self.parts.get("train", np.setdiff1d(np.arange(len(self)), np.concatenate([[], *split.values()])))
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(rest).astype(np.int64)
-        for name, fraction in (("validation", validation), ("test", test)):
-            if name not in split:
-                count = round(fraction * len(rest))
-                split[name], order = np.sort(order[:count]), order[count:]
+        for name, fraction in fractions.items():
+            count = round(fraction * len(rest))
+            split[name], order = np.sort(order[:count]), order[count:]
         if not len(order):
-            raise VaekitError(
-                f"no rows are left to train on: {len(self)} rows, validation {validation:g}, test {test:g}."
-            )
+            raise VaekitError(f"no rows are left to train on: {len(self)} rows, validation {validation}, test {test}.")
         return {"train": np.sort(order), "validation": split["validation"], "test": split["test"]}
 
     def joined(self, other: "Source", part: str) -> "Source":
         """These rows with another source's as their fixed `part` (a validation or test file of one's own)."""
         if other.x.shape[1:] != self.x.shape[1:] or other.names != self.names:
+            mine, others = (", ".join(s.names) if s.names else f"shape {s.x.shape[1:]}" for s in (self, other))
             raise VaekitError(
-                f"{other.name} has rows of shape {other.x.shape[1:]} and {self.name} of {self.x.shape[1:]}: "
+                f"{other.name} has rows of {others} and {self.name} of {mine}: "
                 f"a {part} file needs the same columns in the same order."
             )
         rows = np.arange(len(self), len(self) + len(other))
@@ -92,7 +96,7 @@ def load(data: str | Path, *, exclude: tuple[str, ...] = (), label: str | None =
         return rows
     if not path.exists():
         missing = f"'{text}' is neither a file nor a known data set"
-        near = difflib.get_close_matches(text, datasets.NAMES, 1)
+        near = difflib.get_close_matches(text.lower(), datasets.NAMES, 1)
         raise VaekitError(
             f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)})."
         )

@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch
+from vaekit.core import Batch, lazy
 from vaekit.data.schema import Schema
+from vaekit.errors import VaekitError
 from vaekit.maths import generator, keyed_uniform, row_keys
 
+BLOCK = 256
+"""rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
@@ -27,18 +30,15 @@ class Rows:
         self.schema, self.seed, self.device = schema, seed, torch.device(device)
         stored = x if x.dtype == np.uint8 else x.astype(np.float32)
         self.stored = torch.from_numpy(np.ascontiguousarray(stored)).to(self.device)
-        self._keys: np.ndarray | None = None
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.stored)
 
-    @property
+    @lazy
     def keys(self) -> np.ndarray:
         """(n,) one key a row, from its content as stored."""
-        if self._keys is None:
-            self._keys = row_keys(self.stored.cpu().numpy())
-        return self._keys
+        return row_keys(self.stored.cpu().numpy())
 
     def batches_per_epoch(self, size: int) -> int:
         """Full batches only: the few rows left over differ from epoch to epoch."""
@@ -51,14 +51,25 @@ class Rows:
         x = self.stored.index_select(0, rows)
         if self.schema.binarized == "dynamic":
             source = generator(self.seed, "binarize", step, device=self.device)
-            return Batch(self._dynamic(x, torch.rand(x.shape, generator=source, device=self.device)))
+            u = torch.rand(x.shape, generator=source, device=self.device)
+            return Batch((u < x / self.schema.grey).float())  # u in [0, 1): black and white are certain
         return Batch(self._plain(x))
 
-    def blocks(self, size: int) -> Iterator[tuple[int, Batch]]:
-        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with copies of its first row.
+    def require(self, likelihood) -> None:
+        """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored
+        silently."""
+        for start, (count, batch) in zip(range(0, len(self), BLOCK), self.blocks(), strict=True):
+            wrong = ~likelihood.supports(batch.x[:count])
+            if wrong.any():
+                row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
+                value, where = batch.x[row].flatten()[column], self.schema.column(column)
+                raise VaekitError(
+                    f"row {start + row} (counted from 0), {where} is {value:g}: "
+                    f"the likelihood takes {likelihood.support}."
+                )
 
-        Equal shapes make a row's arithmetic the same whatever its neighbours.
-        """
+    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Batch]]:
+        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row."""
         for start in range(0, len(self), size):
             rows = torch.arange(start, start + size, device=self.device)
             count = min(size, len(self) - start)
@@ -67,21 +78,26 @@ class Rows:
 
     def scoring_batch(self, rows: Tensor) -> Batch:
         """These rows, with randomness that depends on their content alone."""
-        x, key = self.stored.index_select(0, rows), self.keys[rows.cpu().numpy()]
+        key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized == "dynamic":
+            return Batch(self._keyed_binary.index_select(0, rows).float(), key=key)
+        return Batch(self._plain(self.stored.index_select(0, rows)), key=key)
+
+    @lazy
+    def _keyed_binary(self) -> Tensor:
+        """Every row binarised once, by its own key: what is scored, (n, *X) bool."""
+        binary = torch.empty(self.stored.shape, dtype=torch.bool, device=self.device)
+        for start in range(0, len(self), BLOCK):
+            x, key = self.stored[start : start + BLOCK], self.keys[start : start + BLOCK]
             u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
-            return Batch(self._dynamic(x, u.to(self.device)), key=key)
-        return Batch(self._plain(x), key=key)
+            binary[start : start + BLOCK] = u.to(self.device) < x / self.schema.grey
+        return binary
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
             self._order = (epoch, order)
         return self._order[1]
-
-    def _dynamic(self, x: Tensor, u: Tensor) -> Tensor:
-        """1 with probability x/grey: u < x/grey for u uniform in [0, 1), so 0 and white are certain."""
-        return (u < x / self.schema.grey).float()
 
     def _plain(self, x: Tensor) -> Tensor:
         grey = x.float() / self.schema.grey

@@ -16,7 +16,7 @@ class DiscretizedLogistic(Factorised):
 
     so that Σ_x P(x) = 1 exactly. With b, a the two arguments it is evaluated as
     log σ(b) + log σ(−a) + log(1 − e^(a − b)), which is stable for every μ and s. `low`, `high` and `step` broadcast
-    against the features.
+    against the features; the grid may have no end above (high = ∞), or none at all (low = −∞ too).
 
     >>> grid = torch.arange(17.0)[:, None]
     >>> p = DiscretizedLogistic(torch.tensor([3.2]), torch.tensor([0.1]), 0.0, 16.0, 1.0)
@@ -34,17 +34,19 @@ class DiscretizedLogistic(Factorised):
     def mean(self) -> Tensor:
         """E[x] of the logistic clipped to [low, high]: within half a step of the rounded variable's mean, and within
         step²/(90 s) of it where s is a step or more."""
-        scale = self.log_scale.exp()
-        above = F.softplus((self.loc - self.low) / scale) - F.softplus((self.loc - self.high) / scale)
-        return self.low + scale * above
+        scale, open_below = self.log_scale.exp(), self.low.isneginf()
+        low = torch.where(open_below, torch.zeros_like(self.low), self.low)
+        above = F.softplus((self.loc - low) / scale) - F.softplus((self.loc - self.high) / scale)
+        return torch.where(open_below, self.loc, low + scale * above)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) on the grid from a given generator."""
         loc = self.loc
         u = torch.rand(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
         logistic = self.loc + self.log_scale.exp() * torch.logit(u, eps=torch.finfo(u.dtype).eps)
-        index = ((logistic - self.low) / self.step).round()
-        return torch.minimum(torch.maximum(self.low + index * self.step, self.low), self.high)
+        origin = torch.where(self.low.isneginf(), torch.zeros_like(self.low), self.low)
+        index = ((logistic - origin) / self.step).round()
+        return torch.minimum(torch.maximum(origin + index * self.step, self.low), self.high)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
         half, inverse = self.step / 2, (-self.log_scale).exp()

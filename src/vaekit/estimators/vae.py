@@ -16,8 +16,6 @@ from vaekit.runs import Run, save_state
 from vaekit.spec import Specification, check_rows_fit, choose_device, prepare
 from vaekit.training import State, fit
 
-BLOCK = 256
-
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     """A variational autoencoder on the rows of an array (n, columns) or (n, height, width).
@@ -91,6 +89,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def fit(self, X, y=None) -> "VAE":
         """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
+        if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
+            raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
         X = self._validated(X, reset=True)
         names = getattr(self, "feature_names_in_", None)
         source = Source(X, None if names is None else tuple(names), name="X")
@@ -105,13 +105,15 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         train = prepared.rows["train"]
-        averages = over_rows(state.objective, self.model_, train.blocks(min(BLOCK, len(train))), state.recipe.seed)
+        averages = over_rows(state.objective, self.model_, train.blocks(), state.recipe.seed)
         self.lower_bound_ = averages.value.double().mean().item()
+        self.data_ |= {"lower_bound": self.lower_bound_, "importance_samples": self.importance_samples}
         return self
 
     def transform(self, X) -> np.ndarray:
         """The posterior mean E[z|x] of each row: (n, latent_dim)."""
-        mean, _ = evaluation.encode(self.model_, self._rows(X))
+        rows = self._rows(X)
+        mean, _ = evaluation.encode(self.model_, rows)
         return self._array(mean)
 
     def inverse_transform(self, Z) -> np.ndarray:
@@ -152,7 +154,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             seed = int(check_random_state(seed).randint(2**31))
         return Specification().changed(
             latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
-            name=self.objective, samples=self.samples, beta=self.beta, hidden=self.hidden, network=self.network,
+            objective=self.objective, samples=self.samples, beta=self.beta, hidden=self.hidden, network=self.network,
             activation=self.activation, binarize=self.binarize, epochs=self.max_epochs, batch_size=self.batch_size,
             learning_rate=self.learning_rate, seed=int(seed), device=self.device,
             validation=self.validation_fraction, test=0.0,
@@ -167,7 +169,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def _validated(self, X, *, reset: bool):
         if isinstance(X, torch.Tensor):
             X = X.detach().cpu().numpy()
-        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
+        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=False)
 
     def _rows(self, X) -> Rows:
         check_is_fitted(self)
@@ -182,8 +184,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         return tensor.cpu().numpy().astype(np.float64)
 
 
-def load(folder) -> VAE:
+def load(folder, *, device: str = "auto") -> VAE:
     """The fitted estimator of a run folder, whether Python or the command line wrote it.
+
+    device    "auto", "cpu" or "cuda": where it is to compute, whatever it was trained on
 
     Raises VaekitError for a folder that is none, is damaged, or is newer than this version.
     """
@@ -191,17 +195,19 @@ def load(folder) -> VAE:
     spec, model = run.spec, run.spec.model
     vae = VAE(
         latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
-        objective=spec.objective.name, samples=spec.objective.samples, beta=spec.objective.beta, hidden=model.hidden,
-        network=model.network, activation=model.activation, binarize=spec.data.binarize,
+        objective=spec.objective.objective, samples=spec.objective.samples, beta=spec.objective.beta,
+        hidden=model.hidden, network=model.network, activation=model.activation, binarize=spec.data.binarize,
         max_epochs=spec.training.epochs, batch_size=spec.training.batch_size,
-        learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=spec.training.device,
+        learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=device,
+        importance_samples=run.data.get("importance_samples", 100),
     )  # fmt: skip
     if isinstance(spec.data.validation, float):
         vae.validation_fraction = spec.data.validation
-    state = run.state(choose_device(spec.training.device))
+    state = run.state(choose_device(device))
     vae._keep(spec, run.schema, state, run.metrics, run.data)
     vae.n_features_in_ = run.schema.shape[0]
     if run.schema.names:
         vae.feature_names_in_ = np.array(run.schema.names, dtype=object)
-    vae.lower_bound_ = run.data.get("lower_bound", vae.history_[-1]["elbo"] if vae.history_ else float("nan"))
+    if "lower_bound" in run.data:  # the command line does not score the training rows
+        vae.lower_bound_ = run.data["lower_bound"]
     return vae

@@ -4,15 +4,14 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Rows
-
-BLOCK = 256
+from vaekit.data.stream import BLOCK
 
 
 @torch.no_grad()
 def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
     """The posterior's mean and standard deviation, (n, D) each."""
     means, spreads = [], []
-    for count, batch in rows.blocks(BLOCK):
+    for count, batch in rows.blocks():
         q = model.encode(batch.x, batch.mask)
         means.append(q.mean[:count])
         spreads.append(q.stddev[:count])
@@ -34,7 +33,7 @@ def decode(model, z: Tensor) -> Tensor:
 def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> Tensor:
     """x̂ of `samples` draws z ~ q(z|x) a row, (samples, n, *X)."""
     drawn = []
-    for count, batch in rows.blocks(BLOCK):
+    for count, batch in rows.blocks():
         z = model.encode(batch.x, batch.mask).sample(generator, (samples,))
         drawn.append(model.decode(z).mean[:, :count])
     return torch.cat(drawn, 1)

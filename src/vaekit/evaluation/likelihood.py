@@ -13,29 +13,35 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.data import Rows
+from vaekit.errors import VaekitError
 from vaekit.maths import RowNoise, log_mean_exp
 
-DECODER_ROWS = 1024
-"""decoder rows (draws × data rows) in one block on a CPU; blocks of one size make a row's score its own"""
+CHUNK = 1024
+"""most draws that go through the decoder at once on a CPU"""
 
 
 def log_likelihood(model: LatentModel, rows: Rows, samples: int, seed: int = 0) -> Iterator[Tensor]:
     """log p̂_K(x) of the rows in order, (block,) nats at a time, from K = `samples` draws a row.
 
-    A row's number depends on the model, the seed and the row's content: not on its neighbours, order or block.
+    On a CPU rows are scored one by one: the arithmetic of a row's number, to the last bit, then depends on the model,
+    the seed and the row's content alone, not on its neighbours, position or number.
 
         per_row = torch.cat(list(log_likelihood(model, rows, 5000)))
     """
-    block = max(1, DECODER_ROWS // samples)
+    if samples < 1:
+        raise VaekitError(f"{samples} draws a row were asked for: give 1 or more.")
+    rows.require(model.likelihood)
+    draws = CHUNK if rows.device.type == "cpu" else 64 * CHUNK
+    block = 1 if rows.device.type == "cpu" else max(1, draws // samples)
     for count, batch in rows.blocks(block):
-        yield _block(model, batch, samples, seed)[:count]
+        yield _block(model, batch, samples, seed, draws)[:count]
 
 
 @torch.no_grad()
-def _block(model: LatentModel, batch: Batch, samples: int, seed: int) -> Tensor:
+def _block(model: LatentModel, batch: Batch, samples: int, seed: int, draws: int) -> Tensor:
     """log p̂_K of one block, (B,), the K draws in equal chunks where they do not fit at once."""
     n = len(batch.x)
-    chunk = -(-samples // -(-samples * n // DECODER_ROWS))
+    chunk = -(-samples // -(-samples * n // draws))
     log_w = []
     for start in range(0, samples, chunk):
         k = min(chunk, samples - start)

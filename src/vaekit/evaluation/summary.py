@@ -26,8 +26,8 @@ class Evaluation:
     """−E_q log p(x|z)"""
     log_likelihood: float
     """importance-weighted estimate of log p(x), from below in expectation"""
-    log_likelihood_se: float
-    """its standard error over rows, sd/√n"""
+    log_likelihood_se: float | None
+    """its standard error over rows, sd/√n; None for one row"""
     samples: int
     """draws a row, K"""
     bits_per_dim: float | None
@@ -54,7 +54,7 @@ def evaluate(
     samples    K, draws a row for log p(x)
     advance    called with the number of rows finished, for a progress bar
     """
-    averages = over_rows(ELBO(ELBO_DRAWS), model, rows.blocks(256), seed)
+    averages = over_rows(ELBO(ELBO_DRAWS), model, rows.blocks(), seed)
     scores = []
     for block in log_likelihood(model, rows, samples, seed):
         scores.append(block)
@@ -69,7 +69,7 @@ def evaluate(
         rate=averages.terms["rate"].double().mean().item(),
         distortion=averages.terms["distortion"].double().mean().item(),
         log_likelihood=mean,
-        log_likelihood_se=score.std().item() / math.sqrt(n) if n > 1 else math.nan,
+        log_likelihood_se=score.std().item() / math.sqrt(n) if n > 1 else None,
         samples=samples,
         bits_per_dim=-mean / features / math.log(2) if likelihood.integers and likelihood.normalised else None,
         active_units=averages.active_units,

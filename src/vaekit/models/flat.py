@@ -37,7 +37,7 @@ class FlatModel(nn.Module):
         return self.posterior.latent_dim
 
     def encode(self, x: Tensor, mask: Tensor | None = None):
-        """q(z|x) of x (B, *X): batch (B,), event (D,). Hidden cells enter the encoder as the data's mean."""
+        """q(z|x) of x (B, *X): batch (B,), event (D,). Hidden cells enter the encoder as 0, in standardised units."""
         standardised = self.likelihood.standardise(x)
         if mask is not None:
             standardised = torch.where(mask, standardised, torch.zeros_like(standardised))

@@ -139,6 +139,9 @@ class DiscretizedLogistic(Likelihood):
 
     A probability of integers, so −log₂ p(x)/dim is a code length. (Kingma et al. 2016, arXiv:1606.04934)
 
+    With `bounded=False` low and high only say where the data lay: the grid goes on, from 0 where low ≥ 0, and without
+    end otherwise, so that a count larger than any seen has a probability too.
+
     >>> p = DiscretizedLogistic((1,), low=0, high=255, step=1)(torch.zeros(1, 1, 2))
     >>> round(p.log_prob(torch.arange(256.0)[:, None, None]).exp().sum().item(), 4)
     1.0
@@ -147,7 +150,7 @@ class DiscretizedLogistic(Likelihood):
     per_feature = 2
     integers = True
 
-    def __init__(self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None):
+    def __init__(self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None, bounded: bool = True):
         super().__init__(shape)
         low, high, step = (_buffer(v, shape) for v in (low, high, step))
         self.register_buffer("low", low)
@@ -157,7 +160,12 @@ class DiscretizedLogistic(Likelihood):
         self.register_buffer("half_range", torch.maximum(high - low, step) / 2)
         self.register_buffer("centre", self.middle if mean is None else _buffer(mean, shape))
         self.register_buffer("spread", self.half_range if scale is None else _buffer(scale, shape))
-        self.support = "whole steps between the smallest and the largest value seen in fitting"
+        never = torch.full_like(low, torch.inf)
+        self.register_buffer("first", low if bounded else torch.where(low >= 0, torch.zeros_like(low), -never))
+        self.register_buffer("last", high if bounded else never)
+        self.support = "whole steps on the data's grid, " + (
+            "within its range" if bounded else "not below 0 if it was not"
+        )
 
     def standardise(self, x: Tensor) -> Tensor:
         """[low, high] ↦ [−1, 1]"""
@@ -170,7 +178,7 @@ class DiscretizedLogistic(Likelihood):
 
     def supports(self, x: Tensor) -> Tensor:
         index = (x - self.low) / self.step
-        return (x >= self.low) & (x <= self.high) & ((index - index.round()).abs() < 1e-3)
+        return (x >= self.first) & (x <= self.last) & ((index - index.round()).abs() < 1e-3)
 
     def forward(self, y: Tensor) -> distributions.DiscretizedLogistic:
         loc, log_scale = self.split(y)
@@ -178,4 +186,4 @@ class DiscretizedLogistic(Likelihood):
         lowest = (1e-2 * self.step / self.half_range).log()
         log_scale = unit + soft_clamp(log_scale, lowest, 4.0)
         loc = self.middle + self.half_range * loc
-        return distributions.DiscretizedLogistic(loc, log_scale, self.low, self.high, self.step, len(self.shape))
+        return distributions.DiscretizedLogistic(loc, log_scale, self.first, self.last, self.step, len(self.shape))

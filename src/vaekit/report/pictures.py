@@ -1,5 +1,6 @@
 """Pictures of a trained model: what it generates, what it reconstructs, how it learned, what its latents mean."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from vaekit import evaluation
 from vaekit.data import Rows
 from vaekit.data.schema import Schema
 from vaekit.maths import generator
-from vaekit.runs import Run
+from vaekit.runs import Run, storage
 
 GRID = 10
 """pictures a side"""
@@ -18,7 +19,7 @@ GAP = 2
 
 
 def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
-    """Every picture that fits the run, into its folder `pictures/`; `rows` are some that it was not trained on.
+    """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it.
 
     Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables: samples.png, the
     columns' distributions beside the data's. Always: training.png.
@@ -30,7 +31,7 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
         written += _images(run.schema, model, rows, folder, run.spec.training.seed)
         if model.latent_dim == 2:
             written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
-    elif len(rows):
+    elif len(rows) and len(run.schema.shape) == 1:
         written.append(marginals(run.schema, model, rows, folder / "samples.png", run.spec.training.seed))
     return written
 
@@ -49,8 +50,7 @@ def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int = GRID)
     for i, cell in enumerate(cells):
         top, left = GAP + i // columns * (height * zoom + GAP), GAP + i % columns * (width * zoom + GAP)
         page[top : top + height * zoom, left : left + width * zoom] = cell
-    Image.fromarray(page).save(path)
-    return path
+    return _written(Image.fromarray(page), path)
 
 
 def with_reconstructions(rows: Rows, reconstructions: torch.Tensor, count: int) -> np.ndarray:
@@ -133,5 +133,14 @@ def _figure(rows: int, size: tuple[float, float], columns: int = 1, **options):
 
 
 def _save(figure, path: Path) -> Path:
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, metadata={"Software": None})
+    storage.write(path, buffer.getvalue())
+    return path
+
+
+def _written(image, path: Path) -> Path:
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    storage.write(path, buffer.getvalue())
     return path

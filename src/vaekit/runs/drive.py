@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from vaekit.runs.folder import Run
 from vaekit.spec import Prepared
-from vaekit.training import Record, fit
+from vaekit.training import Record, TrainingError, fit
 
 SAVE_SECONDS = 30.0
 
@@ -15,15 +15,22 @@ def drive(run: Run, prepared: Prepared, stop: Callable[[], bool] = lambda: False
     state, began, saved = prepared.state, time.monotonic(), time.monotonic()
     if state.step == 0:
         run.save(state)
+    records = fit(state, prepared.rows["train"], prepared.rows["validation"])
     try:
-        for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
+        for record in records:
             if record.metrics:
                 run.log(record.metrics, time.monotonic() - began)
             if time.monotonic() - saved > SAVE_SECONDS:
                 run.save(state)
                 saved = time.monotonic()
-            yield record
+            try:
+                yield record
+            except BaseException:  # whoever drives stops here, between two steps: the state is whole
+                run.save(state)
+                raise
             if stop():
-                return
-    finally:  # also where the consumer stops early, or a step failed and left the state whole
+                break
+    except TrainingError:  # refused before it changed anything
         run.save(state)
+        raise
+    run.save(state)

@@ -7,12 +7,13 @@ checkpoint.json             which of them is the newest whole one, its counters,
 metrics.jsonl               one record a line; times.jsonl beside it holds the wall-clock
 """
 
+import hashlib
 import json
-import tomllib
+import os
+import shutil
 from pathlib import Path
 
 import safetensors.torch
-import tomli_w
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -27,6 +28,7 @@ from vaekit.training import State
 
 FORMAT = 1
 RUN, SCHEMA, CHECKPOINT, METRICS, TIMES = "run.toml", "schema.json", "checkpoint.json", "metrics.jsonl", "times.jsonl"
+PICTURES = "pictures"
 
 
 class Run:
@@ -49,30 +51,40 @@ class Run:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         for old in [*folder.glob("checkpoint*"), *(folder / name for name in (METRICS, TIMES))]:
             old.unlink(missing_ok=True)
+        shutil.rmtree(folder / PICTURES, ignore_errors=True)
+        about = {"format": FORMAT, "schema": schema.to_dict(), "data": data}
         hashes = {
-            RUN: storage.write(folder / RUN, tomli_w.dumps(spec.to_dict()).encode()),
-            SCHEMA: storage.write_json(folder / SCHEMA, {"format": FORMAT, "schema": schema.to_dict(), "data": data}),
+            RUN: storage.write(folder / RUN, _toml(spec)),
+            SCHEMA: storage.write_json(folder / SCHEMA, about),
         }
         return cls(folder, spec, schema, data, hashes)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Run":
-        """Read a run folder; VaekitError where it is none, is newer than this version, or is damaged."""
+    def open(cls, folder: str | Path, *, repair: bool = False) -> "Run":
+        """Read a run folder; VaekitError where it is none, is newer than this version, or is damaged.
+
+        repair    write run.toml again where it is not what the checkpoint says
+        """
         folder = Path(folder)
         if not folder.is_dir():
             raise VaekitError(f"{folder} is no run folder: there is no such folder.")
         if not (folder / CHECKPOINT).exists():
             raise VaekitError(f"{folder} is no run folder, or nothing was saved in it yet: it has no {CHECKPOINT}.")
-        files = _manifest(folder)["files"]
-        hashes = {name: files[name] for name in (RUN, SCHEMA)}
-        spec = Specification.from_dict(tomllib.loads(storage.read(folder / RUN, hashes[RUN]).decode()))
+        manifest = _manifest(folder)
+        hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
         storage.read(folder / SCHEMA, hashes[SCHEMA])
         saved = storage.read_json(folder / SCHEMA)
-        return cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
+        spec = Specification.from_dict(manifest["specification"])
+        run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
+        run._check_specification(repair)
+        return run
 
     def save(self, state: State) -> None:
         """Write the state as the newest checkpoint; the one before stays until the new one is whole on disk."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.tensors().items()}
+        _sync(self.folder / METRICS)  # the records first: a checkpoint must not know more than they do
+        tensors = {
+            name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.tensors().items()
+        }
         content = safetensors.torch.save(tensors)
         name = f"checkpoint-{state.step}.safetensors"
         digest = storage.write(self.folder / name, content)
@@ -80,6 +92,7 @@ class Run:
             "format": FORMAT,
             "vaekit": vaekit.__version__,
             "finished": state.finished,
+            "specification": self.spec.to_dict(),
             "counters": state.counters(),
             "files": {**self.hashes, name: digest},
         }
@@ -102,10 +115,12 @@ class Run:
             kept = [line for line in _lines(self.folder / name) if line["step"] <= step]
             storage.write(self.folder / name, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def respecify(self, spec: Specification) -> None:
-        """Record a changed specification (more epochs) for the checkpoints to come."""
-        self.spec = spec
-        self.hashes[RUN] = storage.write(self.folder / RUN, tomli_w.dumps(spec.to_dict()).encode())
+    def respecify(self, spec: Specification, state: State) -> None:
+        """Go on under a changed specification (more epochs): first in the checkpoint, which is the truth."""
+        self.spec, text = spec, _toml(spec)
+        self.hashes[RUN] = hashlib.sha256(text).hexdigest()
+        self.save(state)
+        storage.write(self.folder / RUN, text)
 
     def state(self, device: torch.device) -> State:
         """The newest checkpoint as a training state, built from the specification alone."""
@@ -127,11 +142,31 @@ class Run:
         """The records so far, oldest first."""
         return list(_lines(self.folder / METRICS))
 
-    def log(self, metrics: dict, seconds: float) -> None:
+    def log(self, metrics: dict, seconds: float | None = None) -> None:
         """Append one record; wall-clock goes to a file of its own, so that metrics repeat to the bit."""
-        for name, line in ((METRICS, metrics), (TIMES, {"step": metrics["step"], "seconds": round(seconds, 3)})):
+        lines = {METRICS: metrics}
+        if seconds is not None:
+            lines[TIMES] = {"step": metrics["step"], "seconds": round(seconds, 3)}
+        for name, line in lines.items():
             with (self.folder / name).open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+    def _check_specification(self, repair: bool) -> None:
+        try:
+            storage.read(self.folder / RUN, self.hashes[RUN])
+        except storage.DamagedError as error:
+            if not repair:
+                raise storage.DamagedError(
+                    f"{error} (Edited? To train with other settings, copy it and fit with --config. `vaekit resume` "
+                    f"writes it again.)"
+                ) from error
+            self.hashes[RUN] = storage.write(self.folder / RUN, _toml(self.spec))
+
+
+def _toml(spec: Specification) -> bytes:
+    import tomli_w
+
+    return tomli_w.dumps(spec.to_dict()).encode()
 
 
 def save_state(
@@ -143,8 +178,14 @@ def save_state(
     with Lock(Path(folder)):
         run = Run.create(folder, spec, schema, data, overwrite=overwrite)
         for record in records:
-            run.log(record, 0.0)
+            run.log(record)
         run.save(state)
+
+
+def _sync(path: Path) -> None:
+    if path.exists():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict:
         seal = value.pop("sha256")
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing: this is no complete run folder.") from error
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: it is not the JSON that was written.") from error
     if seal != hashlib.sha256(_canonical(value)).hexdigest():
         raise DamagedError(f"{path} is damaged: its content does not match its SHA-256.")

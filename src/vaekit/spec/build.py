@@ -1,54 +1,22 @@
-"""Specification + schema → likelihood, model, objective, recipe: the closed tables of names."""
-
-from collections.abc import Callable
+"""Specification + schema → model, objective, recipe."""
 
 import torch
 
-from vaekit import nets, objectives, parts
+from vaekit import nets
 from vaekit.data import Schema
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 from vaekit.maths import derive_seed
 from vaekit.models import FlatModel
 from vaekit.spec.settings import AUTO, Specification
+from vaekit.spec.tables import DEVICES, LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
 from vaekit.training import Recipe
-
-
-def _gaussian(sigma: str) -> Callable[[Schema], parts.likelihoods.Likelihood]:
-    def build(schema: Schema) -> parts.likelihoods.Likelihood:
-        # A difference of one resolution is the finest there is: rounding alone has this standard deviation.
-        floor = schema.array("resolution") / 12**0.5
-        mean, scale = schema.array("mean"), schema.array("scale")
-        return parts.likelihoods.Gaussian(schema.shape, sigma=sigma, mean=mean, scale=scale, floor=floor)
-
-    return build
-
-
-def _bernoulli(schema: Schema) -> parts.likelihoods.Likelihood:
-    return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
-
-
-def _discretized_logistic(schema: Schema) -> parts.likelihoods.Likelihood:
-    low, high, mean, scale = (schema.array(name) for name in ("low", "high", "mean", "scale"))
-    return parts.likelihoods.DiscretizedLogistic(schema.shape, low=low, high=high, mean=mean, scale=scale)
-
-
-LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
-    "bernoulli": _bernoulli,
-    "gaussian": _gaussian("shared"),
-    "gaussian-unit": _gaussian("unit"),
-    "gaussian-diagonal": _gaussian("column"),
-    "discretized-logistic": _discretized_logistic,
-}
-POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
-PRIORS = {"standard": parts.priors.StandardNormal}
-OBJECTIVES = {"elbo": objectives.ELBO}
 
 
 def build_model(spec: Specification, schema: Schema) -> FlatModel:
     """The model of a resolved specification, weights drawn from its seed; global random state is left as it was."""
     settings = spec.model
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(spec.training.seed, "weights"))
+        torch.default_generator.manual_seed(derive_seed(spec.training.seed, "weights"))
         likelihood = LIKELIHOODS[settings.likelihood](schema)
         posterior = POSTERIORS[settings.posterior](settings.latent_dim)
         prior = PRIORS[settings.prior](settings.latent_dim)
@@ -62,7 +30,7 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
 
 def build_objective(spec: Specification):
     """The objective by its name."""
-    return OBJECTIVES[spec.objective.name](samples=spec.objective.samples, beta=spec.objective.beta)
+    return OBJECTIVES[spec.objective.objective](samples=spec.objective.samples, beta=spec.objective.beta)
 
 
 def build_recipe(spec: Specification, rows: int) -> Recipe:
@@ -81,6 +49,8 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
 
 def choose_device(name: str) -> torch.device:
     """cpu or cuda; "auto" takes the accelerator where there is one."""
+    if name not in (AUTO, *DEVICES):
+        raise unknown("device", name, (AUTO, *DEVICES))
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

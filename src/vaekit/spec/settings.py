@@ -1,29 +1,24 @@
 """A run as plain data: what `run.toml` says and what the options set. Names come from closed tables."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
-from vaekit.data import BINARIZE
 from vaekit.errors import VaekitError, unknown
-from vaekit.nets import ACTIVATIONS
+from vaekit.spec import tables
 
 AUTO = "auto"
-LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-unit", "gaussian-diagonal", "discretized-logistic")
-POSTERIORS = ("diagonal", "full")
-PRIORS = ("standard",)
-OBJECTIVES = ("elbo",)
-NETWORKS = ("mlp",)
-DEVICES = ("cpu", "cuda")
 
 
 def setting(
-    default: Any, kind: type, *, choices: tuple[str, ...] = (), low: float | None = None, below: float | None = None
+    default: Any, kind: type, *, choices: Collection[str] = (), low: float | None = None, below: float | None = None
 ):
     """A field with its rule: type, closed list of names, smallest value, and first value that is too large."""
     automatic = default == AUTO
     return dataclasses.field(
-        default=default, metadata={"kind": kind, "choices": choices, "low": low, "below": below, "auto": automatic}
+        default=default,
+        metadata={"kind": kind, "choices": tuple(choices), "low": low, "below": below, "auto": automatic},
     )
 
 
@@ -43,7 +38,7 @@ class DataSettings(Section):
     digest: str = setting("", str)
     exclude: tuple[str, ...] = setting((), str)
     label: str = setting("", str)
-    binarize: str = setting("none", str, choices=BINARIZE)
+    binarize: str = setting("none", str, choices=tables.BINARIZE)
     validation: float | str = setting(0.1, float, low=0, below=1)
     """a fraction, or the path of a file"""
     test: float = setting(0.1, float, low=0, below=1)
@@ -54,19 +49,19 @@ class ModelSettings(Section):
     """The three distributions and the networks between them."""
 
     latent_dim: int | str = setting(AUTO, int, low=1)
-    likelihood: str = setting(AUTO, str, choices=LIKELIHOODS)
-    posterior: str = setting("diagonal", str, choices=POSTERIORS)
-    prior: str = setting("standard", str, choices=PRIORS)
-    network: str = setting(AUTO, str, choices=NETWORKS)
+    likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
+    posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
+    prior: str = setting("standard", str, choices=tables.PRIORS)
+    network: str = setting(AUTO, str, choices=tables.NETWORKS)
     hidden: tuple[int, ...] | str = setting(AUTO, int, low=1)
-    activation: str = setting(AUTO, str, choices=tuple(ACTIVATIONS))
+    activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings(Section):
     """The bound that is climbed."""
 
-    name: str = setting("elbo", str, choices=OBJECTIVES)
+    objective: str = setting("elbo", str, choices=tables.OBJECTIVES)
     samples: int = setting(1, int, low=1)
     beta: float = setting(1.0, float, low=0)
 
@@ -80,7 +75,7 @@ class TrainingSettings(Section):
     learning_rate: float | str = setting(AUTO, float, low=0)
     patience: int | str = setting(AUTO, int, low=0)
     seed: int = setting(0, int, low=0)
-    device: str = setting(AUTO, str, choices=DEVICES)
+    device: str = setting(AUTO, str, choices=tables.DEVICES)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """The training loop: a generator, so that whoever drives it logs, saves and stops."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from vaekit.core import Bound
 from vaekit.data import Rows
+from vaekit.data.stream import BLOCK
 from vaekit.objectives import over_rows
 from vaekit.training.state import State
 
-VALIDATION_ROWS = 256
+ACTIVE_ROWS = 1024
+"""training rows that active units are counted on where nothing was held out"""
 
 
 class Record(NamedTuple):
@@ -30,6 +33,7 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
         for record in fit(state, rows):
             ...
     """
+    rows.require(state.model.likelihood)
     size = min(state.recipe.batch_size, len(rows))
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
@@ -52,12 +56,14 @@ def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
     if validation is not None and len(validation):
-        block = min(VALIDATION_ROWS, len(validation))
-        averages = over_rows(state.objective, state.averaged, validation.blocks(block), state.recipe.seed)
+        averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
         metrics |= {"validation_elbo": averages.value.double().mean().item()}
         metrics |= {f"validation_{name}": term.double().mean().item() for name, term in averages.terms.items()}
         metrics["active_units"] = averages.active_units
         _select(state, metrics["validation_elbo"])
+    else:
+        few = islice(rows.blocks(), -(-ACTIVE_ROWS // BLOCK))
+        metrics["active_units"] = over_rows(state.objective, state.averaged, few, state.recipe.seed).active_units
     return metrics
 
 

@@ -22,6 +22,7 @@ class State:
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
         self.model, self.objective, self.recipe = model, objective, recipe
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0, betas=recipe.betas, fused=True)
@@ -40,6 +41,7 @@ class State:
     def advance(self, batch: Batch) -> Bound:
         """One step of stochastic gradient descent on one batch; nothing changes if a number is not finite."""
         recipe, device = self.recipe, batch.x.device
+        self.model.train()
         source = generator(recipe.seed, "noise", self.step, device=device)
         noise = self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
         bound = self.objective(self.model, batch, noise, step=self.step)
@@ -51,6 +53,8 @@ class State:
         weight = 1 - recipe.decay(self.step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), self.parameters, weight)
+            for average, buffer in self.buffers:
+                average.copy_(buffer)
         self.step += 1
         return bound
 
@@ -86,10 +90,11 @@ class State:
         self.averaged.load_state_dict(groups["averaged"])
         self.best = groups.get("best")
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            kinds = {
-                group: values[name] for group, values in groups.items() if group.startswith("adam-") and name in values
+            self.optimizer.state[parameter] = {
+                group.removeprefix("adam-"): values[name].to(parameter.device)
+                for group, values in groups.items()
+                if group.startswith("adam-") and name in values
             }
-            self.optimizer.state[parameter] = {kind.removeprefix("adam-"): tensor for kind, tensor in kinds.items()}
         for name in COUNTERS:
             setattr(self, name, counters[name])
 

@@ -1,0 +1,51 @@
+"""The closed tables of names: all that a specification can ask for."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vaekit import nets, objectives, parts
+from vaekit.data import BINARIZE, Schema
+
+
+def _gaussian(sigma: str) -> Callable[[Schema], parts.likelihoods.Likelihood]:
+    def build(schema: Schema) -> parts.likelihoods.Likelihood:
+        # A difference of one resolution is the finest there is: rounding alone has this standard deviation.
+        floor = schema.array("resolution") / 12**0.5
+        mean, scale = schema.array("mean"), schema.array("scale")
+        if sigma != "column":  # one scale for all: that of the columns that vary
+            varies = schema.array("low") < schema.array("high")
+            scale = np.sqrt(np.square(scale[varies]).mean()) if varies.any() else scale.mean()
+        return parts.likelihoods.Gaussian(schema.shape, sigma=sigma, mean=mean, scale=scale, floor=floor)
+
+    return build
+
+
+def _bernoulli(schema: Schema) -> parts.likelihoods.Likelihood:
+    return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
+
+
+def _discretized_logistic(schema: Schema) -> parts.likelihoods.Likelihood:
+    low, high, mean, scale = (schema.array(name) for name in ("low", "high", "mean", "scale"))
+    return parts.likelihoods.DiscretizedLogistic(
+        schema.shape, low=low, high=high, mean=mean, scale=scale, bounded=schema.is_image
+    )
+
+
+LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
+    "bernoulli": _bernoulli,
+    "gaussian": _gaussian("shared"),
+    "gaussian-unit": _gaussian("unit"),
+    "gaussian-diagonal": _gaussian("column"),
+    "discretized-logistic": _discretized_logistic,
+}
+POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
+PRIORS = {"standard": parts.priors.StandardNormal}
+OBJECTIVES = {"elbo": objectives.ELBO}
+NETWORKS = ("mlp",)
+ACTIVATIONS = tuple(nets.ACTIVATIONS)
+DEVICES = ("cpu", "cuda")
+
+__all__ = [
+    "ACTIVATIONS", "BINARIZE", "DEVICES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS", "PRIORS",
+]  # fmt: skip

@@ -1,0 +1,405 @@
+"""fit → evaluate → sample → reconstruct → encode, on images and on a table."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from vaekit.data import load
+from vaekit.runs import Run
+from vaekit.spec import Specification
+
+TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
+KEYS = (
+    "elbo", "rate", "distortion", "log_likelihood", "log_likelihood_se", "samples", "bits_per_dim", "active_units",
+    "latent_dim", "n",
+)  # fmt: skip
+
+
+def strict(text: str) -> dict:
+    """JSON as other languages read it: no NaN, no Infinity."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON: {text}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = folder.glob("checkpoint-*.safetensors")
+    return safetensors.torch.load_file(path)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def assert_picture(path: Path) -> tuple[int, int]:
+    """A readable PNG in which there is something to see; its size."""
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with Image.open(path) as image:
+        image.load()
+        assert np.asarray(image.convert("L")).std() > 0
+        return image.size
+
+
+# fit
+
+
+def test_a_run_folder_holds_what_re_creates_the_run(digits_run):
+    names = {p.name for p in digits_run.iterdir()}
+    assert {"run.toml", "schema.json", "checkpoint.json", "metrics.jsonl", "times.jsonl", "pictures"} <= names
+    assert not [name for name in names if name.endswith((".part", ".pt", ".pkl"))]
+    assert len(list(digits_run.glob("checkpoint-*.safetensors"))) == 1
+    run = Run.open(digits_run)
+    assert run.finished
+    assert run.data["train"], run.data["validation"] == (1437, 180)
+    assert run.spec.data.digest == run.data["digest"] == load("digits").digest
+
+
+def test_nothing_is_left_to_auto_in_the_specification_but_the_device(digits_run):
+    values = Run.open(digits_run).spec.to_dict()
+    left = [key for section in values.values() for key, value in section.items() if value == "auto"]
+    assert left == ["device"]
+
+
+def test_every_picture_is_written(digits_run):
+    names = {p.name for p in (digits_run / "pictures").iterdir()}
+    assert names == {"training.png", "samples.png", "draws.png", "reconstructions.png", "manifold.png"}
+    for name in names:
+        width, height = assert_picture(digits_run / "pictures" / name)
+        assert width > 100
+        assert height > 100
+
+
+def test_a_table_has_its_pictures(table_run):
+    names = {p.name for p in (table_run / "pictures").iterdir()}
+    assert names == {"training.png", "samples.png"}
+    for name in names:
+        assert_picture(table_run / "pictures" / name)
+
+
+def test_fit_says_what_it_chose_and_where_it_put_things(digits_run):
+    text = (digits_run.parent / "fit.txt").read_text()
+    for word in ("discretized-logistic", "1,437", "180", "ELBO", "validation", "rate", "distortion", "samples.png"):
+        assert word in text
+    assert f"vaekit evaluate {digits_run}" in text
+
+
+def test_training_and_validation_bounds_stand_side_by_side(digits_run):
+    for line in (digits_run / "metrics.jsonl").read_text().splitlines():
+        record = strict(line)
+        for name in ("step", "elbo", "rate", "distortion", "active_units", "learning_rate"):
+            assert name in record
+        for prefix in ("", "validation_"):
+            elbo, rate, distortion = (record[prefix + name] for name in ("elbo", "rate", "distortion"))
+            assert elbo == pytest.approx(-rate - distortion, rel=1e-5)
+
+
+def test_json_is_one_object_a_line(vaekit, tmp_path):
+    result = vaekit("fit", "digits", "--out", tmp_path / "run", *TINY, "--epochs", 3, "--json")
+    assert result.code == 0
+    *records, last = [strict(line) for line in result.out.splitlines()]
+    assert last["run"] == str(tmp_path / "run")
+    assert records == Run.open(tmp_path / "run").metrics
+    assert records
+
+
+def test_without_out_runs_are_numbered(vaekit, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("table", "table-2"):
+        assert vaekit("fit", "table.csv", "--exclude", "id,kind", "--hidden", "none", "--epochs", 1).code == 0
+        assert Run.open(tmp_path / "runs" / name).finished
+
+
+def test_a_configuration_repeats_the_run_to_the_bit(vaekit, digits_run, tmp_path):
+    again = tmp_path / "again"
+    torch.manual_seed(999)
+    assert vaekit("fit", "--config", digits_run / "run.toml", "--out", again).code == 0
+    for name in ("run.toml", "schema.json", "metrics.jsonl"):
+        assert (again / name).read_bytes() == (digits_run / name).read_bytes()
+    assert same(tensors(again), tensors(digits_run))
+
+
+def test_options_beside_a_configuration_win(vaekit, table_run, tmp_path):
+    options = ("--epochs", 2, "--seed", 5)
+    assert vaekit("fit", "--config", table_run / "run.toml", "--out", tmp_path / "run", *options).code == 0
+    old, new = Run.open(table_run).spec, Run.open(tmp_path / "run").spec
+    assert (new.training.epochs, new.training.seed) == (2, 5)
+    assert new == old.changed(epochs=2, seed=5)
+    assert not same(tensors(tmp_path / "run"), tensors(table_run))
+
+
+def test_overwriting_must_be_asked_for_and_leaves_nothing_of_the_old_run(vaekit, table, tmp_path):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 17, (60, 8, 8), dtype=np.uint8))
+    folder = tmp_path / "run"
+    fit = ("fit", tmp_path / "images.npy", "--out", folder, "--hidden", "8", "--epochs", 1)
+    assert vaekit(*fit, "--latent-dim", 2).code == 0
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    refused = vaekit(*fit, "--latent-dim", 3)
+    assert refused.code == 2
+    assert "--overwrite" in refused.err
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert vaekit(*fit, "--latent-dim", 3, "--overwrite").code == 0
+    assert Run.open(folder).spec.model.latent_dim == 3
+    assert not (folder / "pictures" / "manifold.png").exists()  # of the run with two latents
+
+
+def test_a_validation_file_of_ones_own(vaekit, table, tmp_path):
+    lines = table.read_text().splitlines()
+    (tmp_path / "held.csv").write_text("\n".join([lines[0], *lines[1:11]]) + "\n")
+    options = ("--exclude", "id,kind", "--hidden", "none", "--epochs", 2, "--test", 0)
+    folder = tmp_path / "run"
+    assert vaekit("fit", table, "--out", folder, *options, "--validation", tmp_path / "held.csv").code == 0
+    assert Run.open(folder).data["validation"] == 10
+    assert Run.open(folder).data["train"] == 80
+    assert vaekit("evaluate", folder, tmp_path / "held.csv", "--samples", 2).code == 0
+
+
+def test_binarised_digits_are_bernoulli(vaekit, tmp_path):
+    folder = tmp_path / "run"
+    assert vaekit("fit", "digits", "--out", folder, *TINY, "--epochs", 1, "--binarize", "expected").code == 0
+    assert Run.open(folder).spec.model.likelihood == "bernoulli"
+    numbers = strict(vaekit("evaluate", folder, "--samples", 2, "--json").out)
+    assert numbers["bits_per_dim"] is None  # a bound on the mean over binarised images is no code length
+    assert "binarised image" in vaekit("evaluate", folder, "--samples", 2).out
+
+
+# evaluate
+
+
+def test_evaluate_gives_exactly_the_promised_keys(vaekit, digits_run):
+    result = vaekit("evaluate", digits_run, "--samples", 20, "--json")
+    numbers = strict(result.out)
+    assert result.code == 0
+    assert tuple(numbers) == KEYS
+    assert (numbers["samples"], numbers["latent_dim"], numbers["n"]) == (20, 2, 180)
+    assert numbers["elbo"] == pytest.approx(-numbers["rate"] - numbers["distortion"], abs=1e-3)
+    assert numbers["log_likelihood"] > numbers["elbo"]
+    assert numbers["bits_per_dim"] == pytest.approx(-numbers["log_likelihood"] / 64 / math.log(2), rel=1e-6)
+    assert 0 < numbers["log_likelihood_se"] < 10
+    assert 0 <= numbers["active_units"] <= 2
+    assert vaekit("evaluate", digits_run, "--samples", 20, "--json").out == result.out
+
+
+def test_evaluate_prints_the_same_numbers_as_a_table(vaekit, digits_run):
+    numbers = strict(vaekit("evaluate", digits_run, "--samples", 5, "--json").out)
+    text = vaekit("evaluate", digits_run, "--samples", 5).out
+    for name in ("elbo", "rate", "distortion", "log_likelihood", "log_likelihood_se"):
+        assert f"{numbers[name]:.3f}" in text
+    assert f"{numbers['bits_per_dim']:.4f}" in text
+    assert f"{numbers['active_units']} of 2" in text
+
+
+def test_evaluate_takes_other_rows(vaekit, digits_run, tmp_path):
+    images = load("digits").x[:30]
+    np.save(tmp_path / "few.npy", images)
+    assert strict(vaekit("evaluate", digits_run, tmp_path / "few.npy", "--samples", 3, "--json").out)["n"] == 30
+    np.save(tmp_path / "one.npy", images[:1])
+    numbers = strict(vaekit("evaluate", digits_run, tmp_path / "one.npy", "--samples", 3, "--json").out)
+    assert numbers["log_likelihood_se"] is None  # one row says nothing about the spread
+
+
+def test_evaluate_on_a_table_uses_its_own_test_rows(vaekit, table_run):
+    numbers = strict(vaekit("evaluate", table_run, "--samples", 50, "--json").out)
+    assert numbers["n"] == 20  # a quarter of 80
+    assert numbers["bits_per_dim"] is None  # a density has no code length
+    assert math.isfinite(numbers["log_likelihood"])
+
+
+def test_the_averages_are_over_rows(vaekit, table_run, tmp_path):
+    header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
+    whole, parts = None, []
+    for name, part in (("all", lines[:9]), ("first", lines[:3]), ("rest", lines[3:9])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
+        numbers = strict(vaekit("evaluate", table_run, tmp_path / f"{name}.csv", "--samples", 10, "--json").out)
+        whole, parts = (numbers, parts) if name == "all" else (whole, [*parts, numbers])
+    for key in ("elbo", "rate", "distortion", "log_likelihood"):
+        joined = sum(p[key] * p["n"] for p in parts) / 9
+        assert whole[key] == pytest.approx(joined, abs=1e-5)
+
+
+# sample
+
+
+def test_samples_of_images(vaekit, digits_run, tmp_path):
+    def draw(name, *options):
+        assert vaekit("sample", digits_run, "-n", 300, "-o", tmp_path / name, *options).code == 0
+        return np.load(tmp_path / name)
+
+    x = draw("x.npy")
+    assert x.shape == (300, 8, 8)
+    assert ((x == x.round()) & (x >= 0) & (x <= 16)).all()
+    assert np.array_equal(draw("again.npy"), x)
+    assert not np.array_equal(draw("other.npy", "--seed", 1), x)
+    mean = draw("mean.npy", "--mean")
+    assert not np.array_equal(mean, mean.round())
+    assert mean.min() >= 0
+    assert mean.max() <= 16
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_a_picture_of_samples(vaekit, digits_run, tmp_path, n):
+    assert vaekit("sample", digits_run, "-n", n, "-o", tmp_path / "x.png").code == 0
+    assert_picture(tmp_path / "x.png")
+
+
+def test_samples_of_a_table_keep_its_columns(vaekit, table_run, tmp_path):
+    assert vaekit("sample", table_run, "-n", 5, "-o", tmp_path / "x.csv").code == 0
+    frame = polars.read_csv(tmp_path / "x.csv")
+    assert frame.columns == ["length", "width"]
+    assert frame.shape == (5, 2)
+    assert vaekit("sample", table_run, "-n", 5, "-o", tmp_path / "x.parquet").code == 0
+    assert np.allclose(polars.read_parquet(tmp_path / "x.parquet").to_numpy(), frame.to_numpy(), rtol=1e-5)
+
+
+# reconstruct
+
+
+def test_reconstructions_of_images(vaekit, digits_run, tmp_path):
+    np.save(tmp_path / "few.npy", load("digits").x[:12])
+    call = ("reconstruct", digits_run, tmp_path / "few.npy")
+    assert vaekit(*call, "-o", tmp_path / "x.npy").code == 0
+    assert np.load(tmp_path / "x.npy").shape == (12, 8, 8)
+    assert vaekit(*call, "-o", tmp_path / "m.npy", "--samples", 3, "-n", 4).code == 0
+    different = np.load(tmp_path / "m.npy")
+    assert different.shape == (3, 4, 8, 8)
+    assert (different[0] != different[1]).any()  # m draws give m pictures
+    assert vaekit(*call, "-o", tmp_path / "x.png", "--samples", 2).code == 0
+    width, height = assert_picture(tmp_path / "x.png")
+    assert height / width == pytest.approx(10 / 3, rel=0.02)  # ten rows of an image and its two reconstructions
+
+
+def test_without_data_the_test_rows_are_reconstructed(vaekit, digits_run, tmp_path):
+    assert vaekit("reconstruct", digits_run, "-o", tmp_path / "x.npy").code == 0
+    assert np.load(tmp_path / "x.npy").shape == (180, 8, 8)
+
+
+def test_the_picture_shows_each_row_before_its_reconstructions(vaekit, digits_run, tmp_path):
+    images = load("digits").x[:3]
+    np.save(tmp_path / "few.npy", images)
+    assert vaekit("reconstruct", digits_run, tmp_path / "few.npy", "-o", tmp_path / "x.png").code == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        page = np.asarray(picture)
+    cell = (page.shape[1] - 2) // 2 - 2  # two columns with gaps of two pixels
+    first = [page[2 + i * (cell + 2) :, 2:][:cell, :cell] for i in range(3)]
+    for seen, image in zip(first, images, strict=True):
+        zoom = cell // 8
+        assert np.array_equal(seen[::zoom, ::zoom], (image / 16 * 255).round().astype(np.uint8))
+
+
+def test_reconstructions_of_a_table_come_in_the_rows_order(vaekit, table_run, tmp_path):
+    path = table_run.parent / "table.csv"
+    assert vaekit("reconstruct", table_run, path, "-o", tmp_path / "x.csv", "--samples", 40).code == 0
+    frame = polars.read_csv(tmp_path / "x.csv")
+    assert frame.columns == ["length", "width"]
+    each = frame.to_numpy().reshape(80, 40, 2)
+    x = load(path, exclude=("id", "kind")).x
+    assert np.corrcoef(each.mean(1)[:, 0], x[:, 0])[0, 1] > 0.8
+
+
+# encode
+
+
+def test_latents_of_images(vaekit, digits_run, tmp_path):
+    assert vaekit("encode", digits_run, "digits", "-o", tmp_path / "z.npy").code == 0
+    z = np.load(tmp_path / "z.npy")
+    assert z.shape == (1797, 2)
+    assert vaekit("encode", digits_run, "digits", "-o", tmp_path / "s.npy", "--spread").code == 0
+    both = np.load(tmp_path / "s.npy")
+    assert both.shape == (1797, 2, 2)
+    assert np.array_equal(both[:, 0], z)
+    assert (both[:, 1] > 0).all()
+    assert (both[:, 1] < 2).all()
+
+
+def test_latents_of_a_table_keep_the_label(vaekit, table_run, tmp_path):
+    path = table_run.parent / "table.csv"
+    assert vaekit("encode", table_run, path, "-o", tmp_path / "z.csv", "--spread").code == 0
+    frame = polars.read_csv(tmp_path / "z.csv")
+    assert frame.columns == ["z0", "sd0", "label"]
+    assert frame["label"].to_list() == ["even", "odd"] * 40
+    assert vaekit("encode", table_run, path, "-o", tmp_path / "z.parquet").code == 0
+    assert polars.read_parquet(tmp_path / "z.parquet")["z0"].to_numpy() == pytest.approx(frame["z0"].to_numpy(), rel=1e-5)
+
+
+def test_rows_without_the_columns_set_aside_can_be_encoded(vaekit, table_run, tmp_path):
+    lines = (table_run.parent / "table.csv").read_text().splitlines()
+    (tmp_path / "bare.csv").write_text("\n".join(",".join(line.split(",")[1:3]) for line in lines) + "\n")
+    assert vaekit("encode", table_run, tmp_path / "bare.csv", "-o", tmp_path / "z.npy").code == 0
+    assert vaekit("encode", table_run, table_run.parent / "table.csv", "-o", tmp_path / "y.npy").code == 0
+    assert np.array_equal(np.load(tmp_path / "z.npy"), np.load(tmp_path / "y.npy"))
+
+
+# resume
+
+
+def test_a_finished_run_is_not_resumed_unless_for_longer(vaekit, table, tmp_path):
+    folder = tmp_path / "run"
+    fit = ("fit", table, "--out", folder, "--exclude", "id,kind", "--hidden", "none", "--patience", 0)
+    assert vaekit(*fit, "--epochs", 4).code == 0
+    before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for options in ((), ("--epochs", 4), ("--epochs", 3)):
+        refused = vaekit("resume", folder, *options)
+        assert refused.code == 2
+        assert "--epochs" in refused.err
+        assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    old = Run.open(folder).metrics
+    assert vaekit("resume", folder, "--epochs", 6).code == 0
+    run = Run.open(folder)
+    assert run.finished
+    assert run.spec.training.epochs == 6
+    assert run.metrics[: len(old)] == old
+    assert run.metrics[-1]["step"] * 2 == old[-1]["step"] * 3
+    assert vaekit("fit", "--config", folder / "run.toml", "--out", tmp_path / "other").code == 0
+
+
+def test_changed_data_are_noticed(vaekit, table, tmp_path):
+    folder = tmp_path / "run"
+    options = ("--exclude", "id,kind", "--hidden", "none", "--epochs", 2)
+    assert vaekit("fit", table, "--out", folder, *options).code == 0
+    text = table.read_text()
+    table.write_text(text.replace("1", "2", 1) if "id,length" not in text[:9] else text[:-12] + "9" + text[-11:])
+    assert table.read_text() != text
+    before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for command in (("resume", folder, "--epochs", 5), ("evaluate", folder), ("fit", "--config", folder / "run.toml")):
+        refused = vaekit(*command)
+        assert refused.code == 2
+        assert "changed" in refused.err
+        assert str(table) in refused.err
+    assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    table.unlink()
+    assert vaekit("resume", folder, "--epochs", 5).code == 2
+
+
+# the rest
+
+
+def test_datasets_are_listed(vaekit, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEKIT_DATA", str(tmp_path / "elsewhere"))
+    result = vaekit("datasets")
+    assert result.code == 0
+    for word in ("digits", "mnist", "fashion-mnist", "static-mnist", "scikit-learn", str(tmp_path / "elsewhere")):
+        assert word in result.out
+
+
+@pytest.mark.parametrize("command", ["fit", "resume", "evaluate", "sample", "reconstruct", "encode", "datasets"])
+def test_every_command_explains_itself(vaekit, command):
+    assert command in vaekit("--help").out
+    result = vaekit(command, "--help")
+    assert result.code == 0
+    assert f"vaekit {command}" in result.out
+
+
+def test_the_help_of_fit_names_every_setting(vaekit):
+    text = vaekit("fit", "--help").out
+    for section in Specification().to_dict().values():
+        for key in section:
+            option = "--" + key.replace("_", "-")
+            assert option in text or key in ("source", "digest")

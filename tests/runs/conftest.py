@@ -1,0 +1,66 @@
+"""A run small enough to be trained hundreds of times."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaekit.data import Source
+from vaekit.runs import Run
+from vaekit.spec import Prepared, Specification, prepare
+from vaekit.training import State, fit
+
+
+class Small:
+    """64 rows of 3 columns, a linear model with one latent; 4 steps an epoch, 12 epochs, validated."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.source = Source(rng.normal(size=(80, 3)) @ rng.normal(size=(3, 3)), ("a", "b", "größe"), name="small")
+        self.spec = Specification().changed(
+            latent_dim=1, hidden=(3,), epochs=12, batch_size=16, patience=0, likelihood="gaussian", validation=0.2,
+            test=0.0, device="cpu",
+        )  # fmt: skip
+        self.data = {"name": "small", "digest": self.source.digest, "train": 64, "validation": 16, "test": 0}
+
+    def prepare(self, **changes) -> Prepared:
+        return prepare(self.spec.changed(**changes), self.source)
+
+    def create(self, folder: Path, prepared: Prepared, **options) -> Run:
+        return Run.create(folder, prepared.spec, prepared.schema, self.data, **options)
+
+    def trained(self, steps: int) -> Prepared:
+        prepared = self.prepare()
+        for record in fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]):
+            if record.step == steps:
+                break
+        return prepared
+
+
+def assert_equal(a: State, b: State) -> None:
+    """Two training states are the same to the last bit."""
+    left, right = a.tensors(), b.tensors()
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert torch.equal(tensor, right[name]), name
+    assert a.counters() == b.counters()
+
+
+@pytest.fixture
+def small() -> Small:
+    return Small()
+
+
+@pytest.fixture
+def same():
+    return assert_equal
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Networks this small are faster on one, and far faster where the other cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,353 @@
+"""A run folder gives back what was put in, or says what is wrong with it."""
+
+import json
+import os
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+
+from vaekit.errors import VaekitError
+from vaekit.runs import DamagedError, Lock, Run, check_free, save_state, storage
+
+CPU = torch.device("cpu")
+FILES = ("run.toml", "schema.json", "checkpoint.json", "checkpoint-7.safetensors")
+
+
+@pytest.fixture
+def saved(small, tmp_path):
+    """(folder, state) of a run saved after step 7."""
+    prepared = small.trained(7)
+    run = small.create(tmp_path / "run", prepared)
+    run.save(prepared.state)
+    return tmp_path / "run", prepared.state
+
+
+def whole(folder) -> torch.nn.Module:
+    """Everything that reading a run for use touches."""
+    run = Run.open(folder)
+    assert run.finished is False
+    return run.model(CPU)
+
+
+def test_what_is_saved_is_what_is_restored(small, saved, same):
+    folder, state = saved
+    run = Run.open(folder)
+    same(run.state(CPU), state)
+    fresh = small.prepare()
+    run.restore(fresh.state)
+    same(fresh.state, state)
+    assert run.spec == small.prepare().spec
+    assert run.schema == small.prepare().schema
+    assert run.data == small.data
+
+
+def test_the_model_is_the_averaged_one(saved):
+    folder, state = saved
+    averaged, trained = state.averaged.state_dict(), whole(folder).state_dict()
+    assert state.best is None
+    assert all(torch.equal(trained[name], averaged[name]) for name in averaged)
+    assert any(not torch.equal(trained[name], value) for name, value in state.model.state_dict().items())
+
+
+def test_the_model_is_the_best_one_where_there_was_validation(small, tmp_path, same):
+    prepared = small.trained(48)
+    best = prepared.state.best
+    prepared.state.best = {name: tensor + 1 for name, tensor in best.items()}  # unlike all other weights
+    small.create(tmp_path / "run", prepared).save(prepared.state)
+    trained = Run.open(tmp_path / "run").model(CPU).state_dict()
+    assert all(torch.equal(trained[name], best[name] + 1) for name in best)
+
+
+def test_a_state_that_was_never_trained_round_trips(small, tmp_path, same):
+    prepared = small.prepare()
+    small.create(tmp_path / "run", prepared).save(prepared.state)
+    same(Run.open(tmp_path / "run").state(CPU), small.prepare().state)
+
+
+def test_only_the_newest_checkpoint_is_kept(small, tmp_path, same):
+    run = small.create(tmp_path / "run", small.prepare())
+    for steps in (1, 5, 9):
+        state = small.trained(steps).state
+        run.save(state)
+        assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == [f"checkpoint-{steps}.safetensors"]
+        same(Run.open(tmp_path / "run").state(CPU), state)
+
+
+def test_no_pickle_and_a_digest_for_every_file(saved):
+    folder, _ = saved
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    assert set(manifest["files"]) == {"run.toml", "schema.json", "checkpoint-7.safetensors"}
+    assert safetensors.torch.load_file(folder / "checkpoint-7.safetensors")
+    assert {p.name for p in folder.iterdir()} == set(FILES)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_flipped_bit_is_noticed_and_its_file_named(saved, name):
+    folder, _ = saved
+    path = folder / name
+    content = path.read_bytes()
+    stride = max(1, len(content) // 60)
+    for place in [*range(0, len(content), stride), len(content) - 1]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedError) as error:
+            whole(folder)
+        assert name in str(error.value)
+    path.write_bytes(content)
+    whole(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_noticed_and_named(saved, name):
+    folder, _ = saved
+    path = folder / name
+    content = path.read_bytes()
+    for length in (0, 1, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedError) as error:
+            whole(folder)
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(saved, name):
+    folder, _ = saved
+    (folder / name).unlink()
+    with pytest.raises(VaekitError) as error:
+        whole(folder)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "1", '"text"', "{}", '{"sha256": 1}', "[" * 100_000])
+def test_other_json_in_place_of_the_manifest_is_damage(saved, content):
+    folder, _ = saved
+    (folder / "checkpoint.json").write_text(content)
+    with pytest.raises(DamagedError, match=r"checkpoint\.json"):
+        whole(folder)
+
+
+def test_a_newer_format_is_refused_by_name(saved):
+    folder, _ = saved
+    manifest = storage.read_json(folder / "checkpoint.json")
+    storage.write_json(folder / "checkpoint.json", {**manifest, "format": 2, "vaekit": "7.8"})
+    with pytest.raises(VaekitError, match=r"7\.8.*upgrade") as error:
+        whole(folder)
+    assert not isinstance(error.value, DamagedError)
+    assert str(folder) in str(error.value)
+
+
+def test_a_checkpoint_of_another_model_does_not_fit(small, saved):
+    folder, _ = saved
+    other = small.prepare(latent_dim=2)
+    with pytest.raises(VaekitError, match="do not fit"):
+        Run.open(folder).restore(other.state)
+
+
+def test_a_folder_without_a_run_is_none(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(VaekitError, match="no run folder"):
+            Run.open(folder)
+
+
+# Failures while writing
+
+
+class Full(OSError):
+    """No space left on device."""
+
+
+def fail_at(monkeypatch, module, name: str, nth: int) -> None:
+    """The nth call of `module.name` raises."""
+    calls, real = [0], getattr(module, name)
+
+    def wrapper(*arguments, **options):
+        calls[0] += 1
+        if calls[0] == nth:
+            raise Full(name)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, wrapper)
+
+
+@pytest.mark.parametrize(
+    ("name", "nth"), [("fsync", 1), ("fsync", 2), ("fsync", 3), ("fsync", 4), ("replace", 1), ("replace", 2)]
+)
+def test_a_failure_while_saving_leaves_a_whole_checkpoint(small, saved, same, monkeypatch, name, nth):
+    folder, old = saved
+    run, new = Run.open(folder), small.trained(9).state
+    fail_at(monkeypatch, storage.os, name, nth)
+    with pytest.raises(Full):
+        run.save(new)
+    monkeypatch.undo()
+    same(Run.open(folder).state(CPU), new if (name, nth) == ("fsync", 4) else old)
+    assert not list(folder.glob("*.part"))
+    assert not list(folder.glob(".*.part"))
+    run.save(new)
+    same(Run.open(folder).state(CPU), new)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_disk_that_fills_up_leaves_the_old_checkpoint(small, saved, same, monkeypatch, nth):
+    folder, old = saved
+    run, new = Run.open(folder), small.trained(9).state
+    real, calls = type(folder).open, [0]
+
+    def half(path, mode="r", *arguments, **options):
+        file = real(path, mode, *arguments, **options)
+        if "w" in mode:
+            calls[0] += 1
+            if calls[0] == nth:
+                file.write(b"half")
+                file.close()
+                raise Full(path)
+        return file
+
+    monkeypatch.setattr(type(folder), "open", half)
+    with pytest.raises(Full):
+        run.save(new)
+    monkeypatch.undo()
+    same(Run.open(folder).state(CPU), old)
+    assert not list(folder.glob(".*.part"))
+
+
+def test_a_file_has_its_new_content_only_when_it_is_on_disk(tmp_path, monkeypatch):
+    path, seen = tmp_path / "file", []
+    path.write_bytes(b"old")
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(storage.os, "fsync", lambda handle: (seen.append(("fsync", path.read_bytes())), fsync(handle)))
+    monkeypatch.setattr(storage.os, "replace", lambda a, b: (seen.append("replace"), replace(a, b)))
+    digest = storage.write(path, b"new")
+    assert seen == [("fsync", b"old"), "replace", ("fsync", b"new")]
+    assert storage.read(path, digest) == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_crash_between_weights_and_manifest_leaves_the_old_checkpoint(small, saved, same):
+    folder, old = saved
+    new = small.trained(9).state
+    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in new.tensors().items()})
+    (folder / "checkpoint-9.safetensors").write_bytes(content[:-5])  # what a power cut may leave
+    (folder / ".checkpoint.json.1.part").write_bytes(b"{")
+    same(Run.open(folder).state(CPU), old)
+    Run.open(folder).save(new)
+    same(Run.open(folder).state(CPU), new)
+
+
+def test_lengthening_a_run_and_a_crash_before_its_first_checkpoint_leaves_it_repairable(saved, same, monkeypatch):
+    folder, old = saved
+    real = storage.write
+    run = Run.open(folder)
+    monkeypatch.setattr(storage, "write", lambda path, content: real(path, content) if path.name != "run.toml" else 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # dies before run.toml is written
+        run.respecify(run.spec.changed(epochs=20), old)
+    monkeypatch.undo()
+    with pytest.raises(DamagedError, match=r"run\.toml.*resume"):
+        Run.open(folder)
+    again = Run.open(folder, repair=True)
+    assert again.spec.training.epochs == 20
+    same(Run.open(folder).state(CPU), old)
+
+
+def test_a_respecified_run_keeps_its_new_specification(small, saved):
+    folder, state = saved
+    run = Run.open(folder)
+    run.respecify(run.spec.changed(epochs=20), state)
+    assert Run.open(folder).spec.training.epochs == 20
+
+
+# Records
+
+
+def test_records_are_kept_in_order_and_cut_at_a_step(small, tmp_path):
+    run = small.create(tmp_path / "run", small.prepare())
+    records = [{"step": step, "elbo": -1.0 / step} for step in (1, 2, 3, 4)]
+    for record in records:
+        run.log(record, 1.0)
+    assert run.metrics == records
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "el')  # killed while writing
+    assert run.metrics == records
+    run.forget_after(2)
+    assert run.metrics == records[:2]
+    run.log({"step": 3}, 2.0)
+    assert [record["step"] for record in run.metrics] == [1, 2, 3]
+    times = [json.loads(line) for line in (tmp_path / "run" / "times.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in times] == [1, 2, 3]
+
+
+# New runs over old ones
+
+
+def test_a_run_is_not_written_over_another(small, saved):
+    folder, _ = saved
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    for attempt in (
+        lambda: small.create(folder, small.prepare()),
+        lambda: save_state(folder, small.spec, None, {}, None, []),
+        lambda: check_free(folder, overwrite=False),
+    ):
+        with pytest.raises(VaekitError, match="already holds a run"):
+            attempt()
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    with pytest.raises(VaekitError, match="is a file"):
+        check_free(folder / "run.toml", overwrite=True)
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(small, saved, same):
+    folder, _ = saved
+    Run.open(folder).log({"step": 7}, 0.0)
+    new = small.trained(3)
+    small.create(folder, new, overwrite=True).save(new.state)
+    run = Run.open(folder)
+    same(run.state(CPU), new.state)
+    assert run.metrics == []
+    assert [p.name for p in folder.glob("checkpoint-*")] == ["checkpoint-3.safetensors"]
+
+
+def test_a_whole_run_at_once(small, tmp_path, same):
+    prepared = small.trained(48)
+    records = [{"step": 24, "elbo": -3.0}, {"step": 48, "elbo": -2.0}]
+    about = (prepared.spec, prepared.schema, small.data, prepared.state)
+    save_state(tmp_path / "a" / "run", *about, records)
+    run = Run.open(tmp_path / "a" / "run")
+    same(run.state(CPU), prepared.state)
+    assert run.metrics == records
+    assert run.finished
+    with pytest.raises(VaekitError, match="already holds a run"):
+        save_state(tmp_path / "a" / "run", *about, [])
+    save_state(tmp_path / "a" / "run", *about, [], overwrite=True)
+    assert Run.open(tmp_path / "a" / "run").metrics == []
+
+
+def test_a_run_can_be_moved(saved, tmp_path, same):
+    folder, state = saved
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    same(Run.open(moved).state(CPU), state)
+
+
+# One writer
+
+
+def test_a_folder_in_use_names_the_process(tmp_path):
+    with Lock(tmp_path):
+        with pytest.raises(VaekitError, match=rf"process {os.getpid()}\b"):
+            Lock(tmp_path)
+        with pytest.raises(VaekitError, match=str(tmp_path)):
+            Lock(tmp_path)
+    Lock(tmp_path).release()
+    with Lock(tmp_path):
+        assert (tmp_path / "run.lock").read_text() == str(os.getpid())
+
+
+def test_saving_waits_for_no_one(small, saved, same):
+    folder, state = saved
+    prepared = small.trained(3)
+    with Lock(folder), pytest.raises(VaekitError, match="in use"):
+        save_state(folder, prepared.spec, prepared.schema, small.data, prepared.state, [], overwrite=True)
+    same(Run.open(folder).state(CPU), state)

@@ -1,0 +1,352 @@
+"""A run as plain data: every automatic choice written down, every wrong value named."""
+
+import tomllib
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+
+from vaekit.core import Batch
+from vaekit.data import Source, describe, load
+from vaekit.errors import VaekitError
+from vaekit.parts import likelihoods
+from vaekit.spec import (
+    Specification,
+    build_model,
+    build_objective,
+    build_recipe,
+    check_rows_fit,
+    choose_device,
+    prepare,
+    resolve,
+    tables,
+)
+
+RNG = np.random.default_rng(0)
+REAL = Source(RNG.normal(size=(60, 4)), ("a", "b", "c", "d"), name="real.csv")
+BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy")
+COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
+WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
+IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy")
+GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy")
+
+
+def automatic(source: Source, **changes):
+    split = source.split(0, 0.1, 0.1)
+    spec = Specification().changed(**changes)
+    schema = describe(source.x, source.names, split["train"])
+    if spec.data.binarize != "none":
+        schema = schema.as_binary(spec.data.binarize)
+    return resolve(spec, schema, len(split["train"]), len(split["validation"]) > 0)
+
+
+# What "auto" becomes
+
+
+@pytest.mark.parametrize("source", [REAL, BINARY, COUNTS, WIDE, GREY], ids=lambda source: source.name)
+def test_nothing_stays_automatic_but_the_device_and_each_choice_has_a_reason(source):
+    spec, reasons = automatic(source)
+    left = {key for section in spec.to_dict().values() for key, value in section.items() if value == "auto"}
+    assert left == {"device"}
+    before = Specification().to_dict()
+    asked = {key for section in before.values() for key, value in section.items() if value == "auto"} - {"device"}
+    assert set(reasons) == asked
+    assert all(reasons.values())
+    again, none = resolve(spec, describe(source.x), 48, True)
+    assert (again, none) == (spec, {})
+
+
+@pytest.mark.parametrize("source", [REAL, COUNTS, GREY], ids=lambda source: source.name)
+def test_what_is_written_is_what_is_read(source):
+    spec, _ = automatic(source, hidden=(), exclude=("größe", 'a "b"'), validation="/data/held out.csv")
+    text = tomli_w.dumps(spec.to_dict())
+    assert Specification.from_dict(tomllib.loads(text)) == spec
+    assert Specification.from_dict(spec.to_dict()) == spec
+    assert Specification.from_dict({}) == Specification()
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "likelihood"),
+    [
+        (REAL, {}, "gaussian-diagonal"),
+        (BINARY, {}, "bernoulli"),
+        (COUNTS, {}, "discretized-logistic"),
+        (GREY, {}, "discretized-logistic"),
+        (WIDE, {}, "gaussian-diagonal"),
+        (GREY, {"binarize": "dynamic"}, "bernoulli"),
+        (GREY, {"binarize": "expected"}, "bernoulli"),
+        (COUNTS, {"likelihood": "gaussian"}, "gaussian"),
+    ],
+)
+def test_the_likelihood_follows_from_the_data(source, changes, likelihood):
+    spec, reasons = automatic(source, **changes)
+    assert spec.model.likelihood == likelihood
+    assert ("likelihood" in reasons) == ("likelihood" not in changes)
+
+
+def test_what_was_asked_for_is_kept():
+    asked = {"latent_dim": 3, "hidden": (7, 5), "epochs": 9, "batch_size": 11, "learning_rate": 0.5, "patience": 2}
+    spec, reasons = automatic(REAL, **asked, activation="tanh", network="mlp", likelihood="gaussian")
+    flat = {key: value for section in spec.to_dict().values() for key, value in section.items()}
+    assert {key: flat[key] for key in asked} == {**asked, "hidden": [7, 5]}
+    assert reasons == {}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 17, 100, 1437, 60_000, 2_000_000])
+def test_few_rows_get_many_epochs_and_many_rows_few(rows):
+    spec, _ = resolve(Specification(), describe(REAL.x), rows, True)
+    training = spec.training
+    assert 16 <= training.batch_size <= 256
+    steps = build_recipe(spec, rows).steps
+    assert 1 <= steps <= 70_000
+    assert training.epochs >= 1
+    assert rows > 1_000_000 or steps >= 10_000
+    assert training.patience > 0
+    assert resolve(Specification(), describe(REAL.x), rows, False)[0].training.patience == 0
+
+
+def test_a_recipe_counts_whole_batches():
+    spec, _ = automatic(REAL, epochs=3, batch_size=20, learning_rate=0.1, patience=0, seed=4)
+    recipe = build_recipe(spec, 48)
+    assert (recipe.steps, recipe.batch_size, recipe.learning_rate, recipe.seed) == (6, 20, 0.1, 4)
+    assert build_recipe(spec, 5).batch_size == 5
+    assert build_recipe(spec, 5).steps == 3
+
+
+# Wrong values
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"modle": {}}, ["'modle'", "'model'"]),
+        ({"model": {"latent_dims": 3}}, ["'latent_dims'", "'latent_dim'", "[model]"]),
+        ({"training": {"latent_dim": 3}}, ["'latent_dim'", "[training]"]),
+        ({"model": 3}, ["[model]"]),
+        ({"model": {"likelihood": "gausian"}}, ["'gausian'", "'gaussian'", "auto"]),
+        ({"model": {"posterior": "diag"}}, ["'diag'", "diagonal"]),
+        ({"model": {"prior": "vamp"}}, ["'vamp'", "standard"]),
+        ({"model": {"network": "conv"}}, ["'conv'", "mlp"]),
+        ({"model": {"activation": "tan"}}, ["'tan'", "'tanh'"]),
+        ({"objective": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
+        ({"data": {"binarize": "static"}}, ["'static'", "dynamic"]),
+        ({"training": {"device": "gpu"}}, ["'gpu'", "cuda"]),
+        ({"model": {"likelihood": 3}}, ["3"]),
+        ({"model": {"likelihood": []}}, ["likelihood"]),
+        ({"data": {"source": 3}}, ["source", "3", "text"]),
+        ({"data": {"exclude": "a"}}, ["exclude", "'a'", "list"]),
+        ({"data": {"exclude": [3]}}, ["exclude", "3", "text"]),
+    ],
+)
+def test_unknown_names_are_met_with_the_nearest_right_one(values, words):
+    with pytest.raises(VaekitError) as error:
+        Specification.from_dict(values)
+    for word in words:
+        assert word in str(error.value)
+
+
+BAD = {
+    "latent_dim": [0, -1, 1.5, "two", "3", True, None, float("nan"), []],
+    "hidden": [(0,), (8, -1), (1.5,), ("x",), "8", 8, (True,)],
+    "samples": [0, -2, 1.5, "auto", float("inf")],
+    "beta": [-0.1, float("nan"), float("inf"), "1"],
+    "epochs": [0, 2.5, "many"],
+    "batch_size": [0, "x", 0.5],
+    "learning_rate": [-1.0, 10**400, float("inf"), float("nan"), "fast"],
+    "patience": [-1, 0.5],
+    "seed": [-1, 0.5, "auto"],
+    "validation": [-0.1, 1, 1.5, float("nan"), None],
+    "test": [-0.1, 1.0, "0.1"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values], ids=str)
+def test_values_out_of_range_are_named(name, value):
+    homes = {"hidden": "model", "latent_dim": "model", "samples": "objective", "beta": "objective"}
+    section = "data" if name in ("validation", "test") else homes.get(name, "training")
+    with pytest.raises(VaekitError, match=name) as error:
+        Specification.from_dict({section: {name: value}})
+    assert repr(value)[:10] in str(error.value) or isinstance(value, tuple)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("latent_dim", np.int64(3)), ("latent_dim", 3.0), ("beta", 0), ("beta", np.float32(0.5)), ("hidden", [np.int32(4)])],
+)
+def test_numbers_of_other_types_become_plain_ones(name, value):
+    spec = Specification().changed(**{name: value})
+    plain = {key: item for section in spec.to_dict().values() for key, item in section.items()}[name]
+    assert type(plain) in (int, float, list)
+    assert tomli_w.dumps(spec.to_dict())
+
+
+def test_a_changed_specification_leaves_the_old_one():
+    old = Specification()
+    new = old.changed(epochs=3, beta=2.0, latent_dim=None)
+    assert old == Specification()
+    assert (new.training.epochs, new.objective.beta, new.model.latent_dim) == (3, 2.0, "auto")
+
+
+# The likelihood and the data
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "words"),
+    [
+        (GREY, {"likelihood": "bernoulli"}, "0 and 1.*binarize"),
+        (REAL, {"likelihood": "bernoulli"}, "0 and 1"),
+        (COUNTS, {"likelihood": "bernoulli"}, "0 and 1"),
+        (REAL, {"likelihood": "discretized-logistic"}, "whole numbers"),
+        (GREY, {"likelihood": "gaussian", "binarize": "dynamic"}, "bernoulli.*gaussian"),
+        (GREY, {"likelihood": "discretized-logistic", "binarize": "expected"}, "bernoulli"),
+        (REAL, {"binarize": "dynamic"}, "cannot binarise"),
+    ],
+)
+def test_a_likelihood_that_gives_the_data_no_density_is_refused(source, changes, words):
+    with pytest.raises(VaekitError, match=words):
+        prepare(Specification().changed(**changes), source)
+
+
+FITTED = {
+    "bernoulli": (BINARY, {}, 0.5, 0.0),
+    "binarised": (COUNTS, {"binarize": "dynamic"}, 9, 8),
+    "expected": (GREY, {"binarize": "expected"}, None, 255),
+    "discretized-logistic": (COUNTS, {}, -1, 30),
+    "discretized-logistic, halves": (COUNTS, {}, 0.5, 3.0),
+    "discretized-logistic, images": (IMAGES, {}, 10, 9),
+}
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_value_outside_the_support_is_named_by_row_and_column(name):
+    source, changes, bad, good = FITTED[name]
+    prepared = prepare(Specification().changed(**changes), source)
+    likelihood = prepared.state.model.likelihood
+    x = source.x.astype(np.float64)
+    check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
+    x.reshape(60, -1)[41, 2] = good
+    check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
+    x.reshape(60, -1)[41, 2] = 256 if bad is None else bad
+    column = prepared.schema.column(2)
+    with pytest.raises(VaekitError) as error:
+        check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
+    for word in ("other", "row 41", column, f"{x.reshape(60, -1)[41, 2]:g}"):
+        assert word in str(error.value)
+
+
+def test_late_rows_are_checked_too():
+    x = np.zeros((9000, 1))
+    x[::2] = 1
+    source = Source(x)
+    prepared = prepare(Specification(), source)
+    x = x.copy()
+    x[8999] = 2
+    with pytest.raises(VaekitError, match="row 8999"):
+        check_rows_fit(prepared.state.model.likelihood, prepared.schema, Source(x))
+
+
+def test_rows_of_another_shape_or_other_columns_are_refused():
+    prepared = prepare(Specification(), REAL)
+    likelihood, schema = prepared.state.model.likelihood, prepared.schema
+    with pytest.raises(VaekitError, match=r"short.*\(3,\).*\(4,\)"):
+        check_rows_fit(likelihood, schema, Source(REAL.x[:, :3], name="short"))
+    with pytest.raises(VaekitError, match=r"b, a, c, d.*a, b, c, d"):
+        check_rows_fit(likelihood, schema, Source(REAL.x, ("b", "a", "c", "d"), name="mixed"))
+    check_rows_fit(likelihood, schema, Source(REAL.x, name="nameless"))
+
+
+# Building
+
+
+CHOICES = [
+    (REAL, {"likelihood": "gaussian"}, likelihoods.Gaussian),
+    (REAL, {"likelihood": "gaussian-unit"}, likelihoods.Gaussian),
+    (REAL, {"likelihood": "gaussian-diagonal", "posterior": "full"}, likelihoods.Gaussian),
+    (COUNTS, {"likelihood": "discretized-logistic", "hidden": ()}, likelihoods.DiscretizedLogistic),
+    (GREY, {"binarize": "threshold", "activation": "tanh"}, likelihoods.Bernoulli),
+]
+
+
+@pytest.mark.parametrize(("source", "changes", "kind"), CHOICES)
+def test_a_model_is_a_function_of_the_seed(source, changes, kind):
+    spec = Specification().changed(**changes, latent_dim=2)
+    prepared = prepare(spec, source)
+    weights = prepared.state.model.state_dict()
+    assert isinstance(prepared.state.model.likelihood, kind)
+    torch.manual_seed(1234)
+    again = build_model(prepared.spec, prepared.schema)
+    assert weights.keys() == again.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in again.state_dict().items())
+    other = build_model(prepared.spec.changed(seed=1), prepared.schema).state_dict()
+    assert any(not torch.equal(weights[name], value) for name, value in other.items())
+
+
+def test_building_leaves_the_global_random_state_alone():
+    torch.manual_seed(7)
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    prepare(Specification(), REAL)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_every_name_in_the_tables_can_be_built():
+    schema = describe(BINARY.x)
+    for changes in (
+        *({"likelihood": name} for name in tables.LIKELIHOODS),
+        *({"posterior": name} for name in tables.POSTERIORS),
+        *({"prior": name} for name in tables.PRIORS),
+        *({"objective": name} for name in tables.OBJECTIVES),
+        *({"network": name} for name in tables.NETWORKS),
+        *({"activation": name} for name in tables.ACTIVATIONS),
+    ):
+        spec, _ = resolve(Specification().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
+        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 4)), torch.zeros(1, 2, 1))
+        assert build_objective(spec).samples == 1
+        assert draw.log_w.shape == (1, 2)
+
+
+def test_networks_have_the_widths_asked_for_mirrored():
+    prepared = prepare(Specification().changed(hidden=(9, 5), latent_dim=2, likelihood="gaussian"), REAL)
+    model = prepared.state.model
+    shapes = lambda net: [tuple(p.shape) for name, p in net.named_parameters() if "weight" in name]  # noqa: E731
+    assert shapes(model.encoder) == [(9, 4), (5, 9), (4, 5)]
+    assert shapes(model.decoder) == [(5, 2), (9, 5), (4, 9)]
+
+
+def test_the_decoder_starts_at_the_mean_of_the_training_rows():
+    prepared = prepare(Specification().changed(hidden=()), load("digits"))
+    model = prepared.state.model
+    start = model.decode(torch.zeros(1, 1, model.latent_dim)).mean[0, 0].detach().numpy()
+    train = load("digits").x[prepared.split["train"]].mean(0)
+    assert np.abs(start - train).max() < 1  # a clipped logistic's mean
+
+
+def test_the_floor_of_sigma_is_the_rounding_of_the_finest_column():
+    x = np.round(RNG.normal(size=(60, 2)) * [100, 1], 2) / [1, 1]
+    x[:, 0] = np.round(x[:, 0])
+    x[0, 0] = x[1, 0] + 0.5
+    prepared = prepare(Specification().changed(likelihood="gaussian-diagonal", validation=0.0, test=0.0), Source(x))
+    likelihood = prepared.state.model.likelihood
+    with torch.no_grad():
+        likelihood.raw.fill_(-100.0)
+        sigma = likelihood.log_sigma().exp().numpy()
+    assert sigma == pytest.approx(np.array([0.5, 0.01]) / np.sqrt(12), rel=1e-3)
+
+
+def test_devices():
+    assert choose_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert choose_device("auto").type == "cpu"
+        with pytest.raises(VaekitError, match="--device cpu"):
+            choose_device("cuda")
+    with pytest.raises(VaekitError, match=r"gpu.*cuda"):
+        choose_device("gpu")
+
+
+def test_a_prepared_run_holds_its_rows_apart():
+    prepared = prepare(Specification().changed(validation=0.2, test=0.1), REAL)
+    assert [len(rows) for rows in prepared.rows.values()] == [42, 12, 6]
+    for part, rows in prepared.rows.items():
+        assert np.allclose(rows.stored.numpy(), REAL.x[prepared.split[part]])
+    assert prepared.schema.array("mean") == pytest.approx(REAL.x[prepared.split["train"]].mean(0))

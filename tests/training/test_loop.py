@@ -1,0 +1,193 @@
+"""The loop: a generator whose result depends on the seed and nothing else."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+
+from vaekit.data import load
+from vaekit.objectives import ELBO, over_rows
+from vaekit.runs import Run, drive
+from vaekit.spec import Specification, prepare
+from vaekit.training import TrainingError, fit
+
+
+def equal(a, b) -> bool:
+    left, right = a.tensors(), b.tensors()
+    return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left) and a.counters() == b.counters()
+
+
+def run(bench, state, **options):
+    """Train to the end; the records that have metrics."""
+    return [record.metrics for record in fit(state, bench.rows, bench.validation, **options) if record.metrics]
+
+
+def test_it_is_a_generator_that_does_a_step_a_turn(bench):
+    state = bench.state()
+    records = fit(state, bench.rows, bench.validation)
+    assert inspect.isgenerator(records)
+    assert state.step == 0
+    for step in range(1, 41):
+        record = next(records)
+        assert record.step == state.step == step
+        assert record.epoch == step // 4
+        assert (record.metrics is not None) == (step % 12 == 0 or step == 40)  # 10 steps, rounded up to whole epochs
+    assert next(records, None) is None
+    assert state.finished
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_global_state(bench):
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = bench.state()
+        results.append((state, run(bench, state)))
+    assert equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
+def test_another_seed_gives_other_noise(bench):
+    a, b = bench.state(steps=1, seed=0), bench.state(steps=1, seed=1)
+    run(bench, a)
+    run(bench, b)
+    assert not equal(a, b)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 11, 12, 13, 39])
+def test_a_state_taken_up_at_any_step_comes_to_the_same_result(bench, step):
+    whole = bench.state()
+    records = run(bench, whole)
+    first = bench.state()
+    started = [r.metrics for r in itertools.islice(fit(first, bench.rows, bench.validation), step) if r.metrics]
+    second = bench.state()
+    second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
+    assert [*started, *run(bench, second)] == records
+    assert equal(second, whole)
+
+
+@pytest.mark.parametrize("step", [1, 21, 22, 23, 109, 110, 111])
+def test_a_run_folder_taken_up_at_any_step_comes_to_the_same_result(tmp_path, step):
+    source = load("digits")
+    spec = Specification().changed(
+        latent_dim=2, hidden=(4,), epochs=6, batch_size=64, device="cpu", posterior="full", binarize="dynamic", samples=2
+    )
+    results = []
+    for name, stop in (("whole", None), ("part", step)):
+        prepared = prepare(spec, source)
+        folder = Run.create(tmp_path / name, prepared.spec, prepared.schema, {})
+        list(drive(folder, prepared, lambda: prepared.state.step == stop))  # noqa: B023
+        if stop:
+            again = Run.open(tmp_path / name)
+            prepared = prepare(again.spec, source, again.schema)
+            again.restore(prepared.state)
+            again.forget_after(prepared.state.step)
+            assert prepared.state.step == step
+            list(drive(again, prepared))
+        results.append((prepared.state, (tmp_path / name / "metrics.jsonl").read_bytes()))
+    assert equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    assert results[0][0].step == 6 * 22
+
+
+class Recording:
+    """The ELBO, keeping what it said."""
+
+    samples = 1
+
+    def __init__(self):
+        self.bounds = []
+
+    def __call__(self, model, batch, noise, *, step=0):
+        bound = ELBO()(model, batch, noise, step=step)
+        if torch.is_grad_enabled():  # a training step
+            self.bounds.append({"elbo": bound.value.mean().item()} | {k: v.mean().item() for k, v in bound.terms.items()})
+        return bound
+
+
+def test_records_are_means_over_the_steps_since_the_last(bench):
+    state = bench.state(Recording())
+    records = run(bench, state)
+    assert [record["step"] for record in records] == [12, 24, 36, 40]
+    bounds = state.objective.bounds
+    for start, record in zip((0, 12, 24, 36), records, strict=True):
+        steps = bounds[start : record["step"]]
+        for name in ("elbo", "rate", "distortion"):
+            assert record[name] == pytest.approx(sum(b[name] for b in steps) / len(steps), rel=1e-9)
+        assert record["learning_rate"] == state.recipe.rate(record["step"] - 1)
+    assert state.sums == {}
+
+
+def test_validation_is_the_true_bound_of_the_averaged_weights(bench):
+    state = bench.state(ELBO(beta=0.1))
+    *_, last = run(bench, state)
+    averages = over_rows(ELBO(), state.averaged, bench.validation.blocks(40), 0)
+    assert last["validation_elbo"] == pytest.approx(averages.value.mean().item(), rel=1e-6)
+    assert last["validation_rate"] == pytest.approx(averages.terms["rate"].mean().item(), rel=1e-6)
+    assert last["active_units"] == averages.active_units
+
+
+def test_without_validation_the_averaged_weights_are_kept(bench):
+    state = bench.state()
+    for record in fit(state, bench.rows):
+        assert not record.metrics or "validation_elbo" not in record.metrics
+    assert state.best is None
+    for a, b in zip(state.trained().parameters(), state.averaged.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def overfitted(make_bench):
+    """Twelve rows learned by heart."""
+    bench = make_bench(rows=12, width=64)
+    state = bench.state(steps=3000, patience=5, record_steps=50, learning_rate=1e-2, averaging=0.9)
+    return bench, state, run(bench, state)
+
+
+def test_overfitting_is_seen_in_the_records(overfitted):
+    _, _, records = overfitted
+    assert all({"elbo", "validation_elbo"} <= set(record) for record in records)
+    assert records[-1]["elbo"] > records[-1]["validation_elbo"] + 2
+
+
+def test_early_stopping_keeps_the_best_weights(overfitted):
+    bench, state, records = overfitted
+    bounds = [record["validation_elbo"] for record in records]
+    best = max(range(len(bounds)), key=bounds.__getitem__)
+    assert state.step < state.recipe.steps
+    assert state.finished
+    assert len(bounds) == best + 1 + 5  # five records without a better bound
+    assert (state.best_value, state.best_step) == (bounds[best], records[best]["step"])
+    kept = over_rows(ELBO(), state.trained(), bench.validation.blocks(40), 0).value.double().mean().item()
+    assert kept == pytest.approx(bounds[best], rel=1e-9)
+    latest = over_rows(ELBO(), state.averaged, bench.validation.blocks(40), 0).value.double().mean().item()
+    assert latest < kept
+
+
+def test_without_patience_it_trains_to_the_end(make_bench):
+    bench = make_bench(rows=12, width=64)
+    state = bench.state(steps=600, patience=0, record_steps=10, learning_rate=1e-2)
+    run(bench, state)
+    assert state.step == 600
+    assert state.best_step < 600
+
+
+def test_a_learning_rate_that_explodes_is_reported_with_its_step(bench):
+    state = bench.state(learning_rate=1e30, warmup=0, clip=0)
+    with pytest.raises(TrainingError, match=r"step \d+.*learning rate \(now 1e\+30\)"):
+        run(bench, state)
+    assert all(p.isfinite().all() for p in state.model.parameters())
+
+
+def test_few_rows_are_one_batch(make_bench):
+    bench = make_bench(rows=5)
+    state = bench.state(steps=3)
+    run(bench, state)
+    assert state.step == 3
+
+
+def test_training_raises_the_bound(bench):
+    state = bench.state(steps=400, learning_rate=1e-2)
+    start = over_rows(ELBO(), state.averaged, bench.validation.blocks(40), 0).value.mean()
+    records = run(bench, state)
+    assert records[-1]["validation_elbo"] > start + 1

@@ -1,0 +1,41 @@
+"""The schedule and the averaging's memory."""
+
+import math
+
+import pytest
+
+from vaekit.training import Recipe
+
+
+def test_the_rate_warms_up_in_a_line_to_its_peak_and_falls_by_half_a_cosine():
+    recipe = Recipe(steps=1000, learning_rate=0.3, warmup=50)
+    rates = [recipe.rate(step) for step in range(1000)]
+    assert rates[:50] == pytest.approx([0.3 * (i + 1) / 50 for i in range(50)])
+    assert rates[50] == max(rates) == 0.3
+    assert all(a > b for a, b in zip(rates[50:], rates[51:], strict=False))
+    assert rates[525] == pytest.approx(0.15)
+    assert rates[50 + 950 // 3] == pytest.approx(0.225, rel=1e-2)  # cos(π/3) = 1/2
+    assert 0 < rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 30, 4999, 5001])
+def test_the_warm_up_takes_a_tenth_of_a_short_run(steps):
+    recipe = Recipe(steps=steps, learning_rate=1.0)
+    rates = [recipe.rate(step) for step in range(steps)]
+    assert rates.index(max(rates)) in (warm := min(500, steps // 10), max(warm - 1, 0))
+    assert max(rates) == 1.0
+    assert all(0 < rate <= 1 for rate in rates)
+
+
+def test_the_memory_is_short_at_first():
+    recipe = Recipe(steps=1, averaging=0.999)
+    decays = [recipe.decay(step) for step in range(20_000)]
+    assert decays[0] == pytest.approx(0.1)
+    assert all(a <= b for a, b in zip(decays, decays[1:], strict=False))
+    assert decays[-1] == 0.999
+    remains = math.prod(decays[:1000])  # the weight of the start
+    assert remains < 1e-6
+
+
+def test_no_averaging_keeps_nothing_of_the_past():
+    assert Recipe(steps=1, averaging=0.0).decay(10_000) == 0
