@@ -326,7 +326,9 @@ def test_latents_of_a_table_keep_the_label(vaekit, table_run, tmp_path):
     assert frame.columns == ["z0", "sd0", "label"]
     assert frame["label"].to_list() == ["even", "odd"] * 40
     assert vaekit("encode", table_run, path, "-o", tmp_path / "z.parquet").code == 0
-    assert polars.read_parquet(tmp_path / "z.parquet")["z0"].to_numpy() == pytest.approx(frame["z0"].to_numpy(), rel=1e-5)
+    assert polars.read_parquet(tmp_path / "z.parquet")["z0"].to_numpy() == pytest.approx(
+        frame["z0"].to_numpy(), rel=1e-5
+    )
 
 
 def test_rows_without_the_columns_set_aside_can_be_encoded(vaekit, table_run, tmp_path):

@@ -114,7 +114,9 @@ def test_static_mnist_is_unpacked_bit_by_bit(elsewhere):
     rng = np.random.default_rng(0)
     bits = {name: rng.integers(0, 2, (n, 784), dtype=np.uint8) for name, n in (("train", 5), ("valid", 3), ("test", 2))}
     (elsewhere / "data").mkdir()
-    np.savez(elsewhere / "data" / "static-mnist.npz", **{name: np.packbits(rows, axis=1) for name, rows in bits.items()})
+    np.savez(
+        elsewhere / "data" / "static-mnist.npz", **{name: np.packbits(rows, axis=1) for name, rows in bits.items()}
+    )
     source = load("static-mnist")
     assert np.array_equal(source.x.reshape(-1, 784), np.concatenate(list(bits.values())))
     assert {name: rows.tolist() for name, rows in source.split(0, 0.1, 0.1).items()} == {

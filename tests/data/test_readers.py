@@ -18,8 +18,10 @@ pytestmark = [  # numpy leaves a damaged archive open for the garbage collector 
 
 def idx(array: np.ndarray) -> bytes:
     code = next(code for code, name in IDX_TYPES.items() if np.dtype(name) == array.dtype.newbyteorder(">"))
-    return struct.pack(">BBBB", 0, 0, code, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + (
-        array.astype(array.dtype.newbyteorder(">")).tobytes()
+    return (
+        struct.pack(">BBBB", 0, 0, code, array.ndim)
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + (array.astype(array.dtype.newbyteorder(">")).tobytes())
     )
 
 
@@ -86,7 +88,9 @@ def test_csv_keeps_names_and_every_digit(tmp_path, x):
     assert np.array_equal(source.x, x)
 
 
-@pytest.mark.parametrize("text", ["\ufeffa,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\n 1 ,2\n3, 4", 'a,b\n"1","2"\n3,4\n'])
+@pytest.mark.parametrize(
+    "text", ["\ufeffa,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4\r\n", "a,b\n 1 ,2\n3, 4", 'a,b\n"1","2"\n3,4\n']
+)
 def test_csv_in_other_people_s_habits(tmp_path, text):
     (tmp_path / "x.csv").write_bytes(text.encode())
     source = load(tmp_path / "x.csv")
@@ -182,7 +186,9 @@ def test_objects_are_never_unpickled(tmp_path):
     assert not (tmp_path / "gone off").exists()
 
 
-@pytest.mark.parametrize("array", [np.array([["a"]]), np.array([[1j]]), np.array([["2020"]], "M8[Y]"), np.zeros(2, "i4,f4")])
+@pytest.mark.parametrize(
+    "array", [np.array([["a"]]), np.array([[1j]]), np.array([["2020"]], "M8[Y]"), np.zeros(2, "i4,f4")]
+)
 def test_arrays_of_other_things_are_refused(tmp_path, array):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(VaekitError, match="numbers"):
@@ -194,7 +200,12 @@ def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
     (tmp_path / "x.idx").write_bytes(header + b"\x01")
     refused(tmp_path / "x.idx", "truncated")
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
-    content = (tmp_path / "x.npy").read_bytes().replace(b"(2, 3), ", b"(2000000000, 3000), ").replace(b" " * 15 + b"\n", b"\n")
+    content = (
+        (tmp_path / "x.npy")
+        .read_bytes()
+        .replace(b"(2, 3), ", b"(2000000000, 3000), ")
+        .replace(b" " * 15 + b"\n", b"\n")
+    )
     (tmp_path / "x.npy").write_bytes(content)
     refused(tmp_path / "x.npy")
 

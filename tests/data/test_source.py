@@ -31,11 +31,11 @@ def test_a_split_is_disjoint_and_complete(n, validation, test):
 
 def test_a_split_is_a_function_of_seed_and_number_alone():
     one, other = table(100), Source(np.random.default_rng(0).normal(size=(100, 7)))
-    np.random.seed(5)  # noqa: NPY002
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(5)
+    state = np.random.get_state()[1].copy()
     first, second = parts(one), parts(other)
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], state)
     assert not np.array_equal(first["test"], parts(one, seed=1)["test"])
 
 
@@ -57,7 +57,9 @@ def test_the_parts_that_a_data_set_fixes_are_kept():
     assert np.array_equal(split["test"], fixed["test"])
     assert len(split["validation"]) == 15  # of the 60
     assert sorted([*split["train"], *split["validation"]]) == list(range(60))
-    all_three = Source(table(9).x, parts={"train": np.arange(5), "validation": np.array([5, 6]), "test": np.array([7, 8])})
+    all_three = Source(
+        table(9).x, parts={"train": np.arange(5), "validation": np.array([5, 6]), "test": np.array([7, 8])}
+    )
     split = parts(all_three, 1, 0.5, 0.5)
     assert {name: rows.tolist() for name, rows in split.items()} == {
         "train": [0, 1, 2, 3, 4], "validation": [5, 6], "test": [7, 8],
@@ -141,7 +143,9 @@ def test_only_rows_of_the_same_columns_are_joined():
         named.joined(Source(table(4).x, ("b", "a"), name="two.csv"), "validation")
 
 
-@pytest.mark.parametrize(("text", "word"), [("digtis", "digits"), ("fashion_mnist", "fashion-mnist"), ("MNIST", "mnist")])
+@pytest.mark.parametrize(
+    ("text", "word"), [("digtis", "digits"), ("fashion_mnist", "fashion-mnist"), ("MNIST", "mnist")]
+)
 def test_a_misspelt_data_set_is_guessed(tmp_path, monkeypatch, text, word):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VaekitError, match=f"'{word}'"):

@@ -1,7 +1,7 @@
 """Bounds against the linear-Gaussian model, where log p(x) and the posterior are known in closed form.
 
-    z ~ N(0, I),  x = W z + μ + Ψ^½ ε
-    p(x) = N(μ, W Wᵀ + Ψ),   p(z|x) = N(Σ Wᵀ Ψ⁻¹ (x − μ), Σ),   Σ = (I + Wᵀ Ψ⁻¹ W)⁻¹
+z ~ N(0, I),  x = W z + μ + Ψ^½ ε
+p(x) = N(μ, W Wᵀ + Ψ),   p(z|x) = N(Σ Wᵀ Ψ⁻¹ (x − μ), Σ),   Σ = (I + Wᵀ Ψ⁻¹ W)⁻¹
 """
 
 import itertools

@@ -47,7 +47,7 @@ def assert_equal(a: State, b: State) -> None:
     assert a.counters() == b.counters()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small() -> Small:
     return Small()
 

@@ -10,27 +10,27 @@ from vaekit.runs import Run
 from vaekit.training import TrainingError, loop
 
 CPU = torch.device("cpu")
-STEPS = 240
 
 
 def start(small, folder, **changes):
-    prepared = small.prepare(epochs=60, **changes)  # 4 steps an epoch; a record every 100 steps
+    prepared = small.prepare(epochs=30, **changes)  # 4 steps an epoch; a record every 100 steps
     return small.create(folder, prepared), prepared
 
 
 def go_on(small, folder):
     run = Run.open(folder)
-    prepared = small.prepare(epochs=60)
+    prepared = small.prepare(epochs=30)
     run.restore(prepared.state)
     run.forget_after(prepared.state.step)
     return run, prepared
 
 
-@pytest.fixture
-def whole(small, tmp_path):
-    run, prepared = start(small, tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """The run that nobody stopped. Only to be read."""
+    run, prepared = start(small, tmp_path_factory.mktemp("whole") / "run")
     list(runs.drive(run, prepared))
-    assert [record["step"] for record in run.metrics] == [100, 200, 240]
+    assert [record["step"] for record in run.metrics] == [100, 120]
     return run, prepared.state
 
 
@@ -43,7 +43,13 @@ def assert_same_run(folder, whole, same) -> None:
 
 @pytest.mark.parametrize(
     ("step", "how"),
-    [*((step, "stop") for step in (1, 4, 99, 100, 101, 239)), (2, "close"), (100, "close"), (3, "raise"), (100, "raise")],
+    [
+        *((step, "stop") for step in (1, 4, 99, 100, 101, 119)),
+        (2, "close"),
+        (100, "close"),
+        (3, "raise"),
+        (100, "raise"),
+    ],
 )
 def test_stopped_anywhere_it_goes_on_to_the_same_result(small, whole, same, tmp_path, step, how):
     folder = tmp_path / "run"
@@ -67,7 +73,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_result(small, whole, same, tmp_
     assert_same_run(folder, whole, same)
 
 
-@pytest.mark.parametrize("step", [3, 100, 170, 200])
+@pytest.mark.parametrize("step", [3, 100, 106])
 def test_killed_after_a_checkpoint_it_goes_on_to_the_same_result(small, whole, same, tmp_path, monkeypatch, step):
     """The folder as it is on disk at `step`, records newer than the checkpoint."""
     monkeypatch.setattr(runs.drive.__globals__["time"], "monotonic", iter(range(0, 10_000_000, 4)).__next__)
@@ -92,7 +98,7 @@ def test_checkpoints_are_saved_by_time(small, tmp_path, monkeypatch):
         seen.append((record.step, Run.open(run.folder).state(CPU).step))
     assert seen[0] == (1, 0)  # saved before the first step
     assert {saved for _, saved in seen} == {0, 4, 7, 10}
-    assert seen[-1][1] in (7, 10)
+    assert seen[-1] == (10, 10)
     assert Run.open(run.folder).state(CPU).step == 10
 
 
@@ -138,9 +144,9 @@ def test_stopped_within_a_step_no_half_step_is_saved(small, whole, same, tmp_pat
     assert_same_run(run.folder, whole, same)
 
 
-def test_a_finished_run_needs_no_further_step(small, whole, same):
+def test_a_finished_run_needs_no_further_step(small, whole, same, tmp_path):
     run, state = whole
-    opened, prepared = go_on(small, run.folder)
+    opened, prepared = go_on(small, shutil.copytree(run.folder, tmp_path / "run"))
     assert opened.finished
     assert list(runs.drive(opened, prepared)) == []
     same(prepared.state, state)

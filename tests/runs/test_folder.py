@@ -243,7 +243,9 @@ def test_lengthening_a_run_and_a_crash_before_its_first_checkpoint_leaves_it_rep
     folder, old = saved
     real = storage.write
     run = Run.open(folder)
-    monkeypatch.setattr(storage, "write", lambda path, content: real(path, content) if path.name != "run.toml" else 1 / 0)
+    monkeypatch.setattr(
+        storage, "write", lambda path, content: real(path, content) if path.name != "run.toml" else 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):  # dies before run.toml is written
         run.respecify(run.spec.changed(epochs=20), old)
     monkeypatch.undo()

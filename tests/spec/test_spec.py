@@ -161,7 +161,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values], ids=str
+)
 def test_values_out_of_range_are_named(name, value):
     homes = {"hidden": "model", "latent_dim": "model", "samples": "objective", "beta": "objective"}
     section = "data" if name in ("validation", "test") else homes.get(name, "training")
@@ -172,7 +174,13 @@ def test_values_out_of_range_are_named(name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("latent_dim", np.int64(3)), ("latent_dim", 3.0), ("beta", 0), ("beta", np.float32(0.5)), ("hidden", [np.int32(4)])],
+    [
+        ("latent_dim", np.int64(3)),
+        ("latent_dim", 3.0),
+        ("beta", 0),
+        ("beta", np.float32(0.5)),
+        ("hidden", [np.int32(4)]),
+    ],
 )
 def test_numbers_of_other_types_become_plain_ones(name, value):
     spec = Specification().changed(**{name: value})
@@ -284,10 +292,10 @@ def test_a_model_is_a_function_of_the_seed(source, changes, kind):
 
 def test_building_leaves_the_global_random_state_alone():
     torch.manual_seed(7)
-    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     prepare(Specification(), REAL)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
 
 
 def test_every_name_in_the_tables_can_be_built():

@@ -1,5 +1,6 @@
 """The schedule and the averaging's memory."""
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ def test_the_rate_warms_up_in_a_line_to_its_peak_and_falls_by_half_a_cosine():
     rates = [recipe.rate(step) for step in range(1000)]
     assert rates[:50] == pytest.approx([0.3 * (i + 1) / 50 for i in range(50)])
     assert rates[50] == max(rates) == 0.3
-    assert all(a > b for a, b in zip(rates[50:], rates[51:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[50:]))
     assert rates[525] == pytest.approx(0.15)
     assert rates[50 + 950 // 3] == pytest.approx(0.225, rel=1e-2)  # cos(π/3) = 1/2
     assert 0 < rates[-1] < 1e-5
@@ -31,7 +32,7 @@ def test_the_memory_is_short_at_first():
     recipe = Recipe(steps=1, averaging=0.999)
     decays = [recipe.decay(step) for step in range(20_000)]
     assert decays[0] == pytest.approx(0.1)
-    assert all(a <= b for a, b in zip(decays, decays[1:], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(decays))
     assert decays[-1] == 0.999
     remains = math.prod(decays[:1000])  # the weight of the start
     assert remains < 1e-6
