@@ -120,7 +120,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """x̂, the decoder's mean at each z (n, latent_dim), in the data's own units: (n, *X)."""
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(Z, np.float32))
-        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim:
+        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim or not len(z):
             raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) latents.")
         return self._array(evaluation.decode(self.model_, z.to(self._device())))
 
