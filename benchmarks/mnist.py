@@ -42,7 +42,7 @@ def main() -> None:
 
     began = time.monotonic()
     setting = (
-        "--binarize dynamic --hidden 200,200 --latent-dim 50 --activation tanh --validation 0 "
+        "--binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh --validation 0 "
         f"--epochs {given.epochs} --seed {given.seed}"
     )
     end = json.loads(vaekit("fit", "mnist", *setting.split(), "--out", given.out, "--overwrite", "--json"))

@@ -2,11 +2,58 @@
 
 import re
 import runpy
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vaekit.cli import main
+
 ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"[-−]?\d[\d,.]*")
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """(kind, content) of a page's code blocks: "python", "vaekit", "text" (output of the block before) or ""."""
+    for language, content in BLOCK.findall(page.read_text()):
+        command = language in ("bash", "console") and content.startswith("vaekit ")
+        yield "vaekit" if command else language if language in ("python", "text") else "", content
+
+
+def run(kind: str, content: str, names: dict) -> None:
+    """Run a block as a reader would, who goes down the page."""
+    if kind == "python":
+        exec(compile(content, names["__name__"], "exec"), names)
+    elif kind == "vaekit":
+        for command in content.replace("\\\n", " ").splitlines():
+            with pytest.raises(SystemExit) as stop:
+                main(shlex.split(command, comments=True)[1:])
+            assert stop.value.code == 0, command
+
+
+def shape(output: str) -> set[str]:
+    """The lines of an output, whatever the numbers in them; "…" stands for lines left out."""
+    lines = (re.sub(r"\s+", " ", NUMBER.sub("#", line)).strip() for line in output.splitlines())
+    return {line for line in lines if line not in ("", "…")}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(kind for kind, _ in blocks(page))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names, printed = {"__name__": page.stem}, ""
+    for kind, content in blocks(page):
+        if kind == "text":
+            assert shape(content) <= shape(printed)
+        elif kind:
+            run(kind, content, names)
+            printed = capsys.readouterr().out
 
 
 def test_the_readme_example_runs(tmp_path, monkeypatch):
@@ -26,8 +73,13 @@ def test_the_research_example_learns(capsys):
     assert untrained < example["main"](steps=200) < 0
 
 
-@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_documents_hold(page):
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", BLOCK.sub("", page.read_text()))
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not missing
+
+
+def test_every_page_is_in_the_site_s_contents():
+    contents = (ROOT / "mkdocs.yml").read_text()
+    assert [page.name for page in PAGES if f"- {page.relative_to(ROOT / 'docs').as_posix()}\n" not in contents] == []

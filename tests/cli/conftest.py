@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from vaekit.cli import main
 
@@ -42,15 +41,6 @@ def write_table(path: Path, rows: int = 80, seed: int = 0) -> Path:
     lines = [f"{i},{a[i]:.4f},{b[i]:.4f},{'even' if i % 2 == 0 else 'odd'}" for i in range(rows)]
     path.write_text("\n".join(["id,length,width,kind", *lines]) + "\n")
     return path
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """Networks this small are faster on one, and far faster where the other cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from vaekit import VAE
+from vaekit import load as load_estimator
 from vaekit.data import load
 from vaekit.runs import Run
 from vaekit.spec import Specification
@@ -378,6 +380,32 @@ def test_changed_data_are_noticed(vaekit, table, tmp_path):
     assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     table.unlink()
     assert vaekit("resume", folder, "--epochs", 5).code == 2
+
+
+# Python and the command line share their folders
+
+
+def test_a_run_of_the_command_line_opens_in_python(vaekit, digits_run, tmp_path):
+    vae = load_estimator(digits_run)
+    assert vaekit("encode", digits_run, "digits", "-o", tmp_path / "z.npy").code == 0
+    assert np.array_equal(vae.transform(load("digits").x), np.load(tmp_path / "z.npy"))
+    assert vae.history_ == Run.open(digits_run).metrics
+
+
+def test_a_run_of_python_opens_on_the_command_line(vaekit, tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    vae = VAE(latent_dim=1, hidden=(4,), max_epochs=2, importance_samples=20, device="cpu").fit(x)
+    vae.save(tmp_path / "run")
+    np.save(tmp_path / "x.npy", x)
+    assert vaekit("encode", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / "z.npy").code == 0
+    assert np.array_equal(np.load(tmp_path / "z.npy"), vae.transform(x))
+    numbers = strict(vaekit("evaluate", tmp_path / "run", tmp_path / "x.npy", "--samples", 20, "--json").out)
+    assert numbers["log_likelihood"] == pytest.approx(vae.score(x), rel=1e-6)
+    assert vaekit("sample", tmp_path / "run", "-o", tmp_path / "new.csv").code == 0
+    for command in (("evaluate", tmp_path / "run"), ("resume", tmp_path / "run", "--epochs", 9)):
+        refused = vaekit(*command)  # the rows stayed in Python
+        assert refused.code == 2
+        assert "array" in refused.err
 
 
 # the rest

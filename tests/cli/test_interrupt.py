@@ -19,10 +19,10 @@ from vaekit.cli import main, train
 from vaekit.runs import Run
 
 OPTIONS = (
-    "--latent-dim", "2", "--hidden", "8", "--batch-size", "64", "--epochs", "20", "--patience", "0",
+    "--latent-dim", "2", "--hidden", "8", "--batch-size", "64", "--epochs", "60", "--patience", "0",
     "--binarize", "dynamic",
 )  # fmt: skip
-STEPS = 20 * (1437 // 64)
+STEPS = 60 * (1437 // 64)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_stopping_twice_and_resuming_twice(vaekit, whole, tmp_path, no_pictures)
     for command, step in ((("fit", "digits", "--out", folder, *OPTIONS), 109), (("resume", folder), 300)):
         with stopping_at(step, signal.SIGINT):
             assert vaekit(*command).code == 130
+    with (folder / "metrics.jsonl").open("a") as file:  # as if it had gone on, and was then killed while writing
+        file.write('{"step": 330, "elbo": -1.0}\n{"step": 440, "el')
     assert vaekit("resume", folder).code == 0
     assert_same_run(folder, whole)
 

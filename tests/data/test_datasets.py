@@ -1,9 +1,15 @@
 """Data sets by name."""
 
+import functools
 import gzip
+import hashlib
+import http.server
+import logging
 import os
+import threading
 
 import numpy as np
+import pooch
 import pytest
 
 from vaekit.data import datasets, load
@@ -53,7 +59,12 @@ def test_static_mnist_has_the_split_of_the_literature(name):
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEKIT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(pooch, "retrieve", offline)
     return tmp_path
+
+
+def offline(url, **options):
+    raise ConnectionError(f"no network for {url}")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "static-mnist"])
@@ -122,3 +133,90 @@ def test_static_mnist_is_unpacked_bit_by_bit(elsewhere):
     assert {name: rows.tolist() for name, rows in source.split(0, 0.1, 0.1).items()} == {
         "train": [0, 1, 2, 3, 4], "validation": [5, 6, 7], "test": [8, 9],
     }  # fmt: skip
+
+
+# Downloads
+
+
+def contents() -> dict[str, bytes]:
+    """The four files of a small data set of 3 + 2 images."""
+    rng, files = np.random.default_rng(0), {}
+    for name in datasets.IDX_FILES:
+        shape = (3 if name.startswith("train") else 2, *((28, 28) if "images" in name else ()))
+        head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        files[name] = head + rng.integers(0, 256, shape, dtype=np.uint8).tobytes()
+    return files
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        self.server.asked.append(self.path)
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A server on this machine with a small 'mnist', and no other copy of it; .asked lists what was fetched."""
+    for name, folder in (("VAEKIT_DATA", "data"), ("XDG_CACHE_HOME", "cache")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("no_proxy", "*")
+    files = contents()
+    (tmp_path / "mirror").mkdir()
+    for name, content in files.items():
+        (tmp_path / "mirror" / f"{name}.gz").write_bytes(gzip.compress(content))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "mirror"))
+    )
+    server.asked, server.folder, server.cache = [], tmp_path / "mirror", tmp_path / "cache" / "vaekit"
+    monkeypatch.setitem(datasets.SHA256, "mnist", tuple(hashlib.sha256(files[n]).hexdigest() for n in files))
+    monkeypatch.setitem(datasets.MIRRORS, "mnist", f"http://127.0.0.1:{server.server_port}/")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_is_not_there_is_downloaded_once(mirror, capsys):
+    level = pooch.get_logger().level
+    source = load("mnist")
+    assert source.x.shape == (5, 28, 28)
+    assert source.parts["test"].tolist() == [3, 4]
+    assert datasets.find("mnist") == mirror.cache / "mnist"
+    assert [path.name for path in mirror.cache.iterdir()] == ["mnist"]
+    assert len(mirror.asked) == 4
+    assert "mnist" in capsys.readouterr().err
+    assert load("mnist").digest == source.digest
+    assert len(mirror.asked) == 4
+    assert pooch.get_logger().level == level != logging.WARNING
+
+
+def test_a_download_that_broke_off_goes_on(mirror):
+    last = mirror.folder / f"{datasets.IDX_FILES[3]}.gz"
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(VaekitError, match="404"):
+        load("mnist")
+    assert datasets.find("mnist") is None
+    last.write_bytes(content)
+    del mirror.asked[:]
+    assert len(load("mnist")) == 5
+    assert mirror.asked == [f"/{last.name}"]
+
+
+def test_other_content_is_never_kept(mirror):
+    first = mirror.folder / f"{datasets.IDX_FILES[0]}.gz"
+    content = first.read_bytes()
+    for wrong in (b"a page that says sorry", gzip.compress(b"something else"), content[:-20]):
+        first.write_bytes(wrong)
+        with pytest.raises(VaekitError, match="train-images"):
+            load("mnist")
+        assert datasets.find("mnist") is None
+    first.write_bytes(content)
+    assert len(load("mnist")) == 5
+
+
+def test_a_failed_download_is_one_clear_error(elsewhere):
+    with pytest.raises(VaekitError) as error:
+        load("fashion-mnist")
+    cache = elsewhere / "cache" / "vaekit"
+    for word in ("no network", datasets.MIRRORS["fashion-mnist"], str(cache), "'fashion-mnist'", "IDX", "VAEKIT_DATA"):
+        assert word in str(error.value)

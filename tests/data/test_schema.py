@@ -156,6 +156,12 @@ def test_keys_of_another_version_are_refused():
         Schema.from_dict({key: value for key, value in values.items() if key != "grey"})
 
 
+def test_schemas_from_before_colour_are_read():
+    values = describe(np.zeros((2, 3, 4), np.uint8)).to_dict()
+    del values["channels_last"]
+    assert Schema.from_dict(values) == describe(np.zeros((2, 3, 4), np.uint8))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 4095, 4096, 5000])
 def test_a_cell_that_is_not_finite_is_named(bad, row):

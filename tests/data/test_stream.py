@@ -119,6 +119,15 @@ def test_dynamic_binarisation_has_probability_g_over_255(ramp):
     assert_frequencies(ones, 4 * PIXELS)
 
 
+def test_black_and_white_are_certain_whatever_is_drawn(monkeypatch):
+    source = grey(np.array([[0, 255]], np.uint8), "dynamic")
+    for u in (0.0, 1 - 2.0**-24):  # the least and the most that a uniform can be
+        monkeypatch.setattr(torch, "rand", lambda shape, u=u, **options: torch.full(shape, u))
+        monkeypatch.setattr("vaekit.data.stream.keyed_uniform", lambda *arguments, u=u: np.full((1, 2), u))
+        assert source.train_batch(0, 1).x.tolist() == [[0.0, 1.0]]
+        assert source.scoring_batch(torch.arange(1)).x.tolist() == [[0.0, 1.0]]
+
+
 def test_scoring_binarises_with_the_same_probabilities(ramp):
     ones = np.zeros(LEVELS)
     for seed in range(4):

@@ -183,6 +183,13 @@ def test_a_row_s_score_does_not_depend_on_its_neighbours(which, request):
         np.testing.assert_allclose(method(x[:33]), whole[:33], rtol=1e-7, atol=1e-7)
 
 
+def test_a_latent_s_picture_does_not_depend_on_its_neighbours(images):
+    z = images.transform(IMAGES)
+    whole = images.inverse_transform(np.repeat(z, 3, axis=0))[::3]
+    for rows in (slice(5, 6), slice(0, 40), slice(0, 120)):
+        assert np.array_equal(images.inverse_transform(z[rows]), whole[rows])
+
+
 def test_equal_rows_have_equal_scores_and_other_rows_other_noise(table):
     x = np.repeat(TABLE[:1], 3, axis=0)
     assert len(set(table.score_samples(x))) == 1
@@ -476,7 +483,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     truth = -0.5 * (d * np.log(2 * np.pi) + np.log(eigenvalues[:k]).sum() + (d - k) * np.log(noise) + d)
     assert truth == pytest.approx(-24.625057, abs=1e-6)
     vae = VAE(
-        latent_dim=k, hidden=(), likelihood="gaussian", max_epochs=1000, batch_size=284, learning_rate=2e-2,
+        latent_dim=k, hidden=(), likelihood="gaussian", max_epochs=1500, batch_size=284, learning_rate=3e-2,
         device="cpu",
     ).fit(x)  # fmt: skip
     rows = Rows(x, vae.schema_, seed=0)
@@ -487,3 +494,38 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     assert vae.model_.likelihood.log_sigma().exp().mean().item() == pytest.approx(np.sqrt(noise), rel=0.01)
     assert bound <= vae.score(x) + 4 * error
     assert vae.score(x) < truth + 4 * error
+
+
+# images in colour
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (6, 8, 1), (8, 8, 4)])
+def test_images_keep_the_layout_of_their_channels(tmp_path, shape):
+    x = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
+    vae = VAE(latent_dim=2, hidden=(8,), network="mlp", max_epochs=1, device="cpu").fit(x)
+    assert vae.schema_.is_image
+    for model in (vae, reopened(vae, tmp_path)):
+        assert model.sample(3).shape == (3, *shape)
+        assert model.inverse_transform(model.transform(x)).shape == x.shape
+    one, other = vae.score_samples(x[:5]), reopened(vae, tmp_path).score_samples(x[:5])
+    assert np.array_equal(one, other)
+
+
+def reopened(vae, folder):
+    vae.save(folder / "run", overwrite=True)
+    return vaekit.load(folder / "run", device="cpu")
+
+
+def test_images_are_taken_in_either_layout_and_scored_alike():
+    x = np.random.default_rng(0).integers(0, 256, (40, 6, 8, 3), dtype=np.uint8)
+    vae = VAE(latent_dim=2, hidden=(8,), network="mlp", max_epochs=1, importance_samples=5, device="cpu").fit(x)
+    assert np.array_equal(vae.score_samples(x[:5]), vae.score_samples(np.moveaxis(x[:5], -1, 1)))
+    with pytest.raises(ValueError, match="shape"):
+        vae.score_samples(x[:5, :, :, :1])
+
+
+def test_a_mapped_array_gives_what_one_in_memory_does(tmp_path):
+    np.save(tmp_path / "x.npy", TABLE)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    one, other = (VAE(latent_dim=2, **TINY).fit(x) for x in (TABLE, mapped))
+    assert np.array_equal(one.score_samples(TABLE), other.score_samples(mapped))

@@ -127,7 +127,7 @@ def test_a_recipe_counts_whole_batches():
         ({"model": {"likelihood": "gausian"}}, ["'gausian'", "'gaussian'", "auto"]),
         ({"model": {"posterior": "diag"}}, ["'diag'", "diagonal"]),
         ({"model": {"prior": "vamp"}}, ["'vamp'", "standard"]),
-        ({"model": {"network": "conv"}}, ["'conv'", "mlp"]),
+        ({"model": {"network": "convnet"}}, ["'convnet'", "'conv'"]),
         ({"model": {"activation": "tan"}}, ["'tan'", "'tanh'"]),
         ({"objective": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
         ({"data": {"binarize": "static"}}, ["'static'", "dynamic"]),
@@ -157,7 +157,7 @@ BAD = {
     "patience": [-1, 0.5],
     "seed": [-1, 0.5, "auto"],
     "validation": [-0.1, 1, 1.5, float("nan"), None],
-    "test": [-0.1, 1.0, "0.1"],
+    "test": [-0.1, 1.0, float("nan")],
 }
 
 
@@ -299,7 +299,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 def test_every_name_in_the_tables_can_be_built():
-    schema = describe(BINARY.x)
+    schema = describe(BINARY.x.reshape(-1, 2, 2))
     for changes in (
         *({"likelihood": name} for name in tables.LIKELIHOODS),
         *({"posterior": name} for name in tables.POSTERIORS),
@@ -309,7 +309,7 @@ def test_every_name_in_the_tables_can_be_built():
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
         spec, _ = resolve(Specification().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
-        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 4)), torch.zeros(1, 2, 1))
+        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 2, 2)), torch.zeros(1, 2, 1))
         assert build_objective(spec).samples == 1
         assert draw.log_w.shape == (1, 2)
 

@@ -181,6 +181,19 @@ def test_early_stopping_keeps_the_best_weights(overfitted):
     assert latest < kept
 
 
+def test_a_run_taken_up_while_it_waits_for_a_better_bound_stops_where_it_would_have(overfitted):
+    bench, state, _ = overfitted
+    first = bench.state(**vars(state.recipe))
+    for record in fit(first, bench.rows, bench.validation):
+        if record.step == state.step - 75:  # some records after the best
+            break
+    assert first.stale > 0
+    second = bench.state(**vars(state.recipe))
+    second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
+    run(bench, second)
+    assert equal(second, state)
+
+
 def test_without_patience_it_trains_to_the_end(make_bench):
     bench = make_bench(rows=12, width=64)
     state = bench.state(steps=300, patience=0, record_steps=20, learning_rate=3e-2, averaging=0.9)

@@ -149,7 +149,9 @@ def test_every_tensor_and_counter_is_carried_over(bench):
         a, b = a.tensors(), b.tensors()
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert other.counters() == state.counters()
-    assert other.step == 7
+    assert (other.step, other.best_value, other.best_step, other.stale) == (7, -1.5, 4, 2)
+    assert other.sums == {"elbo": -3.0, "steps": 7.0}
+    assert other.gradient_norm == state.gradient_norm > 0
     assert {name.split("/")[0] for name in state.tensors()} == {
         "model", "averaged", "best", "adam-step", "adam-exp_avg", "adam-exp_avg_sq",
     }  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from vaekit.data import Rows, Source, load
+from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError
 from vaekit.runs import Run
 from vaekit.runs.storage import write
@@ -16,17 +17,21 @@ TABLES = (".csv", ".parquet")
 
 
 def training_source(spec: Specification) -> Source:
-    """The rows that a specification names, with its own validation file as a fixed part."""
+    """The rows that a specification names, with validation and test files of one's own as fixed parts."""
     settings = spec.data
     if not settings.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
-    source = load(settings.source, exclude=settings.exclude, label=settings.label or None)
-    if isinstance(settings.validation, str):
-        other = load(settings.validation, exclude=settings.exclude, label=settings.label or None)
-        source = source.joined(other, "validation")
+    columns = {"exclude": settings.exclude, "label": settings.label or None}
+    source = load(settings.source, resize=settings.resize, **columns)
+    for part in ("validation", "test"):
+        path = getattr(settings, part)
+        if isinstance(path, str):
+            pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
+            source = source.joined(load(path, **pictures, **columns), part)
     if settings.digest and source.digest != settings.digest:
+        places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
         raise VaekitError(
-            f"{settings.source} is not the data of this run: its content has changed since. Restore the file, or fit "
+            f"{places} is not the data of this run: its content has changed since. Restore the file, or fit "
             f"again (with --config, delete the line `digest` first)."
         )
     return source
@@ -47,8 +52,12 @@ def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.de
         split = source.split(run.spec.training.seed, settings.validation, settings.test)
         if not len(split["test"]):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-        return Rows(source.x[split["test"]], run.schema, seed=run.spec.training.seed, device=device), source
-    source = load(data, exclude=settings.exclude, label=settings.label or None, strict=False)
+        seed = run.spec.training.seed
+        return Rows(source.x, run.schema, seed=seed, device=device, index=split["test"]), source
+    source = load(
+        data, exclude=settings.exclude, label=settings.label or None, resize=settings.resize,
+        colour=run.schema.channels == 3, strict=False,
+    )  # fmt: skip
     check_rows_fit(model.likelihood, run.schema, source)
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source
 

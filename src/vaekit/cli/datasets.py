@@ -7,5 +7,6 @@ def datasets() -> None:
 
     for name, description in known.NAMES.items():
         place = "scikit-learn" if name == "digits" else known.find(name)
-        print(f"{name:<14} {description}\n{'':<14} {'found: ' + str(place) if place else 'not found'}")
+        absent = "not found; downloaded when first used" if name in known.MIRRORS else "not found"
+        print(f"{name:<14} {description}\n{'':<14} {'found: ' + str(place) if place else absent}")
     print(f"Looked in {', '.join(map(str, known.folders()))}. Set VAEKIT_DATA to look elsewhere.")

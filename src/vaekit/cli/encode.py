@@ -21,7 +21,7 @@ def encode(
     run
         the run folder
     data
-        a file or a known data set
+        a file, an image, a folder of images or a known data set
     output
         .npy, or a table (.csv, .parquet) that also has the rows' labels where they are known
     spread

@@ -21,7 +21,7 @@ def evaluate(
     run
         the run folder
     data
-        a file or a known data set; without it the run's own test rows
+        a file, an image, a folder of images or a known data set; without it the run's own test rows
     samples
         draws a row for log p(x): more are tighter (the literature reports 5000)
     device
@@ -53,6 +53,9 @@ def evaluate(
     if json:
         print(json_module.dumps(result.to_dict()))
     else:
+        at_floor = getattr(model.likelihood, "at_floor", int)()
+        if at_floor:
+            print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.raw.numel()} columns.")
         _table(result, source.name if data else f"{source.name}, test rows", opened.schema.binarized)
 
 

@@ -8,8 +8,7 @@ from cyclopts import Parameter
 
 
 def fit(
-    data: str | None = None,
-    *,
+    *data: str,
     out: Path | None = None,
     config: Path | None = None,
     latent_dim: str | None = None,
@@ -31,8 +30,9 @@ def fit(
     device: str | None = None,
     exclude: str | None = None,
     label: str | None = None,
+    resize: str | None = None,
     validation: str | None = None,
-    test: float | None = None,
+    test: str | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -41,7 +41,8 @@ def fit(
     Parameters
     ----------
     data
-        a known data set (see `vaekit datasets`) or a file: .npy, .npz, .csv, IDX (.gz)
+        a known data set (see `vaekit datasets`), or one or more files or folders: .npy, .npz, .csv, .parquet, IDX
+        (.gz), images, folders of images
     out
         the run folder; by default runs/NAME, numbered where that is taken
     config
@@ -58,9 +59,10 @@ def fit(
     objective
         elbo
     network
-        mlp or auto
+        mlp, conv, resnet or auto
     hidden
-        widths of the hidden layers, such as 200,200; none for a linear model
+        widths of the hidden layers, such as 200,200; none for a linear model; for conv and resnet the channels of the
+        stages, each half the size of the one before
     activation
         relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto
     binarize
@@ -85,10 +87,12 @@ def fit(
         columns to leave out, separated by commas
     label
         a column to keep beside the rows and not to learn from
+    resize
+        HEIGHTxWIDTH, or one number for both, to which images in files are scaled
     validation
-        a fraction of the rows, or a file of rows, to select on
+        a fraction of the rows, or a file or folder of rows, to select on
     test
-        the fraction of the rows kept for `vaekit evaluate`
+        a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate`
     overwrite
         replace the run that is in --out
     json
@@ -102,13 +106,14 @@ def fit(
 
     spec = _specification(config)
     spec = spec.changed(
-        source=_source_name(data), digest="" if data or exclude or label or validation else None,
+        source=tuple(map(_source_name, data)) or None,
+        digest="" if data or exclude or label or resize or validation or test else None,
         latent_dim=_number(latent_dim, int),
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, binarize=binarize, samples=samples, beta=beta,
         epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
         patience=_number(patience, int), seed=seed, device=device, exclude=_list(exclude), label=label,
-        validation=_fraction_or_path(validation), test=test,
+        resize=resize, validation=_fraction_or_path(validation), test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
         raise VaekitError(
@@ -144,17 +149,18 @@ def _specification(config: Path | None):
     return Specification.from_dict(values)
 
 
-def _source_name(data: str | None) -> str | None:
+def _source_name(data: str) -> str:
     """Files by their whole path, so that the run finds them from anywhere; data sets by name."""
-    if data is None or not Path(data).exists():
+    if not Path(data).exists():
         return data
     from vaekit.data.datasets import NAMES
 
     return data if data in NAMES else str(Path(data).resolve())
 
 
-def _free_folder(source: str) -> Path:
-    stem = Path(source).name.split(".")[0] or "run"
+def _free_folder(source: str | tuple[str, ...]) -> Path:
+    first = source if isinstance(source, str) else source[0]
+    stem = Path(first).name.split(".")[0] or "run"
     names = (Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, sys.maxsize))
     return next(path for path in names if not path.exists())
 
@@ -183,6 +189,8 @@ def _fraction_or_path(text: str | None):
 
 
 def _describe(prepared, source, counts: dict[str, int]) -> None:
+    from vaekit.spec import hints
+
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
     shape = "×".join(map(str, prepared.schema.shape))
@@ -191,6 +199,8 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
+    for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
+        print(f"  note: {hint}")
     print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
     if prepared.schema.binarized == "expected":
         print("  binarize = expected: the numbers are a bound on the mean log-likelihood of the binarised image")

@@ -23,7 +23,7 @@ def reconstruct(
     run
         the run folder
     data
-        a file or a known data set; without it the run's own test rows
+        a file, an image, a folder of images or a known data set; without it the run's own test rows
     output
         .png (each image followed by its reconstructions), .npy, .csv or .parquet
     n
@@ -38,7 +38,6 @@ def reconstruct(
     from vaekit import evaluation
     from vaekit.cli.common import check_output, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.images import write_grid
-    from vaekit.data import Rows
     from vaekit.errors import VaekitError
     from vaekit.maths import generator
     from vaekit.report import with_reconstructions
@@ -50,12 +49,14 @@ def reconstruct(
     opened, model, place = open_model(run, device)
     rows, _ = rows_of(opened, model, data, place)
     count = min(len(rows), n or (10 if picture else len(rows)))
-    rows = Rows(rows.stored[:count].cpu().numpy(), opened.schema, seed=rows.seed, device=place)
+    rows = rows.first(count)
     again = evaluation.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
     if picture:
         write_grid(output, with_reconstructions(rows, again, count), opened.schema, columns=1 + samples)
     elif output.suffix.lower() == ".npy":
-        write_rows(output, (again[0] if samples == 1 else again).cpu().numpy(), [])
+        again = again[0] if samples == 1 else again
+        write_rows(output, opened.schema.from_stored(again.cpu().numpy()), [])
     else:
-        write_rows(output, again.transpose(0, 1).flatten(0, 1).cpu().numpy(), feature_names(opened))
+        again = again.transpose(0, 1).flatten(0, 1)
+        write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened))
     print(f"{count} rows, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}")

@@ -46,5 +46,5 @@ def sample(
     if output.suffix.lower() == ".png":
         write_grid(output, rows, opened.schema)
     else:
-        write_rows(output, rows, feature_names(opened))
+        write_rows(output, opened.schema.from_stored(rows), feature_names(opened))
     print(f"{n} {'means' if mean else 'draws'} in {output}")

@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,12 @@ SHA256 = {
 }
 """Of the unpacked files, in the order of IDX_FILES."""
 
+MIRRORS = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "fashion-mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+}
+"""Where the packed files (.gz) are published; what comes from there is checked against SHA256."""
+
 NAMES = {
     "digits": "1,797 handwritten digits, 8×8, whole numbers 0–16; comes with scikit-learn",
     "mnist": "70,000 handwritten digits, 28×28, 0–255; its own 10,000 test rows",
@@ -51,18 +59,66 @@ def find(name: str) -> Path | None:
 
 
 def load(name: str) -> dict:
-    """The fields of a Source: x (n, *X) uint8, labels, and the parts that the data set fixes."""
+    """The fields of a Source: x (n, *X) uint8, labels, and the parts that the data set fixes.
+
+    mnist and fashion-mnist are downloaded into the user's cache where they are not found.
+    """
     if name == "digits":
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         return {"x": digits.images.astype(np.uint8), "labels": digits.target}
     place = find(name)
+    if place is None and name in MIRRORS:
+        place = _download(name)
     if place is None:
-        looked = " and ".join(str(folder) for folder in folders())
-        wanted = "static-mnist.npz" if name == "static-mnist" else f"a folder '{name}' with its four IDX files (.gz)"
-        raise VaekitError(f"'{name}' was not found in {looked}: put {wanted} there, or set VAEKIT_DATA to where it is.")
+        raise _missing(name)
     return _static_mnist(place) if name == "static-mnist" else _idx(name, place)
+
+
+def _missing(name: str, why: str = "") -> VaekitError:
+    looked = " and ".join(str(folder) for folder in folders())
+    wanted = "static-mnist.npz" if name == "static-mnist" else f"a folder '{name}' with its four IDX files (.gz)"
+    return VaekitError(
+        f"'{name}' was not found in {looked}{why}: put {wanted} there, or set VAEKIT_DATA to where it is."
+    )
+
+
+def _download(name: str) -> Path:
+    """The four files into the cache; the folder has its name only once all of them are whole."""
+    import pooch
+
+    folder = folders()[-1] / name
+    unfinished = folder.with_name(f"{name}.part")
+    print(f"Downloading {name} from {MIRRORS[name]} to {folder}", file=sys.stderr)
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel(logging.WARNING)  # it would recommend hashes to write down
+    try:
+        for file, sha in zip(IDX_FILES, SHA256[name], strict=True):
+            _retrieve(pooch, f"{MIRRORS[name]}{file}.gz", unfinished, file, sha)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")[:300] if str(error) else type(error).__name__
+        raise _missing(name, f", and downloading it from {MIRRORS[name]} failed ({reason})") from error
+    finally:
+        log.setLevel(level)
+    if not folder.exists():
+        unfinished.rename(folder)
+    return folder
+
+
+def _retrieve(pooch, url: str, folder: Path, file: str, sha256: str) -> None:
+    """One file; what is there from an earlier attempt is kept if it is whole."""
+    packed = folder / f"{file}.gz"
+    for last in (False, True):
+        pooch.retrieve(url, known_hash=None, fname=packed.name, path=folder)
+        try:
+            _checked(folder, file, sha256)
+            return
+        except VaekitError:
+            packed.unlink()
+            if last:
+                raise
 
 
 def _idx(name: str, folder: Path) -> dict:

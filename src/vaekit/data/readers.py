@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.errors import VaekitError, unknown
+from vaekit.data.tables import read_csv, read_parquet
+from vaekit.errors import VaekitError
 
+MAPPED = 2**30
+"""bytes above which an .npy stays on disk, mapped into memory"""
 DAMAGE = (ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -25,12 +28,14 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
         raise VaekitError(f"{path} is not a file.")
     if reader is None:
         raise VaekitError(
-            f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)} and the names of data sets."
+            f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)}, images and folders of images, "
+            f"and the names of data sets."
         )
-    if strict and reader is not read_csv and (exclude or label):
-        raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv files.")
+    table = reader in (read_csv, read_parquet)
+    if strict and not table and (exclude or label):
+        raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv and .parquet files.")
     try:
-        return reader(path, exclude, label, strict) if reader is read_csv else reader(path)
+        return reader(path, exclude, label, strict) if table else reader(path)
     except VaekitError:
         raise
     except OSError as error:
@@ -45,7 +50,7 @@ def read_npy(path: Path) -> dict:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
-    return {"x": _native(array)}
+    return {"x": _numeric(array) if array.nbytes > MAPPED else _native(array)}
 
 
 def read_npz(path: Path) -> dict:
@@ -81,59 +86,18 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
-    import polars
-
-    try:  # as text: a cell that is no number can then be named
-        _refuse_duplicates(path)
-        table = polars.read_csv(path, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
-    except polars.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise VaekitError(f"{path.name} is no readable CSV table: {reason}.") from error
-    aside = [*exclude, *([label] if label else [])]
-    for name in aside:
-        if strict and name not in table.columns:
-            raise unknown(f"column of {path.name}", name, table.columns)
-    labels = table[label].to_numpy() if label in table.columns else None
-    table = table.drop(aside, strict=False)
-    columns = [_numbers(table[name], path.name) for name in table.columns]
-    if not columns:
-        raise VaekitError(f"{path.name}: no columns are left to learn from.")
-    return {"x": np.stack(columns, 1), "names": tuple(table.columns), "labels": labels}
-
-
-def _refuse_duplicates(path: Path) -> None:
-    import polars
-
-    header = polars.read_csv(path, has_header=False, n_rows=1, infer_schema=False).row(0)
-    twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
-    if twice is not None:
-        raise VaekitError(f"{path.name} has two columns named '{twice}': rename one.")
-
-
-def _numbers(column, file: str) -> np.ndarray:
-    import polars
-
-    numbers = column.str.strip_chars().cast(polars.Float64, strict=False)
-    if numbers.null_count():
-        row = int(numbers.is_null().arg_max())
-        cell, where = column[row], f"{file}, row {row} (counted from 0, below the header), column '{column.name}'"
-        if cell is None or not cell.strip():
-            raise VaekitError(f"{where}: the cell is empty. Fill it, drop the row, or --exclude '{column.name}'.")
-        raise VaekitError(
-            f"{where}: '{cell[:40]}' is no number. Use --exclude '{column.name}' or --label '{column.name}'."
-        )
-    return numbers.to_numpy()
+def _numeric(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "uifb":
+        raise VaekitError(f"expected numbers, found an array of {array.dtype}.")
+    return array
 
 
 def _native(array: np.ndarray) -> np.ndarray:
     """An ordinary array in memory, in this machine's byte order."""
-    if array.dtype.kind not in "uifb":
-        raise VaekitError(f"expected numbers, found an array of {array.dtype}.")
-    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return np.array(_numeric(array), dtype=array.dtype.newbyteorder("="), order="C")
 
 
 READERS: dict[str, Callable[..., dict]] = {
-    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv,
+    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".parquet": read_parquet,
     ".idx": read_idx, ".idx.gz": read_idx, "-ubyte": read_idx, "-ubyte.gz": read_idx,
 }  # fmt: skip

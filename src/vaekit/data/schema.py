@@ -1,6 +1,7 @@
 """What the data is: kinds, names, ranges, resolution, scaling and shape. It travels with every run."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
@@ -13,6 +14,12 @@ Values = float | tuple[float, ...]
 LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
 KINDS = ("binary", "integer", "real")
+CHANNELS = (1, 3, 4)
+"""grey, RGB, RGB and a fourth: the numbers of channels by which an array is known to hold images"""
+BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
+"""what is worked on at a time, so that arrays larger than memory can be described"""
+RESOLUTION_CELLS = 2**24
+"""the smallest step between values is looked for in so many, in rows evenly spaced"""
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Schema:
     """A description of one row's features. `low … scale` are one number, or one a feature in C order."""
 
     shape: tuple[int, ...]
-    """(columns,) for a table, (height, width) for a grey image"""
+    """(columns,) for a table, (height, width) for a grey image, (channels, height, width) for one in colour"""
     kind: str
     """the narrowest of binary ⊂ integer ⊂ real that holds for every feature"""
     names: tuple[str, ...] | None
@@ -36,6 +43,8 @@ class Schema:
     """how a grey value x becomes 0 or 1: none, dynamic, threshold or expected"""
     grey: float = 1.0
     """the value that means white: what x is divided by before it is binarised"""
+    channels_last: bool = False
+    """whether the user's images are (height, width, channels): how arrays are given back"""
 
     @property
     def features(self) -> int:
@@ -43,7 +52,18 @@ class Schema:
 
     @property
     def is_image(self) -> bool:
-        return len(self.shape) == 2
+        return len(self.shape) == 2 or self.channels > 1
+
+    @property
+    def channels(self) -> int:
+        """3 or 4 for images in colour, else 1."""
+        return self.shape[0] if len(self.shape) == 3 and self.shape[0] in CHANNELS else 1
+
+    def from_stored(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (…, *shape) in the layout that the user's array had: (…, height, width, channels) if they came last."""
+        if not self.channels_last:
+            return rows
+        return np.moveaxis(rows, -3, -1) if len(self.shape) == 3 else rows[..., None]
 
     @property
     def low_high(self) -> str:
@@ -55,7 +75,8 @@ class Schema:
         if self.names is not None:
             return f"column '{self.names[index]}'"
         if self.is_image:
-            return f"pixel {tuple(int(i) for i in np.unravel_index(index, self.shape))}"
+            *channel, row, column = (int(i) for i in np.unravel_index(index, self.shape))
+            return f"pixel {(row, column)}" + (f", channel {channel[0]}" if channel else "")
         return f"column {index}"
 
     def array(self, name: str) -> np.ndarray:
@@ -70,6 +91,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict) -> "Schema":
         """The inverse of `to_dict` after a trip through JSON."""
+        values = {"channels_last": False, **values}  # older schemas did not say
         wrong = set(values) ^ {f.name for f in fields(cls)}
         if wrong:
             raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(wrong))}")
@@ -88,8 +110,14 @@ class Schema:
         return replace(self, kind=kind, low=0.0, high=1.0, resolution=1.0, mean=mean, binarized=how, grey=grey)
 
 
-def describe(x: np.ndarray, names: tuple[str, ...] | None = None, train: np.ndarray | None = None) -> Schema:
-    """The schema of x (n, *X). Ranges and kinds come from every row, mean and scale from the rows `train` alone.
+def describe(
+    x: np.ndarray,
+    names: tuple[str, ...] | None = None,
+    train: np.ndarray | None = None,
+    channels_last: bool = False,
+) -> Schema:
+    """The schema of x (n, *X) as a Source holds it. Ranges and kinds come from every row, mean and scale from the rows
+    `train` alone.
 
     Raises VaekitError where x is empty, not numeric or not finite, naming row and column.
 
@@ -97,20 +125,25 @@ def describe(x: np.ndarray, names: tuple[str, ...] | None = None, train: np.ndar
     (0.5, 1.0)
     """
     x = check_rows(x, names)
-    shape, flat = x.shape[1:], x.reshape(len(x), -1)
-    rows = flat if train is None else flat[train]
+    shape = x.shape[1:]
+    low, high, whole = _ranges(x)
     if len(shape) >= 2:  # a pixel's possible values are the image's
-        low, high = np.full(flat.shape[1], float(flat.min())), np.full(flat.shape[1], float(flat.max()))
-    else:
-        low, high = flat.min(0).astype(np.float64), flat.max(0).astype(np.float64)
+        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
     if x.dtype == np.uint8 and len(shape) >= 2 and high.max() > 127:
         low, high = np.zeros_like(low), np.full_like(high, 255.0)
-    kind = _kind(flat, low, high)
+    kind = _kind(low, high, whole)
     _check_offsets(low, high, kind, names)
-    resolution = np.ones(flat.shape[1]) if kind != "real" else np.maximum(_resolution(flat), _rounding(low, high))
-    mean, scale = _moments(rows)
+    resolution = np.ones_like(low) if kind != "real" else np.maximum(_resolution(x), _rounding(low, high))
+    mean, scale = _moments(x, train)
     values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
-    return Schema(shape=tuple(shape), kind=kind, names=names, **{name: _pack(v) for name, v in values.items()})
+    packed = {name: _pack(v) for name, v in values.items()}
+    return Schema(shape=tuple(shape), kind=kind, names=names, channels_last=channels_last, **packed)
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices over the rows of an array (n, *X) that are small enough to be worked on in memory."""
+    size = max(1, min(BLOCK_ROWS, BLOCK_CELLS // math.prod(shape[1:])))
+    return (slice(start, start + size) for start in range(0, shape[0], size))
 
 
 def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarray:
@@ -126,14 +159,14 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     if 0 in x.shape:
         raise VaekitError(f"the data has shape {x.shape}: there is nothing to learn from in no rows or no columns.")
     if x.dtype.kind == "f":
-        for start in range(0, len(x), 4096):
-            block = x[start : start + 4096].reshape(-1, math.prod(x.shape[1:]))
+        for rows in row_blocks(x.shape):
+            block = _flat(x[rows])
             bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
             if bad.any():
                 row, column = (int(i[0]) for i in np.nonzero(bad))
                 where = f"column '{names[column]}'" if names else f"column {column}"
                 raise VaekitError(
-                    f"row {start + row}, {where} is {block[row, column]} (rows counted from 0): "
+                    f"row {rows.start + row}, {where} is {block[row, column]} (rows counted from 0): "
                     f"fill or drop cells that are NaN, infinite or beyond ±{LARGEST:g}."
                 )
     return x
@@ -157,15 +190,29 @@ def _rounding(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
 
 
-def _kind(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-    whole = flat.dtype.kind in "ui" or all(np.array_equal(c, np.round(c)) for c in flat.T)
+def _flat(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(len(rows), -1)
+
+
+def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Smallest and largest value of each feature, float64, and whether all values are whole numbers."""
+    low, high, whole = np.inf, -np.inf, True
+    for rows in row_blocks(x.shape):
+        block = _flat(x[rows])
+        low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
+        whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
+    return np.asarray(low, np.float64), np.asarray(high, np.float64), whole
+
+
+def _kind(low: np.ndarray, high: np.ndarray, whole: bool) -> str:
     if not whole:
         return "real"
     return "binary" if low.min() >= 0 and high.max() <= 1 else "integer"
 
 
-def _resolution(flat: np.ndarray) -> np.ndarray:
+def _resolution(x: np.ndarray) -> np.ndarray:
     """The smallest gap between two different values a column, gaps that rounding alone explains left out."""
+    flat = _flat(np.asarray(x[:: -(-x.size // RESOLUTION_CELLS)]))
     smallest = np.array([_smallest_gap(column) for column in flat.T])
     return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
 
@@ -182,13 +229,17 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
     return np.where(values == 0, 1.0, np.abs(values.astype(np.float64)))
 
 
-def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    blocks = [rows[start : start + 4096].astype(np.float64) for start in range(0, len(rows), 4096)]
-    mean = sum(b.sum(0) for b in blocks) / len(rows)
-    variance = sum(np.square(b - mean).sum(0) for b in blocks) / len(rows)
+def _moments(x: np.ndarray, train: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.arange(len(x)) if train is None else train
+
+    def blocks() -> Iterator[np.ndarray]:
+        return (_flat(x[rows[block]]).astype(np.float64) for block in row_blocks((len(rows), *x.shape[1:])))
+
+    mean = sum(b.sum(0) for b in blocks()) / len(rows)
+    variance = sum(np.square(b - mean).sum(0) for b in blocks()) / len(rows)
     scale = np.sqrt(variance)
     constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.where(constant, _magnitude(rows[0]), scale)
+    return mean, np.where(constant, _magnitude(_flat(x[rows[:1]])[0]), scale)
 
 
 def _pack(values: np.ndarray) -> Values:

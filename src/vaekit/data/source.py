@@ -2,14 +2,15 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vaekit.data import datasets, readers
-from vaekit.data.schema import check_rows
+from vaekit.data import datasets, images, readers
+from vaekit.data.ondisk import Stack, concatenate, on_disk
+from vaekit.data.schema import CHANNELS, check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import derive_seed
 
@@ -18,20 +19,27 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Source:
-    """Rows as stored (uint8 stays uint8), with what else their file said."""
+    """Rows as stored (uint8 stays uint8, a `numpy.memmap` stays on disk), with what else their file said."""
 
-    x: np.ndarray
-    """(n, *X)"""
+    x: np.ndarray | Stack
+    """(n, *X); images with channels as (n, C, height, width), with one channel as (n, height, width)"""
     names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     """(n,), never given to the model"""
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     """row numbers of the parts that the data set itself fixes"""
     name: str = "array"
+    channels_last: bool | None = None
+    """whether the channels came last; None: find out, and move them. Else x lies as it should already"""
 
     def __post_init__(self):
-        x = check_rows(np.asarray(self.x), self.names)
-        object.__setattr__(self, "x", np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
+        x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
+        if self.channels_last is None:
+            x, last = channels_first(x)
+            object.__setattr__(self, "channels_last", last)
+        if not on_disk(x):
+            x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
+        object.__setattr__(self, "x", x)
         if self.labels is not None and np.shape(self.labels) != (len(self.x),):
             raise VaekitError(
                 f"{self.name}: labels of shape {np.shape(self.labels)} for {len(self.x)} rows: give one a row."
@@ -41,15 +49,22 @@ class Source:
         return len(self.x)
 
     @property
+    def in_colour(self) -> bool:
+        """Whether the rows are RGB images."""
+        return self.x.ndim == 4 and self.x.shape[1] == 3
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of type, shape and content."""
+        """SHA-256 of type, shape, content and fixed parts."""
         sha = hashlib.sha256(f"{self.x.dtype.newbyteorder('<').str}{self.x.shape}".encode())
-        for start in range(0, len(self.x), 4096):
-            block = self.x[start : start + 4096]
+        for rows in row_blocks(self.x.shape):
+            block = self.x[rows]
             sha.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).tobytes())
+        for part, numbers in sorted(self.parts.items()):
+            sha.update(part.encode() + np.asarray(numbers, "<i8").tobytes())
         return sha.hexdigest()
 
-    def split(self, seed: int, validation: float | str, test: float) -> dict[str, np.ndarray]:
+    def split(self, seed: int, validation: float | str, test: float | str) -> dict[str, np.ndarray]:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
 
         Parts that the data set (or a file of one's own) fixes are kept; the fractions are of the rows that remain.
@@ -70,34 +85,112 @@ class Source:
 
     def joined(self, other: "Source", part: str) -> "Source":
         """These rows with another source's as their fixed `part` (a validation or test file of one's own)."""
-        if other.x.shape[1:] != self.x.shape[1:] or other.names != self.names:
-            mine, others = (", ".join(s.names) if s.names else f"shape {s.x.shape[1:]}" for s in (self, other))
-            raise VaekitError(
-                f"{other.name} has rows of {others} and {self.name} of {mine}: "
-                f"a {part} file needs the same columns in the same order."
-            )
+        _check_alike(self, other, f"a {part} file needs")
         rows = np.arange(len(self), len(self) + len(other))
         free = {"train": np.arange(len(self)), **self.parts} if part != "train" else dict(self.parts)
         labels = None if self.labels is None or other.labels is None else np.concatenate([self.labels, other.labels])
-        return Source(np.concatenate([self.x, other.x]), self.names, labels, {**free, part: rows}, self.name)
+        x = concatenate([self.x, other.x])
+        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.channels_last)
 
 
-def load(data: str | Path, *, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> Source:
-    """Rows from the name of a known data set or from a path to .npy, .npz, .csv or IDX (.gz).
+def channels_first(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Images (n, C, h, w) or (n, h, w, C) of C = 1, 3 or 4 channels as (n, C, h, w), or (n, h, w) for C = 1; and
+    whether the channels came last. Other arrays as they are.
 
-    `exclude` columns are left out, the `label` column is kept aside; unless `strict` they may be absent. Raises
-    VaekitError for anything unreadable.
+    Where both ends could be the channels, those that leave a square image are.
+
+    >>> channels_first(np.zeros((5, 28, 30, 3)))[0].shape, channels_first(np.zeros((5, 1, 28, 30)))[0].shape
+    ((5, 3, 28, 30), (5, 28, 30))
     """
-    text, path = str(data), Path(data)
-    if text in datasets.NAMES:
-        rows = Source(name=text, **datasets.load(text))
+    if x.ndim != 4:
+        return x, False
+    first, second, last = x.shape[1:]
+    came_last = last in CHANNELS and (first not in CHANNELS or first == second)
+    if not came_last and first not in CHANNELS:
+        return x, False
+    x = np.moveaxis(x, -1, 1) if came_last else x
+    return (x[:, 0] if x.shape[1] == 1 else x), came_last
+
+
+def load(
+    data: str | Path | Sequence[str | Path],
+    *,
+    exclude: tuple[str, ...] = (),
+    label: str | None = None,
+    resize: str = "",
+    colour: bool = False,
+    strict: bool = True,
+) -> Source:
+    """Rows from the name of a known data set, or from paths to .npy, .npz, .csv, .parquet, IDX (.gz), images or folders
+    of images. The rows of several paths follow each other.
+
+    exclude, label    columns of a table to leave out, and one to keep aside
+    resize, colour    for images: see `images.read`
+    strict            refuse columns that are not there, and options that are not for this kind of data
+
+    Raises VaekitError for anything unreadable.
+    """
+    places = [data] if isinstance(data, str | Path) else list(data)
+    known = next((str(place) for place in places if str(place) in datasets.NAMES), None)
+    if known and len(places) > 1:
+        raise VaekitError(f"'{known}' is a known data set: it cannot be put together with other data.")
+    if known:
+        if strict and (exclude or label or resize):
+            raise VaekitError(
+                f"--exclude and --label are for tables, --resize is for files of images; '{known}' is a known data set."
+            )
+        return Source(name=known, **datasets.load(known))
+    paths = [_existing(place) for place in places]
+    if _all_images(paths):
         if strict and (exclude or label):
-            raise VaekitError(f"--exclude and --label are for tables; '{text}' is a known data set of images.")
-        return rows
-    if not path.exists():
-        missing = f"'{text}' is neither a file nor a known data set"
-        near = difflib.get_close_matches(text.lower(), datasets.NAMES, 1)
+            raise VaekitError(f"{paths[0]} has no columns: --exclude and --label are for .csv and .parquet files.")
+        return Source(name=_name(paths), **images.read(paths, resize, colour))
+    if strict and resize:
+        raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
+    return _concatenated([Source(name=p.name, **readers.read(p, tuple(exclude), label, strict)) for p in paths])
+
+
+def _all_images(paths: list[Path]) -> bool:
+    """Whether these are images and folders of images, or none of them is; VaekitError for a mixture."""
+    pictured = [images.holds_images(path) for path in paths]
+    if any(pictured) and not all(pictured):
+        one, other = paths[pictured.index(True)], paths[pictured.index(False)]
+        raise VaekitError(f"{one} holds images and {other.name} does not: fit them one by one.")
+    return all(pictured)
+
+
+def _existing(place: str | Path) -> Path:
+    if Path(place).exists():
+        return Path(place)
+    missing = f"'{place}' is neither a file nor a known data set"
+    near = difflib.get_close_matches(str(place).lower(), datasets.NAMES, 1)
+    raise VaekitError(f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)}).")
+
+
+def _name(paths: list[Path]) -> str:
+    first = paths[0].resolve().name
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def _concatenated(sources: list[Source]) -> Source:
+    first, *others = sources
+    if not others:
+        return first
+    for other in others:
+        _check_alike(first, other, "files of one data set need", kind=True)
+    labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
+    x = concatenate([s.x for s in sources])
+    name = f"{first.name} and {len(others)} more"
+    return Source(x, first.names, labels, name=name, channels_last=first.channels_last)
+
+
+def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:
+    """Refuse rows of other columns or another shape, and on request of another kind of number."""
+    if other.x.shape[1:] != one.x.shape[1:] or other.names != one.names:
+        first, second = (", ".join(s.names) if s.names else f"shape {s.x.shape[1:]}" for s in (one, other))
+        remedy = "the same columns in the same order" if one.x.ndim == 2 else "images of one size (see --resize)"
+        raise VaekitError(f"{other.name} has rows of {second} and {one.name} of {first}: {need} {remedy}.")
+    if kind and other.x.dtype.kind != one.x.dtype.kind:
         raise VaekitError(
-            f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)})."
+            f"{other.name} has {other.x.dtype} numbers and {one.name} {one.x.dtype}: {need} one kind of number."
         )
-    return Source(name=path.name, **readers.read(path, tuple(exclude), label, strict))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vaekit.core import Batch, lazy
-from vaekit.data.schema import Schema
+from vaekit.data.ondisk import on_disk
+from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, keyed_uniform, row_keys
 
@@ -17,7 +18,10 @@ BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
 class Rows:
-    """Rows in memory, as stored, on the device; a Batch of them in the model's units whenever it is asked for.
+    """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
+
+    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device
+    index    the numbers of the rows meant, by default all
 
     Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
 
@@ -26,19 +30,51 @@ class Rows:
     torch.Size([2, 2])
     """
 
-    def __init__(self, x: np.ndarray, schema: Schema, *, seed: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        x: np.ndarray,
+        schema: Schema,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        index: np.ndarray | None = None,
+    ):
         self.schema, self.seed, self.device = schema, seed, torch.device(device)
-        stored = x if x.dtype == np.uint8 else x.astype(np.float32)
-        self.stored = torch.from_numpy(np.ascontiguousarray(stored)).to(self.device)
+        self.mapped = on_disk(x)
+        if self.mapped:
+            self._file, self._index = x, np.arange(len(x)) if index is None else index
+        else:
+            self._memory = torch.from_numpy(_narrow(x if index is None else x[index])).to(self.device)
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self._index if self.mapped else self._memory)
+
+    @property
+    def stored(self) -> Tensor:
+        """Every row as stored, (n, *X) on the device: for few rows, where they come from a mapped file."""
+        return self.take(torch.arange(len(self))) if self.mapped else self._memory
+
+    def take(self, rows: Tensor) -> Tensor:
+        """The rows of these numbers as stored, (len(rows), *X) on the device."""
+        if not self.mapped:
+            return self._memory.index_select(0, rows)
+        index = self._index[rows.cpu().numpy()]
+        order = np.argsort(index, kind="stable")  # the disk is read in its own order
+        taken = _narrow(self._file[index[order]])
+        return torch.from_numpy(taken[np.argsort(order)]).to(self.device)
+
+    def first(self, count: int) -> "Rows":
+        """The first `count` rows."""
+        x, index = (self._file, self._index[:count]) if self.mapped else (self._memory[:count].cpu().numpy(), None)
+        return Rows(x, self.schema, seed=self.seed, device=self.device, index=index)
 
     @lazy
     def keys(self) -> np.ndarray:
         """(n,) one key a row, from its content as stored."""
-        return row_keys(self.stored.cpu().numpy())
+        blocks = row_blocks((len(self), *self.schema.shape))
+        rows = (torch.arange(b.start, min(b.stop, len(self)), device=self.device) for b in blocks)
+        return np.concatenate([row_keys(self.take(block).cpu().numpy()) for block in rows] or [np.empty(0, np.uint64)])
 
     def batches_per_epoch(self, size: int) -> int:
         """Full batches only: the few rows left over differ from epoch to epoch."""
@@ -48,7 +84,7 @@ class Rows:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
         epoch, index = divmod(step, self.batches_per_epoch(size))
         rows = self._permutation(epoch)[index * size : (index + 1) * size]
-        x = self.stored.index_select(0, rows)
+        x = self.take(rows)
         if self.schema.binarized == "dynamic":
             source = generator(self.seed, "binarize", step, device=self.device)
             u = torch.rand(x.shape, generator=source, device=self.device)
@@ -79,19 +115,21 @@ class Rows:
     def scoring_batch(self, rows: Tensor) -> Batch:
         """These rows, with randomness that depends on their content alone."""
         key = self.keys[rows.cpu().numpy()]
-        if self.schema.binarized == "dynamic":
-            return Batch(self._keyed_binary.index_select(0, rows).float(), key=key)
-        return Batch(self._plain(self.stored.index_select(0, rows)), key=key)
+        if self.schema.binarized != "dynamic":
+            return Batch(self._plain(self.take(rows)), key=key)
+        binary = self._binarised(self.take(rows), key) if self.mapped else self._keyed_binary.index_select(0, rows)
+        return Batch(binary.float(), key=key)
 
     @lazy
     def _keyed_binary(self) -> Tensor:
         """Every row binarised once, by its own key: what is scored, (n, *X) bool."""
-        binary = torch.empty(self.stored.shape, dtype=torch.bool, device=self.device)
-        for start in range(0, len(self), BLOCK):
-            x, key = self.stored[start : start + BLOCK], self.keys[start : start + BLOCK]
-            u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
-            binary[start : start + BLOCK] = u.to(self.device) < x / self.schema.grey
-        return binary
+        starts = range(0, len(self), BLOCK)
+        blocks = ((self._memory[i : i + BLOCK], self.keys[i : i + BLOCK]) for i in starts)
+        return torch.cat([self._binarised(x, key) for x, key in blocks])
+
+    def _binarised(self, x: Tensor, key: np.ndarray) -> Tensor:
+        u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
+        return u.to(self.device) < x / self.schema.grey
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
@@ -102,3 +140,8 @@ class Rows:
     def _plain(self, x: Tensor) -> Tensor:
         grey = x.float() / self.schema.grey
         return (grey >= 0.5).float() if self.schema.binarized == "threshold" else grey
+
+
+def _narrow(x: np.ndarray) -> np.ndarray:
+    """Bytes as they are, other numbers as float32: one contiguous array."""
+    return np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)

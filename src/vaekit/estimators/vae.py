@@ -5,20 +5,24 @@ import time
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
 from vaekit import evaluation
 from vaekit.data import Rows, Source
 from vaekit.errors import VaekitError
 from vaekit.maths import generator
-from vaekit.objectives import over_rows
+from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import Run, save_state
 from vaekit.spec import Specification, check_rows_fit, choose_device, prepare
 from vaekit.training import State, fit
 
+MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
+"""of z, for `lower_bound_`: many a row where there are few rows"""
+
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
-    """A variational autoencoder on the rows of an array (n, columns) or (n, height, width).
+    """A variational autoencoder on the rows of an array (n, columns), (n, height, width), or images with 1, 3 or 4
+    channels, first or last: they are given back in the layout in which they came.
 
     It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
     are in nats per row and in the data's own units.
@@ -105,7 +109,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         train = prepared.rows["train"]
-        averages = over_rows(state.objective, self.model_, train.blocks(), state.recipe.seed)
+        draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(train)))
+        averages = over_rows(ELBO(draws), self.model_, train.blocks(), state.recipe.seed)
         self.lower_bound_ = averages.value.double().mean().item()
         self.data_ |= {"lower_bound": self.lower_bound_, "importance_samples": self.importance_samples}
         return self
@@ -120,9 +125,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """x̂, the decoder's mean at each z (n, latent_dim), in the data's own units: (n, *X)."""
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(Z, np.float32))
-        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim or not len(z):
-            raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) latents.")
-        return self._array(evaluation.decode(self.model_, z.to(self._device())))
+        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim or not len(z) or not z.isfinite().all():
+            raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) finite latents.")
+        return self.schema_.from_stored(self._array(evaluation.decode(self.model_, z.to(self._device()))))
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a lower bound in
@@ -141,7 +146,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         source = generator(self.spec_.training.seed, "sample", device=self._device())
-        return self._array(evaluation.sample(self.model_, n_samples, source, mean=mean))
+        return self.schema_.from_stored(self._array(evaluation.sample(self.model_, n_samples, source, mean=mean)))
 
     def save(self, folder, *, overwrite: bool = False) -> None:
         """Write a run folder that `vaekit.load`, and the command line, can open."""
@@ -169,7 +174,12 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def _validated(self, X, *, reset: bool):
         if isinstance(X, torch.Tensor):
             X = X.detach().cpu().numpy()
-        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_all_finite=False)
+        options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
+        if np.ndim(X) > 2 and not reset:  # of images, scikit-learn would compare an axis; `check_rows_fit` knows more
+            checked = check_array(X, **options)
+        else:
+            checked = validate_data(self, X, reset=reset, **options)
+        return X if isinstance(X, np.memmap) else checked  # which would be loaded
 
     def _rows(self, X) -> Rows:
         check_is_fitted(self)

@@ -129,6 +129,13 @@ class Gaussian(Likelihood):
             return torch.zeros_like(self.scale)
         return self.scale.log() + soft_clamp(self.raw, self.log_floor, LOG_SIGMA_MOST)
 
+    def at_floor(self) -> int:
+        """How many of the learned σ stand within 5 % of their floor: their density is as sharp as the data allows."""
+        if self.sigma == "unit":
+            return 0
+        above = soft_clamp(self.raw, self.log_floor, LOG_SIGMA_MOST) - self.log_floor
+        return int((above < math.log(1.05)).sum())
+
     def forward(self, y: Tensor) -> distributions.Normal:
         (standardised,) = self.split(y)
         return distributions.Normal(self.centre + self.scale * standardised, self.log_sigma(), len(self.shape))

@@ -16,6 +16,8 @@ GRID = 10
 """pictures a side"""
 CELL_PIXELS = 56
 GAP = 2
+MARGINAL_ROWS = 100_000
+"""rows shown in a histogram"""
 
 
 def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
@@ -37,16 +39,20 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
 
 
 def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int = GRID) -> Path:
-    """Images (n, height, width) in the data's units as one PNG, the schema's range from black to white."""
+    """Images (n, height, width) or (n, 3, height, width) in the data's units as one PNG, grey or in colour, the
+    schema's range from black to white. A fourth channel is opacity."""
     from PIL import Image
 
-    n, height, width = images.shape
+    images = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
+    n, height, width, *channels = images.shape
     low, high = float(np.min(schema.low)), float(np.max(schema.high))
     grey = np.clip((images - low) / max(high - low, 1e-12), 0, 1) * 255
     zoom = max(1, CELL_PIXELS // max(height, width))
     cells = grey.round().astype(np.uint8).repeat(zoom, 1).repeat(zoom, 2)
     rows = -(-n // columns)
-    page = np.full((rows * (height * zoom + GAP) + GAP, columns * (width * zoom + GAP) + GAP), 96, np.uint8)
+    page = np.full((rows * (height * zoom + GAP) + GAP, columns * (width * zoom + GAP) + GAP, *channels), 96, np.uint8)
+    if channels:
+        page[..., 3:] = 255
     for i, cell in enumerate(cells):
         top, left = GAP + i // columns * (height * zoom + GAP), GAP + i % columns * (width * zoom + GAP)
         page[top : top + height * zoom, left : left + width * zoom] = cell
@@ -93,7 +99,7 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
 def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, seed: int) -> Path:
     """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
     drawn = evaluation.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
-    data = rows.stored.cpu().numpy().astype(np.float64)
+    data = rows.first(MARGINAL_ROWS).stored.cpu().numpy().astype(np.float64)
     count = min(16, schema.features)
     across = min(4, count)
     figure, axes = _figure(-(-count // across), (3 * across, 2.4 * -(-count // across)), columns=across)
@@ -117,7 +123,7 @@ def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, se
         written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png"))
     if len(rows):
         count = min(GRID * GRID // 2, len(rows))
-        few = Rows(rows.stored[:count].cpu().numpy(), schema, seed=rows.seed, device=rows.device)
+        few = rows.first(count)
         again = evaluation.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
         written.append(grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png"))
     return written

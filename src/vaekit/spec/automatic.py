@@ -1,5 +1,7 @@
 """What "auto" means: choices from the schema and the number of rows, each with its reason."""
 
+import math
+
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.spec.settings import AUTO, Specification
@@ -17,11 +19,17 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows)
     steps_an_epoch = max(1, rows // min(batch, rows))
     likelihood, reason = _likelihood(schema)
+    network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
+    if network != "mlp" and not schema.is_image:
+        raise VaekitError(f"network '{network}' is for images, and these rows have shape {schema.shape}: choose mlp.")
     choices = {
         "likelihood": (likelihood, reason),
         "latent_dim": _latent_dim(schema),
-        "network": ("mlp", "fully connected"),
-        "hidden": ((256, 256) if schema.features >= 64 else (64, 64), f"{schema.features} features"),
+        "network": (
+            network,
+            f"images of {'×'.join(map(str, schema.shape))}" if network != "mlp" else "fully connected",
+        ),
+        "hidden": _hidden(schema, network),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (_epochs(steps_an_epoch), f"{steps_an_epoch:,} steps an epoch"),
@@ -60,9 +68,22 @@ def _likelihood(schema: Schema) -> tuple[str, str]:
     return "gaussian-diagonal", "real numbers" if schema.kind == "real" else "whole numbers of a wide range"
 
 
+def _network(schema: Schema, hidden) -> str:
+    """Convolutions for images of 16 pixels a side or more; fully connected layers where their widths were given."""
+    return "conv" if schema.is_image and min(schema.shape[-2:]) >= 16 and hidden == AUTO else "mlp"
+
+
+def _hidden(schema: Schema, network: str) -> tuple[tuple[int, ...], str]:
+    """Widths of the layers, or channels of the stages: each halves the image, down to about 4 pixels."""
+    if network == "mlp":
+        return ((256, 256) if schema.features >= 64 else (64, 64)), f"{schema.features} features"
+    stages = max(1, math.ceil(math.log2(max(schema.shape[-2:]) / 4)))
+    return tuple(min(128, 32 << i) for i in range(stages)), "channels, a stage each"
+
+
 def _latent_dim(schema: Schema) -> tuple[int, str]:
     if schema.is_image:
-        return (32 if schema.features >= 256 else 16), f"images of {schema.features} pixels"
+        return (32 if schema.features >= 256 else 16), f"images of {schema.features // schema.channels} pixels"
     return max(1, min(16, schema.features // 2)), f"{schema.features} columns"
 
 

@@ -2,13 +2,12 @@
 
 import torch
 
-from vaekit import nets
 from vaekit.data import Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import derive_seed
 from vaekit.models import FlatModel
 from vaekit.spec.settings import AUTO, Specification
-from vaekit.spec.tables import DEVICES, LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS
+from vaekit.spec.tables import DEVICES, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from vaekit.training import Recipe
 
 
@@ -20,11 +19,8 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
         likelihood = LIKELIHOODS[settings.likelihood](schema)
         posterior = POSTERIORS[settings.posterior](settings.latent_dim)
         prior = PRIORS[settings.prior](settings.latent_dim)
-        encoder = nets.MLP(schema.features, settings.hidden, posterior.features, settings.activation)
-        widths = settings.hidden[::-1]
-        decoder = nets.MLP(
-            settings.latent_dim, widths, likelihood.features, settings.activation, start=likelihood.start()
-        )
+        network = NETWORKS[settings.network]
+        encoder, decoder = network(schema, settings.hidden, settings.activation, posterior, likelihood)
     return FlatModel(encoder, posterior, prior, decoder, likelihood)
 
 

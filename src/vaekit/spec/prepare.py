@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from vaekit.data import Rows, Schema, Source, describe
-from vaekit.data.schema import check_rows
+from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.spec.automatic import check_fits, resolve
 from vaekit.spec.build import build_model, build_objective, build_recipe, choose_device
@@ -35,7 +35,7 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     """
     split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
     if schema is None:
-        stored = describe(source.x, source.names, split["train"])
+        stored = describe(source.x, source.names, split["train"], bool(source.channels_last))
         check_fits(spec.model.likelihood, spec.data.binarize, stored)
         schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
     count = len(split["train"])
@@ -45,7 +45,8 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     check_rows_fit(model.likelihood, schema, source)
     state = State(model.to(device), build_objective(spec), build_recipe(spec, count))
     rows = {
-        part: Rows(source.x[index], schema, seed=spec.training.seed, device=device) for part, index in split.items()
+        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index)
+        for part, index in split.items()
     }
     return Prepared(spec, reasons, schema, split, rows, state)
 
@@ -61,14 +62,14 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
             f"{', '.join(schema.names)}, in that order."
         )
     device = next(likelihood.buffers()).device
-    for start in range(0, len(x), 4096):
-        block = torch.from_numpy(np.ascontiguousarray(x[start : start + 4096])).to(device).float() / schema.grey
+    for rows in row_blocks(x.shape):
+        block = torch.from_numpy(np.array(x[rows], np.float32)).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
         if not fits.all():
             row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))
-            value = x[start + row].reshape(-1)[column]
+            value = x[rows.start + row].reshape(-1)[column]
             raise VaekitError(
-                f"{source.name}, row {start + row} (counted from 0), {schema.column(column)} is {value:g}: "
+                f"{source.name}, row {rows.start + row} (counted from 0), {schema.column(column)} is {value:g}: "
                 f"the likelihood takes {likelihood.support}."
             )
 

@@ -34,14 +34,17 @@ class Section:
 class DataSettings(Section):
     """Where the rows come from and which of them are held out."""
 
-    source: str = setting("", str)
+    source: str | tuple[str, ...] = setting("", str)
+    """a data set's name, a path, or several paths"""
     digest: str = setting("", str)
     exclude: tuple[str, ...] = setting((), str)
     label: str = setting("", str)
+    resize: str = setting("", str)
+    """HEIGHTxWIDTH to which images from files are scaled"""
     binarize: str = setting("none", str, choices=tables.BINARIZE)
     validation: float | str = setting(0.1, float, low=0, below=1)
-    """a fraction, or the path of a file"""
-    test: float = setting(0.1, float, low=0, below=1)
+    test: float | str = setting(0.1, float, low=0, below=1)
+    """both: a fraction, or the path of a file or folder"""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,11 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     rule, many = field.metadata, isinstance(field.default, tuple) or field.name == "hidden"
     if rule["auto"] and value == AUTO:
         return value
-    if field.name == "validation" and isinstance(value, str):
+    if field.name in ("validation", "test") and isinstance(value, str):
         return value
+    if field.name == "source" and isinstance(value, list | tuple):
+        paths = tuple(_one("source", rule, v) for v in value)
+        return paths[0] if len(paths) == 1 else paths
     if many:
         if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
             raise VaekitError(f"{field.name} is {value!r}: give a list.")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from torch import nn
 
 from vaekit import nets, objectives, parts
 from vaekit.data import BINARIZE, Schema
@@ -32,6 +33,26 @@ def _discretized_logistic(schema: Schema) -> parts.likelihoods.Likelihood:
     )
 
 
+def _mlp(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder; the decoder's widths are the encoder's backwards."""
+    encoder = nets.MLP(schema.features, hidden, posterior.features, activation)
+    start = likelihood.start()
+    return encoder, nets.MLP(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
+
+
+def _convolutional(blocks: int) -> Callable:
+    def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder with the channels `hidden`, a stage each."""
+        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, blocks=blocks)
+        decoder = nets.ConvDecoder(
+            posterior.latent_dim, schema.shape, hidden, activation,
+            per_feature=likelihood.per_feature, blocks=blocks, start=likelihood.start(),
+        )  # fmt: skip
+        return encoder, decoder
+
+    return build
+
+
 LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
     "bernoulli": _bernoulli,
     "gaussian": _gaussian("shared"),
@@ -42,7 +63,7 @@ LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
 PRIORS = {"standard": parts.priors.StandardNormal}
 OBJECTIVES = {"elbo": objectives.ELBO}
-NETWORKS = ("mlp",)
+NETWORKS: dict[str, Callable] = {"mlp": _mlp, "conv": _convolutional(0), "resnet": _convolutional(1)}
 ACTIVATIONS = tuple(nets.ACTIVATIONS)
 DEVICES = ("cpu", "cuda")
 

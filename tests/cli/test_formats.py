@@ -1,0 +1,245 @@
+"""What people bring: folders of images, arrays in colour, parquet, several files, test files of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+from PIL import Image
+
+from vaekit.cli.common import training_source
+from vaekit.data import load, readers
+from vaekit.runs import Run
+
+from .test_bad_input import assert_refused
+from .test_commands import assert_picture, same, strict, tensors
+
+SMALL = ("--latent-dim", 2, "--hidden", "8", "--network", "mlp", "--epochs", 2, "--device", "cpu")
+
+
+def paint(folder: Path, n: int, size: tuple[int, int] = (6, 8), colour: bool = True, seed: int = 0) -> Path:
+    """n smooth images of one or another colour, in two subfolders."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        ramp = np.linspace(0, 255, size[0] * size[1]).reshape(size)[..., None] * rng.random(3 if colour else 1)
+        pixels = ramp.round().astype(np.uint8)
+        path = folder / ("warm" if i % 2 else "cold") / f"{i:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels if colour else pixels[..., 0]).save(path)
+    return folder
+
+
+def write_parts(folder: Path, n: int, files: int) -> tuple[list[Path], np.ndarray]:
+    """The rows of one table, and the same in several files."""
+    x = np.random.default_rng(0).normal(size=(n, 2)).round(4)
+    paths = []
+    for i, part in enumerate(np.array_split(x, files)):
+        paths.append(folder / f"part{i}.csv")
+        polars.DataFrame(part, schema=["a", "b"], orient="row").write_csv(paths[-1])
+    return paths, x
+
+
+@pytest.fixture(scope="module")
+def pictures_run(vaekit, tmp_path_factory) -> Path:
+    """A finished run on a folder of colour images scaled to 4×6; the folder beside it. Only to be read."""
+    home = tmp_path_factory.mktemp("pictures")
+    paint(home / "images", 60)
+    result = vaekit("fit", home / "images", "--out", home / "run", *SMALL, "--resize", "4x6")
+    assert result.code == 0, result.err
+    return home / "run"
+
+
+# Folders of images
+
+
+def test_a_folder_of_images_is_fitted(vaekit, pictures_run):
+    run = Run.open(pictures_run)
+    assert run.schema.shape == (3, 4, 6)
+    assert (run.schema.channels, run.schema.kind, run.schema.low, run.schema.high) == (3, "integer", 0.0, 255.0)
+    assert run.spec.model.likelihood == "discretized-logistic"
+    assert run.spec.data.resize == "4x6"
+    assert strict(vaekit("evaluate", pictures_run, "--samples", 2, "--json").out)["bits_per_dim"] > 0
+    for name in ("samples", "reconstructions"):
+        assert_picture(pictures_run / "pictures" / f"{name}.png")
+        with Image.open(pictures_run / "pictures" / f"{name}.png") as picture:
+            assert picture.mode == "RGB"
+
+
+def test_the_run_s_size_is_applied_to_other_images(vaekit, pictures_run, tmp_path):
+    other = paint(tmp_path / "other", 6, (10, 9), seed=1)
+    one = other / "warm" / "001.png"
+    assert strict(vaekit("evaluate", pictures_run, other, "--samples", 2, "--json").out)["n"] == 6
+    assert strict(vaekit("evaluate", pictures_run, one, "--samples", 2, "--json").out)["n"] == 1
+    assert vaekit("encode", pictures_run, other, "-o", tmp_path / "z.csv").code == 0
+    assert polars.read_csv(tmp_path / "z.csv")["label"].to_list() == ["cold"] * 3 + ["warm"] * 3
+    assert vaekit("reconstruct", pictures_run, one, "-o", tmp_path / "x.npy").code == 0
+    assert np.load(tmp_path / "x.npy").shape == (1, 4, 6, 3)  # as pictures lie in arrays elsewhere
+    assert vaekit("reconstruct", pictures_run, other, "-o", tmp_path / "x.png").code == 0
+    assert_picture(tmp_path / "x.png")
+
+
+def test_grey_images_are_given_to_a_model_of_colour_as_colour(vaekit, pictures_run, tmp_path):
+    grey = paint(tmp_path / "grey", 2, colour=False)
+    assert vaekit("evaluate", pictures_run, grey, "--samples", 2).code == 0
+
+
+def test_grey_images_are_one_channel(vaekit, tmp_path):
+    folder = paint(tmp_path / "grey", 30, colour=False)
+    assert vaekit("fit", folder, "--out", tmp_path / "run", *SMALL).code == 0
+    assert Run.open(tmp_path / "run").schema.shape == (6, 8)
+    colour = paint(tmp_path / "colour", 2)
+    assert_refused(vaekit("evaluate", tmp_path / "run", colour), "colour", "(3, 6, 8)", "(6, 8)")
+    assert vaekit("sample", tmp_path / "run", "-n", 3, "-o", tmp_path / "x.npy").code == 0
+    assert np.load(tmp_path / "x.npy").shape == (3, 6, 8)
+
+
+def test_the_picture_shows_the_colours(vaekit, pictures_run, tmp_path):
+    assert (
+        vaekit("reconstruct", pictures_run, pictures_run.parent / "images", "-n", 2, "-o", tmp_path / "x.png").code == 0
+    )
+    original = load(pictures_run.parent / "images", resize="4x6").x[:2]
+    with Image.open(tmp_path / "x.png") as picture:
+        page = np.asarray(picture)
+    zoom = 56 // 6
+    for i in range(2):
+        top = 2 + i * (4 * zoom + 2)
+        assert np.array_equal(
+            page[top : top + 4 * zoom : zoom, 2 : 2 + 6 * zoom : zoom], np.moveaxis(original[i], 0, -1)
+        )
+
+
+def test_images_of_two_sizes_are_refused_before_anything_is_written(vaekit, tmp_path):
+    paint(tmp_path / "x", 3)
+    paint(tmp_path / "x" / "more", 2, (9, 9))
+    assert_refused(vaekit("fit", tmp_path / "x", "--out", tmp_path / "run"), "6x8", "9x9", "--resize")
+    assert_refused(vaekit("fit", tmp_path / "x", "--out", tmp_path / "run", "--resize", "big"), "big", "HEIGHTxWIDTH")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_of_ones_own_to_validate_and_to_test(vaekit, tmp_path):
+    paint(tmp_path / "train", 30)
+    paint(tmp_path / "validation", 4, (12, 16), seed=1)
+    paint(tmp_path / "test", 5, colour=False, seed=2)  # becomes RGB, as the others are
+    own = ("--validation", tmp_path / "validation", "--test", tmp_path / "test")
+    result = vaekit("fit", tmp_path / "train", "--out", tmp_path / "run", *SMALL, "--resize", "4", *own)
+    assert result.code == 0, result.err
+    run = Run.open(tmp_path / "run")
+    assert [run.data[part] for part in ("train", "validation", "test")] == [30, 4, 5]
+    assert strict(vaekit("evaluate", run.folder, "--samples", 2, "--json").out)["n"] == 5
+    assert vaekit("resume", run.folder, "--epochs", 3).code == 0
+
+
+# Arrays of images
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (6, 8, 1), (6, 8, 4)])
+def test_arrays_are_given_back_in_the_layout_in_which_they_came(vaekit, tmp_path, shape):
+    x = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    run = tmp_path / "run"
+    assert vaekit("fit", tmp_path / "x.npy", "--out", run, *SMALL).code == 0
+    assert vaekit("sample", run, "-n", 3, "-o", tmp_path / "s.npy").code == 0
+    assert np.load(tmp_path / "s.npy").shape == (3, *shape)
+    for m, many in ((1, ()), (2, (2,))):
+        command = ("reconstruct", run, tmp_path / "x.npy", "-n", 5, "--samples", m, "-o", tmp_path / "r.npy")
+        assert vaekit(*command).code == 0
+        assert np.load(tmp_path / "r.npy").shape == (*many, 5, *shape)
+    assert vaekit("sample", run, "-n", 3, "-o", tmp_path / "s.png").code == 0
+    assert_picture(tmp_path / "s.png")
+    assert vaekit("sample", run, "-n", 3, "-o", tmp_path / "s.csv").code == 0
+    assert polars.read_csv(tmp_path / "s.csv").shape == (3, np.prod(shape))
+
+
+# Tables
+
+
+def test_parquet_in_and_out(vaekit, table, tmp_path):
+    polars.read_csv(table).write_parquet(tmp_path / "table.parquet")
+    options = ("--exclude", "id", "--label", "kind", *SMALL)
+    for name in ("table.parquet", "table.csv"):
+        assert vaekit("fit", tmp_path / name, "--out", tmp_path / f"{name}.run", *options).code == 0
+    one, other = (Run.open(tmp_path / f"table.{ending}.run") for ending in ("parquet", "csv"))
+    assert one.data["digest"] == other.data["digest"]
+    assert same(tensors(one.folder), tensors(other.folder))
+    assert vaekit("encode", other.folder, tmp_path / "table.parquet", "-o", tmp_path / "z.parquet").code == 0
+    assert polars.read_parquet(tmp_path / "z.parquet").columns == ["z0", "z1", "label"]
+    assert_refused(vaekit("fit", tmp_path / "table.parquet", "--out", tmp_path / "x"), "'kind'", "--exclude")
+
+
+# Several files
+
+
+def test_several_files_are_one_data_set(vaekit, tmp_path):
+    paths, x = write_parts(tmp_path, 60, 3)
+    polars.DataFrame(x, schema=["a", "b"], orient="row").write_csv(tmp_path / "whole.csv")
+    for name, files in (("parts", paths), ("whole", [tmp_path / "whole.csv"])):
+        assert vaekit("fit", *files, "--out", tmp_path / name, *SMALL).code == 0
+    parts, whole = Run.open(tmp_path / "parts"), Run.open(tmp_path / "whole")
+    assert parts.data["digest"] == whole.data["digest"]
+    assert same(tensors(parts.folder), tensors(whole.folder))
+    assert list(parts.spec.data.source) == [str(path) for path in paths]
+    assert whole.spec.data.source == str(tmp_path / "whole.csv")
+    assert np.array_equal(training_source(parts.spec).x, x)
+    assert vaekit("evaluate", parts.folder, "--samples", 2).code == 0
+    assert vaekit("resume", parts.folder, "--epochs", 3).code == 0
+    again = vaekit("fit", "--config", parts.folder / "run.toml", "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+
+
+def test_several_files_without_out_are_named_after_the_first(vaekit, tmp_path, monkeypatch):
+    paths, _ = write_parts(tmp_path, 40, 2)
+    monkeypatch.chdir(tmp_path)
+    assert vaekit("fit", *(path.name for path in paths), *SMALL).code == 0
+    assert Run.open(tmp_path / "runs" / "part0").data["name"] == "part0.csv and 1 more"
+
+
+def test_files_that_do_not_go_together_are_named(vaekit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("a,b\n1,2\n")
+    Path("b.csv").write_text("a,c\n1,2\n")
+    np.save("bytes.npy", np.zeros((3, 2), np.uint8))
+    np.save("reals.npy", np.zeros((3, 2)))
+    paint(Path("images"), 2)
+    assert_refused(vaekit("fit", "a.csv", "b.csv"), "a.csv", "b.csv", "same columns")
+    assert_refused(vaekit("fit", "bytes.npy", "reals.npy"), "bytes.npy", "reals.npy", "uint8", "float64")
+    assert_refused(vaekit("fit", "a.csv", "reals.npy"), "a.csv", "reals.npy")
+    assert_refused(vaekit("fit", "images", "reals.npy"), "images", "reals.npy")
+    assert_refused(vaekit("fit", "digits", "a.csv"), "'digits'")
+    assert_refused(vaekit("fit", "a.csv", "nofile.csv"), "nofile.csv")
+    assert not Path("runs").exists()
+
+
+# A test file of one's own
+
+
+def test_a_test_file_of_ones_own(vaekit, table, tmp_path):
+    lines = table.read_text().splitlines()
+    (tmp_path / "held.csv").write_text("\n".join([lines[0], *lines[1:13]]) + "\n")
+    options = ("--exclude", "id,kind", *SMALL, "--validation", 0, "--test", tmp_path / "held.csv")
+    assert vaekit("fit", table, "--out", tmp_path / "run", *options).code == 0
+    run = Run.open(tmp_path / "run")
+    assert [run.data[part] for part in ("train", "validation", "test")] == [80, 0, 12]
+    mine = vaekit("evaluate", run.folder, "--samples", 3, "--json").out
+    assert strict(mine)["n"] == 12
+    assert mine == vaekit("evaluate", run.folder, tmp_path / "held.csv", "--samples", 3, "--json").out
+    result = vaekit("fit", "--config", run.folder / "run.toml", "--out", tmp_path / "other", "--test", 0.25)
+    assert result.code == 0, result.err
+    assert Run.open(tmp_path / "other").data["test"] == 20
+    refused = vaekit("fit", tmp_path / "held.csv", "--exclude", "id,kind", "--test", tmp_path / "nofile.csv")
+    assert_refused(refused, "nofile.csv")
+
+
+# Mapped files
+
+
+def test_a_file_larger_than_memory_is_a_file_like_any_other(vaekit, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (80, 5, 6, 3), dtype=np.uint8))
+    for name, limit in (("memory", 2**30), ("mapped", 100)):
+        monkeypatch.setattr(readers, "MAPPED", limit)
+        assert isinstance(load(tmp_path / "x.npy").x, np.memmap) is (name == "mapped")
+        assert vaekit("fit", tmp_path / "x.npy", "--out", tmp_path / name, *SMALL).code == 0
+        assert vaekit("reconstruct", tmp_path / name, "-n", 3, "-o", tmp_path / f"{name}.npy").code == 0
+    assert same(tensors(tmp_path / "memory"), tensors(tmp_path / "mapped"))
+    assert np.array_equal(np.load(tmp_path / "memory.npy"), np.load(tmp_path / "mapped.npy"))
+    numbers = [vaekit("evaluate", tmp_path / name, "--samples", 2, "--json").out for name in ("memory", "mapped")]
+    assert numbers[0] == numbers[1]

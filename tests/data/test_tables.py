@@ -1,0 +1,105 @@
+"""Parquet tables: what was written comes back, by the same rules as CSV."""
+
+import datetime
+
+import numpy as np
+import polars
+import pytest
+
+from vaekit.data import load
+from vaekit.errors import VaekitError
+
+
+def write(path, **columns):
+    polars.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def refused(path, *words: str, **options) -> None:
+    with pytest.raises(VaekitError) as error:
+        load(path, **options)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_parquet_is_read_as_csv_is(tmp_path):
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    path = write(tmp_path / "x.parquet", a=x[:, 0], größe=x[:, 1], kind=["odd", "even"] * 6)
+    polars.read_parquet(path).write_csv(tmp_path / "x.csv")
+    for options in ({"exclude": ("kind",)}, {"label": "kind"}):
+        one, other = load(path, **options), load(tmp_path / "x.csv", **options)
+        assert one.names == other.names == ("a", "größe")
+        assert np.array_equal(one.x, x)
+        assert one.digest == other.digest
+    assert one.labels.tolist() == ["odd", "even"] * 6
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        polars.Series("a", [1, 2], polars.Int8),
+        polars.Series("a", [1, 2], polars.UInt64),
+        polars.Series("a", [1, 2], polars.Float32),
+        polars.Series("a", [1, 2], polars.Decimal(10, 2)),
+        polars.Series("a", ["1", " 2 "]),
+    ],
+)
+def test_every_type_of_number_is_one(tmp_path, column):
+    polars.DataFrame([column]).write_parquet(tmp_path / "x.parquet")
+    x = load(tmp_path / "x.parquet").x
+    assert x.tolist() == [[1], [2]]
+    assert x.dtype == np.float64
+
+
+def test_true_and_false_are_1_and_0(tmp_path):
+    assert load(write(tmp_path / "x.parquet", a=[True, False])).x.tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([1.5, None], ["row 1", "'b'", "empty"]),
+        (["1", "four"], ["row 1", "'b'", "'four'", "--exclude 'b'"]),
+        ([None, None], ["row 0", "'b'", "empty"]),
+        ([1.5, float("nan")], ["row 1", "'b'", "nan"]),
+        ([datetime.date(2020, 1, 1)] * 2, ["row 0", "'b'", "Date", "--exclude 'b'"]),
+        ([[1], [2]], ["row 0", "'b'", "List"]),
+        ([{"c": 1}] * 2, ["row 0", "'b'", "Struct"]),
+        ([b"1", b"2"], ["row 0", "'b'", "Binary"]),
+    ],
+    ids=str,
+)
+def test_cells_that_are_no_numbers_are_named(tmp_path, cells, words):
+    refused(write(tmp_path / "x.parquet", a=[1, 2], b=cells), "x.parquet" if "nan" not in words else "", *words)
+    assert load(tmp_path / "x.parquet", exclude=("b",)).names == ("a",)
+
+
+def test_columns_that_are_not_there_are_named(tmp_path):
+    path = write(tmp_path / "x.parquet", length=[1, 2])
+    refused(path, "'lenth'", "did you mean 'length'", exclude=("lenth",))
+    refused(path, "no columns are left", exclude=("length",))
+    refused(write(tmp_path / "none.parquet", a=polars.Series([], dtype=polars.Float64)), "(0, 1)")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"a,b\n1,2\n" * 9, b"PAR1" + b"\xff" * 40 + b"PAR1"])
+def test_what_is_no_parquet_is_refused(tmp_path, content):
+    (tmp_path / "x.parquet").write_bytes(content)
+    refused(tmp_path / "x.parquet", "x.parquet")
+
+
+def test_a_truncated_or_damaged_file_is_refused(tmp_path):
+    path = write(tmp_path / "x.parquet", a=np.arange(100.0), b=np.arange(100))
+    content = path.read_bytes()
+    for length in (1, 9, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        refused(path, "x.parquet")
+    refusals = 0
+    for place in range(4, len(content) - 4, 11):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            load(path)
+        except VaekitError:
+            refusals += 1
+    assert refusals
