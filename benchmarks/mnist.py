@@ -34,7 +34,7 @@ def vaekit(*arguments: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=290)
+    parser.add_argument("--epochs", type=int, default=185)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--out", default="runs/benchmark-mnist")
