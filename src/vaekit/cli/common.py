@@ -13,8 +13,6 @@ from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.spec import Specification, check_rows_fit, choose_device
 
-TABLES = (".csv", ".parquet")
-
 
 def training_source(spec: Specification) -> Source:
     """The rows that a specification names, with validation and test files of one's own as fixed parts."""

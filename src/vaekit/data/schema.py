@@ -13,7 +13,6 @@ Values = float | tuple[float, ...]
 
 LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
-KINDS = ("binary", "integer", "real")
 CHANNELS = (1, 3, 4)
 """grey, RGB, RGB and a fourth: the numbers of channels by which an array is known to hold images"""
 BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22

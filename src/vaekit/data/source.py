@@ -14,8 +14,6 @@ from vaekit.data.schema import CHANNELS, check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import derive_seed
 
-PARTS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Source:

@@ -94,15 +94,17 @@ class Rows:
     def require(self, likelihood) -> None:
         """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored
         silently."""
-        for start, (count, batch) in zip(range(0, len(self), BLOCK), self.blocks(), strict=True):
-            wrong = ~likelihood.supports(batch.x[:count])
-            if wrong.any():
-                row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
-                value, where = batch.x[row].flatten()[column], self.schema.column(column)
-                raise VaekitError(
-                    f"row {start + row} (counted from 0), {where} is {value:g}: "
-                    f"the likelihood takes {likelihood.support}."
-                )
+        for start in range(0, len(self), BLOCK):
+            rows = torch.arange(start, min(start + BLOCK, len(self)), device=self.device)
+            for x in self._possible(self.take(rows)):
+                wrong = ~likelihood.supports(x)
+                if wrong.any():
+                    row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
+                    value, where = x[row].flatten()[column], self.schema.column(column)
+                    raise VaekitError(
+                        f"row {start + row} (counted from 0), {where} is {value:g}: "
+                        f"the likelihood takes {likelihood.support}."
+                    )
 
     def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Batch]]:
         """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row."""
@@ -136,6 +138,12 @@ class Rows:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
             self._order = (epoch, order)
         return self._order[1]
+
+    def _possible(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What a batch may hold of these rows: binarised at random, a grey cell can be either."""
+        if self.schema.binarized == "dynamic":
+            return (x > 0).float(), (x >= self.schema.grey).float()
+        return (self._plain(x),)
 
     def _plain(self, x: Tensor) -> Tensor:
         grey = x.float() / self.schema.grey

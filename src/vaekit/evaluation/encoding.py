@@ -1,4 +1,4 @@
-"""From rows to latents and back, in blocks of one size, so that a row's result is its own."""
+"""From rows to latents and back, in blocks of one size, so that a row's result is its own up to rounding."""
 
 import torch
 from torch import Tensor

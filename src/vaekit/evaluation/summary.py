@@ -63,7 +63,6 @@ def evaluate(
     n = len(score)
     mean = score.mean().item()
     likelihood = model.likelihood
-    features = math.prod(rows.schema.shape)
     return Evaluation(
         elbo=averages.value.double().mean().item(),
         rate=averages.terms["rate"].double().mean().item(),
@@ -71,7 +70,9 @@ def evaluate(
         log_likelihood=mean,
         log_likelihood_se=score.std().item() / math.sqrt(n) if n > 1 else None,
         samples=samples,
-        bits_per_dim=-mean / features / math.log(2) if likelihood.integers and likelihood.normalised else None,
+        bits_per_dim=-mean / rows.schema.features / math.log(2)
+        if likelihood.integers and likelihood.normalised
+        else None,
         active_units=averages.active_units,
         latent_dim=model.latent_dim,
         n=n,

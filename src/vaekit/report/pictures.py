@@ -1,6 +1,7 @@
 """Pictures of a trained model: what it generates, what it reconstructs, how it learned, what its latents mean."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int = GRID)
     for i, cell in enumerate(cells):
         top, left = GAP + i // columns * (height * zoom + GAP), GAP + i % columns * (width * zoom + GAP)
         page[top : top + height * zoom, left : left + width * zoom] = cell
-    return _written(Image.fromarray(page), path)
+    return _written(path, lambda buffer: Image.fromarray(page).save(buffer, "png"))
 
 
 def with_reconstructions(rows: Rows, reconstructions: torch.Tensor, count: int) -> np.ndarray:
@@ -139,14 +140,12 @@ def _figure(rows: int, size: tuple[float, float], columns: int = 1, **options):
 
 
 def _save(figure, path: Path) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120, metadata={"Software": None})
-    storage.write(path, buffer.getvalue())
-    return path
+    return _written(path, lambda buffer: figure.savefig(buffer, dpi=120, metadata={"Software": None}))
 
 
-def _written(image, path: Path) -> Path:
+def _written(path: Path, draw: Callable[[io.BytesIO], None]) -> Path:
+    """What `draw` puts into a buffer, in the file at once or not at all."""
     buffer = io.BytesIO()
-    image.save(buffer, "png")
+    draw(buffer)
     storage.write(path, buffer.getvalue())
     return path
