@@ -2,6 +2,9 @@
 
 from vaekit.evaluation.encoding import decode, encode, reconstruct, sample
 from vaekit.evaluation.likelihood import log_likelihood
+from vaekit.evaluation.scores import Method, Scores
 from vaekit.evaluation.summary import Evaluation, evaluate
 
-__all__ = ["Evaluation", "decode", "encode", "evaluate", "log_likelihood", "reconstruct", "sample"]
+__all__ = [
+    "Evaluation", "Method", "Scores", "decode", "encode", "evaluate", "log_likelihood", "reconstruct", "sample",
+]  # fmt: skip

@@ -25,6 +25,9 @@ class FlatModel(nn.Module):
     torch.Size([5, 3, 8, 8])
     """
 
+    precision: torch.dtype | None = None
+    """the type of the networks' matrix products, where it is not that of their inputs; all else keeps the inputs'"""
+
     def __init__(
         self, encoder: nn.Module, posterior: nn.Module, prior: nn.Module, decoder: nn.Module, likelihood: nn.Module
     ):
@@ -41,12 +44,20 @@ class FlatModel(nn.Module):
         standardised = self.likelihood.standardise(x)
         if mask is not None:
             standardised = torch.where(mask, standardised, torch.zeros_like(standardised))
-        return self.posterior(self.encoder(standardised))
+        return self.posterior(self._run(self.encoder, standardised))
 
     def decode(self, z: Tensor):
         """p(x|z) of z (K, B, D): batch (K, B), event X."""
-        y = self.decoder(z.flatten(0, 1))
+        y = self._run(self.decoder, z.flatten(0, 1))
         return self.likelihood(y.flatten(1).unflatten(0, z.shape[:2]))
+
+    def pz(self):
+        """p(z): event (D,)."""
+        return self.prior(posterior=self.encode)
+
+    def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
+        """log p(x, z) = log p(x|z) + log p(z), (K, B) of z (K, B, D): the posterior up to a constant."""
+        return self.decode(z).log_prob(batch.x, batch.mask) + self.pz().log_prob(z)
 
     def noise(self, samples: int, rows: int, source: NoiseSource) -> Tensor:
         """ε (K, B, D) from a source of standard normals."""
@@ -55,11 +66,14 @@ class FlatModel(nn.Module):
     def draw(self, batch: Batch, noise: Tensor) -> Draw:
         """z = g(ε) ~ q(z|x), with q, p(z) and p(x|z): all that a bound is made of."""
         q = self.encode(batch.x, batch.mask)
-        p = self.prior(posterior=self.encode)
         z = q.g(noise)
-        return Draw(batch, q, p, self.decode(z), z)
+        return Draw(batch, q, self.pz(), self.decode(z), z)
 
     def generate(self, n: int, generator: torch.Generator):
         """p(x|z) for n draws z ~ p(z): its `mean` is x̂, its `sample(generator)` an x. Batch (1, n), event X."""
-        p = self.prior(posterior=self.encode)
-        return self.decode(p.sample(generator, (1, n)))
+        return self.decode(self.pz().sample(generator, (1, n)))
+
+    def _run(self, network: nn.Module, x: Tensor) -> Tensor:
+        """A network, its products in `precision`, its result in the type of its input."""
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
+            return network(x).to(x.dtype)
