@@ -77,6 +77,11 @@ class Draw:
         closed = self.q.kl(self.p)
         return (self.log_q - self.log_pz).mean(0) if closed is None else closed
 
+    @lazy
+    def kl_each(self) -> Tensor | None:
+        """KL(q(z_d|x) ‖ p(z_d)) per latent, (B, D); None where it does not fall apart, or has no closed form"""
+        return self.q.kl_each(self.p)
+
 
 class Bound(NamedTuple):
     """What an objective returns. `value` may be reported and selected on; `loss` may only be descended."""
@@ -105,6 +110,7 @@ class PosteriorDistribution(Distribution, Protocol):
     def stddev(self) -> Tensor: ...
     def g(self, noise: Tensor) -> Tensor: ...
     def kl(self, p: Any) -> Tensor | None: ...
+    def kl_each(self, p: Any) -> Tensor | None: ...
     def detach(self) -> "PosteriorDistribution": ...
 
 
@@ -157,8 +163,9 @@ class LatentModel(Protocol):
 
 
 class Objective(Protocol):
-    """(model, batch, ε) ↦ Bound, from `samples` draws a row."""
+    """(model, batch, ε) ↦ Bound, from `samples` draws a row. `name` is what its value is called in records."""
 
+    name: str
     samples: int
 
     def __call__(self, model: LatentModel, batch: Batch, noise: Tensor, *, step: int = 0) -> Bound: ...

@@ -87,7 +87,9 @@ def test_the_likelihood_follows_from_the_data(source, changes, likelihood):
 
 def test_what_was_asked_for_is_kept():
     asked = {"latent_dim": 3, "hidden": (7, 5), "epochs": 9, "batch_size": 11, "learning_rate": 0.5, "patience": 2}
-    spec, reasons = automatic(REAL, **asked, activation="tanh", network="mlp", likelihood="gaussian")
+    spec, reasons = automatic(
+        REAL, **asked, activation="tanh", network="mlp", likelihood="gaussian", precision="float32"
+    )
     flat = {key: value for section in spec.to_dict().values() for key, value in section.items()}
     assert {key: flat[key] for key in asked} == {**asked, "hidden": [7, 5]}
     assert reasons == {}
@@ -304,13 +306,13 @@ def test_every_name_in_the_tables_can_be_built():
         *({"likelihood": name} for name in tables.LIKELIHOODS),
         *({"posterior": name} for name in tables.POSTERIORS),
         *({"prior": name} for name in tables.PRIORS),
-        *({"objective": name} for name in tables.OBJECTIVES),
+        *({"objective": name, "samples": 4} for name in tables.OBJECTIVES),
         *({"network": name} for name in tables.NETWORKS),
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
         spec, _ = resolve(Specification().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
         draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 2, 2)), torch.zeros(1, 2, 1))
-        assert build_objective(spec).samples == 1
+        assert build_objective(spec, 10).samples == spec.objective.samples
         assert draw.log_w.shape == (1, 2)
 
 

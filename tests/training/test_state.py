@@ -20,6 +20,7 @@ class Altered:
     at: int
     change: object
     samples: int = 1
+    name: str = "elbo"
 
     def __call__(self, model, batch, noise, *, step=0) -> Bound:
         bound = ELBO(self.samples)(model, batch, noise, step=step)

@@ -21,13 +21,18 @@ def fit(
     activation: str | None = None,
     binarize: str | None = None,
     samples: int | None = None,
+    repeats: int | None = None,
     beta: float | None = None,
+    warmup: float | None = None,
+    free_bits: float | None = None,
+    gradient: str | None = None,
     epochs: str | None = None,
     batch_size: str | None = None,
     learning_rate: str | None = None,
     patience: str | None = None,
     seed: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     exclude: str | None = None,
     label: str | None = None,
     resize: str | None = None,
@@ -57,7 +62,7 @@ def fit(
     prior
         standard
     objective
-        elbo
+        elbo, or iwae (the importance-weighted bound, of samples draws)
     network
         mlp, conv, resnet or auto
     hidden
@@ -69,8 +74,16 @@ def fit(
         none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
     samples
         draws of z a row and step
+    repeats
+        iwae: bounds that share the samples and are averaged
     beta
-        weight of the rate in the loss; the reported ELBO is with 1 whatever it is
+        weight of the rate in the loss; the reported bound is with 1 whatever it is
+    warmup
+        the part of training over which that weight grows from 0, such as 0.1
+    free_bits
+        elbo: nats a latent that cost nothing
+    gradient
+        standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae)
     epochs
         passes over the training rows, or auto
     batch_size
@@ -83,6 +96,8 @@ def fit(
         of the split, the weights, the order and the noise
     device
         auto, cpu or cuda
+    precision
+        of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32
     exclude
         columns to leave out, separated by commas
     label
@@ -110,10 +125,11 @@ def fit(
         digest="" if data or exclude or label or resize or validation or test else None,
         latent_dim=_number(latent_dim, int),
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
-        hidden=_widths(hidden), activation=activation, binarize=binarize, samples=samples, beta=beta,
+        hidden=_widths(hidden), activation=activation, binarize=binarize,
+        samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
         epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
-        patience=_number(patience, int), seed=seed, device=device, exclude=_list(exclude), label=label,
-        resize=resize, validation=_fraction_or_path(validation), test=_fraction_or_path(test),
+        patience=_number(patience, int), seed=seed, device=device, precision=precision, exclude=_list(exclude),
+        label=label, resize=resize, validation=_fraction_or_path(validation), test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
         raise VaekitError(
@@ -202,5 +218,8 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
         print(f"  note: {hint}")
     print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
+    objective = prepared.state.objective
+    if objective.surrogate:
+        print(f"  descends {objective.surrogate}; the {objective.name} reported is the true bound")
     if prepared.schema.binarized == "expected":
         print("  binarize = expected: the numbers are a bound on the mean log-likelihood of the binarised image")

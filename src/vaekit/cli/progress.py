@@ -13,6 +13,9 @@ STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 if hasattr(signal, "SIGHUP"):
     STOPS[signal.SIGHUP] = 129
 
+BOUNDS = ("iwae", "elbo")
+"""the names under which records hold the bound that is climbed, the tightest first"""
+
 
 class Interrupt:
     """The first Ctrl-C (or SIGTERM, SIGHUP) asks for a stop after the step in hand; a second one stops at once."""
@@ -75,10 +78,11 @@ def _bar(records: Iterator[Record], steps: int) -> dict | None:
 
 
 def _numbers(metrics: dict) -> str:
-    """ELBO of training and validation rows side by side, rate, distortion and active units."""
-    parts = [f"ELBO {metrics['elbo']:.2f}"]
-    if "validation_elbo" in metrics:
-        parts.append(f"validation {metrics['validation_elbo']:.2f}")
+    """The bound of training and validation rows side by side, rate, distortion and active units."""
+    name = next(name for name in BOUNDS if name in metrics)
+    parts = [f"{name.upper()} {metrics[name]:.2f}"]
+    if f"validation_{name}" in metrics:
+        parts.append(f"validation {metrics[f'validation_{name}']:.2f}")
     parts += [f"rate {metrics['rate']:.2f}", f"distortion {metrics['distortion']:.2f}"]
     if "active_units" in metrics:
         parts.append(f"active {metrics['active_units']}")

@@ -25,7 +25,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         return 0
     if state.best is not None:
         early = "" if state.step >= state.recipe.steps else " (no better bound for a while: stopped early)"
-        print(f"Best validation ELBO {state.best_value:.2f} nats at step {state.best_step:,} of {state.step:,}{early}.")
+        name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
+        print(f"Best validation {name} {best} of {state.step:,}{early}.")
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0

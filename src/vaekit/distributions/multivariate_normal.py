@@ -68,6 +68,9 @@ class MultivariateNormal:
         distance = (self.loc - p.loc) * inverse
         return 0.5 * spread + (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).sum(-1)
 
+    def kl_each(self, p) -> None:
+        """None: with a full covariance the KL does not fall apart into one a latent."""
+
     def detach(self) -> "MultivariateNormal":
         """The same distribution with its parameters held constant."""
         return MultivariateNormal(self.loc.detach(), self.log_diagonal.detach(), self.below.detach())

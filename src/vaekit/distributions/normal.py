@@ -48,20 +48,23 @@ class Normal(Factorised):
         standardised = (x - self.loc) * (-self.log_scale).exp()
         return -0.5 * (standardised.square() + LOG_2PI) - self.log_scale
 
-    def kl_each(self, p: "Normal") -> Tensor:
-        """KL per latent, (B, D), against another diagonal normal:
+    def kl_each(self, p) -> Tensor | None:
+        """KL per latent, (B, D), in closed form against another diagonal normal; None where p is none:
 
             ½ [ (σ/s)² + ((μ − m)/s)² − 1 ] − log(σ/s),    for p = N(0, 1)   ½ [ σ² + μ² − 1 − log σ² ]
 
         (Kingma & Welling 2014, appendix B.)
         """
+        if not isinstance(p, Normal):
+            return None
         log_ratio = self.log_scale - p.log_scale
         distance = (self.loc - p.loc) * (-p.log_scale).exp()
         return 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
 
     def kl(self, p) -> Tensor | None:
         """KL(self ‖ p), (B,), in closed form; None where p is no diagonal normal."""
-        return self.kl_each(p).sum(-1) if isinstance(p, Normal) else None
+        each = self.kl_each(p)
+        return None if each is None else each.sum(-1)
 
     def detach(self) -> "Normal":
         """The same distribution with its parameters held constant."""

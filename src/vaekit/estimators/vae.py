@@ -1,6 +1,7 @@
 """The scikit-learn face: arrays in, arrays out."""
 
 import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -34,9 +35,13 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         learned σ a column) or "discretized-logistic" (whole numbers).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
-    objective : "elbo".
+    objective : "elbo", or "iwae" (the importance-weighted bound, of `samples` draws).
     samples : draws of z a row and training step.
+    repeats : for "iwae", the bounds that share the samples and are averaged.
     beta : weight of the rate in the loss; bounds are reported with 1 whatever it is.
+    warmup : the part of training over which that weight grows from 0.
+    free_bits : for "elbo", nats a latent that cost nothing.
+    gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
     hidden : widths of the hidden layers; () makes encoder and decoder linear.
     network, activation : by name, or "auto".
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
@@ -46,13 +51,15 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     importance_samples : draws a row in `score_samples`.
     random_state : seed of everything random.
     device : "auto", "cpu" or "cuda".
+    precision : "float32", "bfloat16" or "auto": of the networks' products while training.
     verbose : 1 prints a line a record.
 
     Attributes
     ----------
     model_ : the trained `models.FlatModel`.
     schema_ : what the columns were.
-    history_ : list of records: step, elbo, rate, distortion, and validation_… where rows were held out.
+    history_ : list of records: step, elbo (and iwae where that is climbed), rate, distortion, and validation_… where
+        rows were held out.
     lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats.
     n_iter_ : epochs trained.
 
@@ -67,9 +74,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def __init__(
         self, latent_dim=16, likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
-        beta=1.0, hidden=(256, 256), network="auto", activation="auto", binarize="none", max_epochs="auto",
-        validation_fraction=0.0, batch_size="auto", learning_rate="auto", importance_samples=100, random_state=0,
-        device="auto", verbose=0,
+        repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden=(256, 256), network="auto",
+        activation="auto", binarize="none", max_epochs="auto", validation_fraction=0.0, batch_size="auto",
+        learning_rate="auto", importance_samples=100, random_state=0, device="auto", precision="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -77,7 +84,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.prior = prior
         self.objective = objective
         self.samples = samples
+        self.repeats = repeats
         self.beta = beta
+        self.warmup = warmup
+        self.free_bits = free_bits
+        self.gradient = gradient
         self.hidden = hidden
         self.network = network
         self.activation = activation
@@ -89,6 +100,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.importance_samples = importance_samples
         self.random_state = random_state
         self.device = device
+        self.precision = precision
         self.verbose = verbose
 
     def fit(self, X, y=None) -> "VAE":
@@ -100,11 +112,12 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         source = Source(X, None if names is None else tuple(names), name="X")
         prepared = prepare(self._specification(), source)
         state, history, began = prepared.state, [], time.monotonic()
+        name = state.objective.name
         for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
             if record.metrics:
                 history.append(record.metrics)
                 if self.verbose:
-                    print(f"step {record.step}/{state.recipe.steps}  ELBO {record.metrics['elbo']:.3f}"
+                    print(f"step {record.step}/{state.recipe.steps}  {name.upper()} {record.metrics[name]:.3f}"
                           f"  {time.monotonic() - began:.0f} s")  # fmt: skip
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
@@ -159,9 +172,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             seed = int(check_random_state(seed).randint(2**31))
         return Specification().changed(
             latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
-            objective=self.objective, samples=self.samples, beta=self.beta, hidden=self.hidden, network=self.network,
+            objective=self.objective, samples=self.samples, repeats=self.repeats, beta=self.beta, warmup=self.warmup,
+            free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
             activation=self.activation, binarize=self.binarize, epochs=self.max_epochs, batch_size=self.batch_size,
-            learning_rate=self.learning_rate, seed=int(seed), device=self.device,
+            learning_rate=self.learning_rate, seed=int(seed), device=self.device, precision=self.precision,
             validation=self.validation_fraction, test=0.0,
         )  # fmt: skip
 
@@ -205,10 +219,11 @@ def load(folder, *, device: str = "auto") -> VAE:
     spec, model = run.spec, run.spec.model
     vae = VAE(
         latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
-        objective=spec.objective.objective, samples=spec.objective.samples, beta=spec.objective.beta,
+        **asdict(spec.objective),
         hidden=model.hidden, network=model.network, activation=model.activation, binarize=spec.data.binarize,
         max_epochs=spec.training.epochs, batch_size=spec.training.batch_size,
         learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=device,
+        precision=spec.training.precision,
         importance_samples=run.data.get("importance_samples", 100),
     )  # fmt: skip
     if isinstance(spec.data.validation, float):

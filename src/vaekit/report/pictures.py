@@ -83,13 +83,15 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
     """Train and validation ELBO against steps, with rate and distortion below."""
     figure, (above, below) = _figure(2, (8, 6.5), sharex=True)
     steps = [m["step"] for m in metrics]
-    for axis, name in ((above, "elbo"), (below, "rate"), (below, "distortion")):
+    bounds = [name for name in ("iwae", "elbo") if metrics and name in metrics[-1]]
+    for axis, name in (*((above, name) for name in bounds), (below, "rate"), (below, "distortion")):
         axis.plot(steps, [m[name] for m in metrics], label=f"{name}, training rows")
         if metrics and f"validation_{name}" in metrics[-1]:
             axis.plot(steps, [m[f"validation_{name}"] for m in metrics], "--", label=f"{name}, validation rows")
         axis.legend(frameon=False, fontsize=8)
         axis.set_ylabel("nats per row")
-    values = [m[name] for m in metrics[len(metrics) // 10 :] for name in ("elbo", "validation_elbo") if name in m]
+    drawn = [*bounds, *(f"validation_{name}" for name in bounds)]
+    values = [m[name] for m in metrics[len(metrics) // 10 :] for name in drawn if name in m]
     if len(values) > 1 and min(values) < max(values):  # the first tenth would flatten all that follows
         margin = 0.1 * (max(values) - min(values))
         above.set_ylim(min(values) - margin, max(values) + margin)

@@ -23,7 +23,7 @@ from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs import storage
 from vaekit.runs.lock import Lock
-from vaekit.spec import Specification, build_model, build_objective, build_recipe
+from vaekit.spec import Specification, build_state
 from vaekit.training import State
 
 FORMAT = 1
@@ -124,8 +124,7 @@ class Run:
 
     def state(self, device: torch.device) -> State:
         """The newest checkpoint as a training state, built from the specification alone."""
-        model = build_model(self.spec, self.schema).to(device)
-        state = State(model, build_objective(self.spec), build_recipe(self.spec, self.data["train"]))
+        state = build_state(self.spec, self.schema, self.data["train"], device)
         self.restore(state)
         return state
 

@@ -8,7 +8,7 @@ from vaekit.maths import derive_seed
 from vaekit.models import FlatModel
 from vaekit.spec.settings import AUTO, Specification
 from vaekit.spec.tables import DEVICES, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
-from vaekit.training import Recipe
+from vaekit.training import Recipe, State
 
 
 def build_model(spec: Specification, schema: Schema) -> FlatModel:
@@ -24,9 +24,15 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
     return FlatModel(encoder, posterior, prior, decoder, likelihood)
 
 
-def build_objective(spec: Specification):
-    """The objective by its name."""
-    return OBJECTIVES[spec.objective.objective](samples=spec.objective.samples, beta=spec.objective.beta)
+def build_objective(spec: Specification, steps: int):
+    """The objective by its name, for a training of so many steps: a warm-up ends before they do."""
+    return OBJECTIVES[spec.objective.objective](spec.objective, int(spec.objective.warmup * steps))
+
+
+def build_state(spec: Specification, schema: Schema, rows: int, device: torch.device) -> State:
+    """A resolved specification's training state before its first step, for a number of training rows."""
+    recipe = build_recipe(spec, rows)
+    return State(build_model(spec, schema).to(device), build_objective(spec, recipe.steps), recipe)
 
 
 def build_recipe(spec: Specification, rows: int) -> Recipe:
@@ -40,6 +46,7 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
         learning_rate=training.learning_rate,
         patience=training.patience,
         seed=training.seed,
+        precision=training.precision,
     )
 
 

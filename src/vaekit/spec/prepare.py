@@ -9,7 +9,7 @@ from vaekit.data import Rows, Schema, Source, describe
 from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.spec.automatic import check_fits, resolve
-from vaekit.spec.build import build_model, build_objective, build_recipe, choose_device
+from vaekit.spec.build import build_state, choose_device
 from vaekit.spec.settings import Specification
 from vaekit.training import State
 
@@ -41,9 +41,8 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     count = len(split["train"])
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)
-    model = build_model(spec, schema)
-    check_rows_fit(model.likelihood, schema, source)
-    state = State(model.to(device), build_objective(spec), build_recipe(spec, count))
+    state = build_state(spec, schema, count, device)
+    check_rows_fit(state.model.likelihood, schema, source)
     rows = {
         part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index)
         for part, index in split.items()

@@ -66,7 +66,12 @@ class ObjectiveSettings(Section):
 
     objective: str = setting("elbo", str, choices=tables.OBJECTIVES)
     samples: int = setting(1, int, low=1)
+    repeats: int = setting(1, int, low=1)
     beta: float = setting(1.0, float, low=0)
+    warmup: float = setting(0.0, float, low=0, below=1)
+    """the part of all steps over which the rate's weight grows to beta"""
+    free_bits: float = setting(0.0, float, low=0)
+    gradient: str = setting("standard", str, choices=tables.GRADIENTS)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class TrainingSettings(Section):
     patience: int | str = setting(AUTO, int, low=0)
     seed: int = setting(0, int, low=0)
     device: str = setting(AUTO, str, choices=tables.DEVICES)
+    precision: str = setting(AUTO, str, choices=tables.PRECISIONS)
 
 
 @dataclass(frozen=True)

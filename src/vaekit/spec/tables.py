@@ -7,6 +7,8 @@ from torch import nn
 
 from vaekit import nets, objectives, parts
 from vaekit.data import BINARIZE, Schema
+from vaekit.errors import VaekitError
+from vaekit.training import recipe
 
 
 def _gaussian(sigma: str) -> Callable[[Schema], parts.likelihoods.Likelihood]:
@@ -53,6 +55,18 @@ def _convolutional(blocks: int) -> Callable:
     return build
 
 
+def _elbo(settings, warmup: int) -> objectives.ELBO:
+    if settings.repeats != 1:
+        raise VaekitError("repeats go with --objective iwae; the elbo averages over its samples.")
+    return objectives.ELBO(settings.samples, settings.beta, warmup, settings.free_bits, settings.gradient)
+
+
+def _iwae(settings, warmup: int) -> objectives.ImportanceWeighted:
+    if settings.free_bits:
+        raise VaekitError("free bits go with --objective elbo: the importance-weighted bound has no rate of its own.")
+    return objectives.ImportanceWeighted(settings.samples, settings.repeats, settings.beta, warmup, settings.gradient)
+
+
 LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
     "bernoulli": _bernoulli,
     "gaussian": _gaussian("shared"),
@@ -62,11 +76,14 @@ LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
 }
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
 PRIORS = {"standard": parts.priors.StandardNormal}
-OBJECTIVES = {"elbo": objectives.ELBO}
+OBJECTIVES = {"elbo": _elbo, "iwae": _iwae}
+GRADIENTS = objectives.GRADIENTS
 NETWORKS: dict[str, Callable] = {"mlp": _mlp, "conv": _convolutional(0), "resnet": _convolutional(1)}
 ACTIVATIONS = tuple(nets.ACTIVATIONS)
 DEVICES = ("cpu", "cuda")
+PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
-    "ACTIVATIONS", "BINARIZE", "DEVICES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS", "PRIORS",
+    "ACTIVATIONS", "BINARIZE", "DEVICES", "GRADIENTS", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
+    "PRECISIONS", "PRIORS",
 ]  # fmt: skip

@@ -21,7 +21,8 @@ class Record(NamedTuple):
     epoch: int
     """whole passes over the rows"""
     metrics: dict | None
-    """at the end of a reporting period: elbo, rate, distortion (train, since the last record), validation_…"""
+    """at the end of a reporting period: the bound by its objective's name and its terms (elbo, rate, distortion) over
+    the training rows since the last record, and validation_… of each"""
 
 
 def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Record]:
@@ -44,7 +45,7 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
 
 
 def _add(state: State, bound: Bound) -> None:
-    terms = {"elbo": bound.value, **bound.terms}
+    terms = {state.objective.name: bound.value, **bound.terms}
     for name, value in terms.items():
         state.sums[name] = state.sums.get(name, 0.0) + value.mean().item()
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
@@ -57,10 +58,10 @@ def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
     state.sums = {}
     if validation is not None and len(validation):
         averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
-        metrics |= {"validation_elbo": averages.value.double().mean().item()}
-        metrics |= {f"validation_{name}": term.double().mean().item() for name, term in averages.terms.items()}
+        terms = {state.objective.name: averages.value, **averages.terms}
+        metrics |= {f"validation_{name}": term.double().mean().item() for name, term in terms.items()}
         metrics["active_units"] = averages.active_units
-        _select(state, metrics["validation_elbo"])
+        _select(state, metrics[f"validation_{state.objective.name}"])
     else:
         few = islice(rows.blocks(), -(-ACTIVE_ROWS // BLOCK))
         metrics["active_units"] = over_rows(state.objective, state.averaged, few, state.recipe.seed).active_units
@@ -72,5 +73,5 @@ def _select(state: State, value: float) -> None:
     if value > state.best_value:
         state.best_value, state.best_step, state.stale = value, state.step, 0
         state.best = {name: tensor.detach().clone() for name, tensor in state.averaged.state_dict().items()}
-    else:
+    elif state.step > getattr(state.objective, "warmup", 0):  # until then the loss is not yet the one meant
         state.stale += 1

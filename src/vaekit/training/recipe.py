@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -24,6 +28,8 @@ class Recipe:
     record_steps: int = 100
     """steps from one record (and validation) to the next, rounded up to whole epochs"""
     seed: int = 0
+    precision: str = "float32"
+    """of the networks' matrix products while training, float32 or bfloat16; weights and likelihoods stay float32"""
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`: linear warm-up, then half a cosine to 0 (Loshchilov & Hutter 2017).

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Bound, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
-from vaekit.training.recipe import Recipe
+from vaekit.training.recipe import PRECISIONS, Recipe
 
 
 class TrainingError(VaekitError):
@@ -20,8 +20,16 @@ class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
+        warmup = getattr(objective, "warmup", 0)
+        if warmup >= recipe.steps:
+            raise TrainingError(
+                f"the warm-up takes {warmup:,} steps and training only {recipe.steps:,}: what would be learned is not "
+                f"what the objective says. Shorten the warm-up, or train longer."
+            )
         self.model, self.objective, self.recipe = model, objective, recipe
+        model.precision = PRECISIONS[recipe.precision]
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.averaged.precision = None  # what is reported is computed in float32
         self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
