@@ -42,9 +42,13 @@ def main(steps: int = 2000) -> float:
         if record.metrics:
             print("step {step}: ELBO {elbo:.2f}, validation {validation_elbo:.2f}".format(**record.metrics))
 
-    result = evaluation.evaluate(state.trained(), rows["test"], samples=500)
-    print(f"test: ELBO {result.elbo:.2f}, log p(x) {result.log_likelihood:.2f} ± {result.log_likelihood_se:.2f} nats")
-    return result.log_likelihood
+    method = evaluation.ImportanceSampling(samples=500)
+    result = evaluation.evaluate(state.trained(), rows["test"], method, train=rows["train"])
+    log_p = result.log_likelihood
+    print(f"test: ELBO {result.elbo:.2f}, log p(x) {log_p.mean:.2f} ± {log_p.spread:.2f} nats over rows")
+    for baseline in result.baselines:
+        print(f"  {baseline.name}: {baseline.nats:.2f} nats")
+    return log_p.mean
 
 
 if __name__ == "__main__":

@@ -1,32 +1,162 @@
 """Bounds against the linear-Gaussian model of `touchstone`, where log p(x) and the posterior are known."""
 
+import contextlib
 import itertools
 import math
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from touchstone import SIGMAS, B, D, Touchstone, X, corners
+from scipy.special import logsumexp
+from torch import nn
+from touchstone import B, D, Touchstone, X, corners
 
 from vaekit.core import Batch
-from vaekit.data import Rows, describe
 from vaekit.distributions import MultivariateNormal, Normal
+from vaekit.errors import VaekitError
 from vaekit.maths import log_mean_exp
 from vaekit.models import FlatModel
-from vaekit.nets import MLP
-from vaekit.objectives import ELBO, over_rows
-from vaekit.parts import likelihoods, posteriors, priors
+from vaekit.objectives import ELBO, GRADIENTS, ImportanceWeighted
+from vaekit.parts import priors
+
+BOUNDS = {
+    "elbo": partial(ELBO, samples=10),
+    "importance-weighted": partial(ImportanceWeighted, samples=10),
+    "importance-weighted, repeated": partial(ImportanceWeighted, samples=15, repeats=3),
+}
+"""Every bound goes through the laws below: a new one is a line here."""
+
+CHANGES = (
+    {"beta": 0.0}, {"beta": 3.0}, {"warmup": 7}, {"free_bits": 0.5}, *({"gradient": name} for name in GRADIENTS),
+)  # fmt: skip
+"""what may be descended instead"""
 
 
-@pytest.fixture(params=SIGMAS)
-def exact(request) -> Touchstone:
-    return Touchstone(request.param)
+@pytest.fixture(params=BOUNDS)
+def make(request):
+    return BOUNDS[request.param]
 
 
-@pytest.fixture
-def inexact() -> Touchstone:
-    return Touchstone().blur()
+def variants(make):
+    """The same bound with each change that it knows."""
+    for change in CHANGES:
+        with contextlib.suppress(TypeError, VaekitError):
+            yield make(**change)
+
+
+class _Unknown:
+    """A normal under another name, so that no closed form is found for it."""
+
+    def __init__(self, p: Normal):
+        self.log_prob, self.sample, self.mean = p.log_prob, p.sample, p.mean
+
+
+class _UnknownPrior(nn.Module):
+    def __init__(self, p: Normal):
+        super().__init__()
+        self.p = p
+
+    def forward(self, *, posterior=None) -> _Unknown:
+        return _Unknown(self.p)
+
+
+def by_draws(stone: Touchstone) -> Touchstone:
+    """The same model, without a closed form for its rate."""
+    stone.model.prior = _UnknownPrior(stone.model.prior())
+    return stone
+
+
+# laws of every bound
+
+
+def test_it_lies_between_the_elbo_and_log_p_in_expectation(make, inexact):
+    repeats, bound = 2000, make()
+    rows = inexact.x.repeat(repeats, 1)
+    value = bound(inexact.model, Batch(rows), inexact.noise(bound.samples, len(rows))).value
+    assert value.shape == (repeats * B,)
+    mean, error = value.unflatten(0, (repeats, B)).mean(0), value.unflatten(0, (repeats, B)).std(0) / repeats**0.5
+    elbo = ELBO(samples=4)(inexact.model, inexact.batch, corners()).value
+    assert (mean < inexact.log_p + 5 * error).all()
+    assert (mean > elbo - 5 * error).all()
+    assert (inexact.log_p - elbo > 20 * error).all()  # so that both mean something
+
+
+def test_where_q_is_exact_it_is_log_p_for_every_draw(make, exact):
+    """The rate by draws: in closed form it is so in expectation only."""
+    bound = make()
+    value = bound(by_draws(exact).model, exact.batch, 3 * exact.noise(bound.samples)).value
+    assert (value - exact.log_p).abs().max() < 1e-7
+
+
+def test_whatever_is_descended_the_value_is_the_same(make, inexact):
+    noise = inexact.noise(make().samples)
+    plain, changed = make()(inexact.model, inexact.batch, noise), list(variants(make))
+    assert len(changed) >= 5
+    for bound, step in itertools.product(changed, (0, 100)):
+        other = bound(inexact.model, inexact.batch, noise, step=step)
+        assert torch.equal(other.value, plain.value), bound
+        assert all(torch.equal(other.terms[name], term) for name, term in plain.terms.items()), bound
+    losses = {round(bound(inexact.model, inexact.batch, noise).loss.item(), 9) for bound in changed}
+    assert len(losses) >= 4  # they do change something
+
+
+def test_the_loss_is_the_negative_bound_with_the_defaults(make, inexact):
+    bound = make()(inexact.model, inexact.batch, inexact.noise(make().samples))
+    assert bound.loss.shape == ()
+    assert bound.loss.requires_grad
+    assert torch.allclose(bound.loss, -bound.value.mean(), rtol=1e-12)
+    assert make().surrogate is None
+
+
+def test_its_terms_are_rate_and_distortion_of_each_row_and_sum_to_the_elbo(make, inexact):
+    noise = inexact.noise(make().samples)
+    bound = make()(inexact.model, inexact.batch, noise)
+    draw = inexact.model.draw(inexact.batch, noise)
+    assert bound.value.shape == (B,)
+    assert torch.allclose(bound.terms["distortion"], -draw.log_px.mean(0))
+    assert torch.allclose(bound.terms["rate"], draw.q.kl(draw.p))
+    assert torch.allclose(bound.terms["elbo"], -bound.terms["distortion"] - bound.terms["rate"], rtol=1e-13)
+    assert not any(t.requires_grad for t in (bound.value, *bound.terms.values()))
+
+
+def test_loss_and_gradient_are_finite_for_rows_far_out(make, inexact):
+    model, noise = inexact.model.float(), inexact.noise(make().samples).float()
+    x = (inexact.x + 1e4 * torch.tensor([1.0, -1.0, 1.0, -1.0])).float()
+    for bound in (make(), *variants(make)):
+        loss = bound(model, Batch(x), 2 * noise).loss
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        assert loss.isfinite(), bound
+        assert all(g.isfinite().all() for g in gradients), bound
+
+
+def test_row_order_and_batch_split_change_nothing(make, inexact):
+    noise = inexact.noise(make().samples)
+    for bound in (make(), *variants(make)):
+        whole = bound(inexact.model, inexact.batch, noise)
+        order = torch.tensor([3, 0, 5, 1, 4, 2])
+        shuffled = bound(inexact.model, Batch(inexact.x[order]), noise[:, order])
+        assert torch.allclose(shuffled.value, whole.value[order], rtol=1e-13)
+        assert torch.allclose(shuffled.loss, whole.loss, rtol=1e-13)
+        parts = [bound(inexact.model, Batch(inexact.x[s]), noise[:, s]) for s in (slice(0, 2), slice(2, B))]
+        assert torch.allclose(torch.cat([p.value for p in parts]), whole.value, rtol=1e-13)
+        if not getattr(bound, "free_bits", 0):  # which are of the batch
+            assert torch.allclose((2 * parts[0].loss + 4 * parts[1].loss) / 6, whole.loss, rtol=1e-13)
+
+
+def test_a_full_mask_is_none(make, inexact):
+    noise, seen = inexact.noise(make().samples), torch.ones(B, X, dtype=torch.bool)
+    plain = make()(inexact.model, inexact.batch, noise)
+    masked = make()(inexact.model, Batch(inexact.x, seen), noise)
+    assert torch.equal(masked.value, plain.value)
+    assert torch.equal(masked.loss, plain.loss)
+
+
+@pytest.mark.parametrize("change", [{}, {"beta": 0.5}, {"warmup": 4}], ids=str)
+def test_the_gradient_agrees_with_central_differences(make, change, inexact):
+    bound, parameters = make(**change), list(inexact.model.parameters())
+    noise = inexact.noise(bound.samples)
+    loss = lambda *values: bound(inexact.model, inexact.batch, noise, step=1).loss  # noqa: E731
+    assert torch.autograd.gradcheck(loss, parameters, rtol=1e-6, atol=1e-6, fast_mode=True)
 
 
 # where q is the exact posterior
@@ -68,48 +198,9 @@ def test_the_elbo_misses_log_p_by_the_divergence_from_the_true_posterior(inexact
     assert torch.allclose(inexact.log_p - value, gap, rtol=1e-6)
 
 
-def test_bounds_rise_with_the_number_of_samples_and_stay_below_log_p(inexact):
-    """ELBO ≤ E log mean of K weights ≤ log p(x), non-decreasing in K, the gap → Var(w) / (2 K p(x)²)."""
-    repeats, most = 4000, 32
-    log_w = inexact.model.draw(inexact.batch, inexact.noise(repeats * most)).log_w.unflatten(0, (repeats, most))
-    value = ELBO(samples=4)(inexact.model, inexact.batch, corners()).value
-    means, errors = [], []
-    for k in (1, 2, 4, 8, 16, 32):
-        bounds = log_mean_exp(log_w[:, :k], 1)
-        means.append(bounds.mean(0))
-        errors.append(bounds.std(0) / math.sqrt(repeats))
-    assert ((means[0] - value).abs() < 5 * errors[0]).all()  # K = 1 is the ELBO
-    for lower, higher in itertools.pairwise(means):
-        assert (higher > lower).all()
-    for mean, error in zip(means, errors, strict=True):
-        assert (mean < inexact.log_p + 5 * error).all()
-        assert (mean > value - 5 * errors[0]).all()
-    relative = (log_w - inexact.log_p).exp().flatten(0, 1)
-    assert ((relative.mean(0) - 1).abs() < 5 * relative.std(0) / math.sqrt(len(relative))).all()  # E[w] = p(x)
-    gap, expected = inexact.log_p - means[-1], relative.var(0) / (2 * most)
-    assert ((gap - expected).abs() < 0.3 * expected + 5 * errors[-1]).all()
-
-
-class _Unknown:
-    """A normal under another name, so that no closed form is found for it."""
-
-    def __init__(self, p: Normal):
-        self.log_prob, self.sample, self.mean = p.log_prob, p.sample, p.mean
-
-
-class _UnknownPrior(nn.Module):
-    def __init__(self, p: Normal):
-        super().__init__()
-        self.p = p
-
-    def forward(self, *, posterior=None) -> _Unknown:
-        return _Unknown(self.p)
-
-
 def test_without_a_closed_form_the_rate_is_the_average_over_draws(inexact):
     closed = ELBO(samples=4)(inexact.model, inexact.batch, corners())
-    standard = inexact.model.prior()
-    inexact.model.prior = _UnknownPrior(standard)
+    by_draws(inexact)
     draw = inexact.model.draw(inexact.batch, corners())
     assert torch.allclose(draw.kl, (draw.log_q - draw.log_pz).mean(0))
     sampled = ELBO(samples=4)(inexact.model, inexact.batch, corners())
@@ -133,39 +224,11 @@ def test_samples_are_averaged(inexact):
     assert several.terms["distortion"].shape == several.terms["rate"].shape == (B,)
 
 
-def test_the_value_is_minus_distortion_minus_rate_in_nats_per_row(inexact):
-    noise = inexact.noise(3)
-    bound = ELBO(samples=3)(inexact.model, inexact.batch, noise)
-    draw = inexact.model.draw(inexact.batch, noise)
-    assert torch.allclose(bound.terms["distortion"], -draw.log_px.mean(0))
-    assert torch.allclose(bound.terms["rate"], draw.q.kl(draw.p))
-    assert torch.allclose(bound.value, -bound.terms["distortion"] - bound.terms["rate"])
-    assert torch.allclose(bound.loss, -bound.value.mean())
-    assert bound.loss.shape == ()
-    assert bound.loss.requires_grad
-    assert not any(t.requires_grad for t in (bound.value, *bound.terms.values()))
-
-
 @pytest.mark.parametrize("beta", [0.0, 0.25, 4.0])
-def test_beta_changes_the_loss_and_never_the_value(inexact, beta):
+def test_beta_weighs_the_rate_in_the_loss(inexact, beta):
     noise = inexact.noise(3)
-    plain = ELBO(samples=3)(inexact.model, inexact.batch, noise)
-    weighted = ELBO(samples=3, beta=beta)(inexact.model, inexact.batch, noise)
-    assert torch.equal(weighted.value, plain.value)
-    assert all(torch.equal(weighted.terms[name], plain.terms[name]) for name in plain.terms)
-    assert torch.allclose(weighted.loss, (plain.terms["distortion"] + beta * plain.terms["rate"]).mean())
-
-
-def test_row_order_and_batch_split_change_nothing(inexact):
-    noise, objective = inexact.noise(3), ELBO(samples=3)
-    whole = objective(inexact.model, inexact.batch, noise)
-    order = torch.tensor([3, 0, 5, 1, 4, 2])
-    shuffled = objective(inexact.model, Batch(inexact.x[order]), noise[:, order])
-    assert torch.allclose(shuffled.value, whole.value[order], rtol=1e-13)
-    assert torch.allclose(shuffled.loss, whole.loss, rtol=1e-13)
-    parts = [objective(inexact.model, Batch(inexact.x[s]), noise[:, s]) for s in (slice(0, 2), slice(2, B))]
-    assert torch.allclose(torch.cat([p.value for p in parts]), whole.value, rtol=1e-13)
-    assert torch.allclose((2 * parts[0].loss + 4 * parts[1].loss) / 6, whole.loss, rtol=1e-13)
+    bound = ELBO(samples=3, beta=beta)(inexact.model, inexact.batch, noise)
+    assert torch.allclose(bound.loss, (bound.terms["distortion"] + beta * bound.terms["rate"]).mean())
 
 
 def test_latents_may_be_permuted_flipped_and_joined_by_dead_ones():
@@ -218,148 +281,92 @@ def test_hidden_cells_leave_the_bound_on_what_was_seen(inexact):
     assert (nothing.value <= 0).all()
 
 
-# gradients
+# the importance-weighted family
 
 
-def _split_parameters(model: FlatModel) -> tuple[list, list]:
-    return [*model.decoder.parameters(), *model.likelihood.parameters()], [*model.encoder.parameters()]
+@torch.no_grad()
+def test_it_rises_from_the_elbo_with_the_number_of_draws_and_stays_below_log_p(inexact):
+    """ELBO ≤ IWAE_K ≤ log p(x), non-decreasing in K, the gap → Var(w) / (2 K p(x)²)."""
+    repeats, most = 1500, 32
+    rows = Batch(inexact.x.repeat(repeats, 1))
+    noise = inexact.noise(most, repeats * B)
+    elbo = ELBO(samples=4)(inexact.model, inexact.batch, corners()).value
+    means, errors = [], []
+    for k in (1, 2, 4, 8, 16, 32):
+        bound = ImportanceWeighted(k) if k > 1 else ELBO()
+        values = bound(inexact.model, rows, noise[:k]).value.unflatten(0, (repeats, B))
+        means.append(values.mean(0))
+        errors.append(values.std(0) / math.sqrt(repeats))
+    assert ((means[0] - elbo).abs() < 5 * errors[0]).all()
+    for lower, higher in itertools.pairwise(means):
+        assert (higher > lower).all()
+    for mean, error in zip(means, errors, strict=True):
+        assert (mean < inexact.log_p + 5 * error).all()
+    log_w = inexact.model.draw(rows, noise).log_w.unflatten(1, (repeats, B))
+    relative = (log_w - inexact.log_p).exp().flatten(0, 1)
+    assert ((relative.mean(0) - 1).abs() < 5 * relative.std(0) / math.sqrt(len(relative))).all()  # E[w] = p(x)
+    gap, expected = inexact.log_p - means[-1], relative.var(0) / (2 * most)
+    assert ((gap - expected).abs() < 0.3 * expected + 5 * errors[-1]).all()
 
 
-def test_with_a_fixed_prior_the_rate_has_no_gradient_for_the_decoder(inexact):
-    theta, phi = _split_parameters(inexact.model)
-    draw = inexact.model.draw(inexact.batch, inexact.noise(3))
-    gradients = torch.autograd.grad(draw.kl.mean(), theta, allow_unused=True, retain_graph=True)
-    assert all(g is None or not g.any() for g in gradients)
-    gradients = torch.autograd.grad(draw.log_px.mean(), theta + phi)
-    assert all(g.abs().sum() > 0 for g in gradients)
+def test_it_is_the_log_of_the_mean_weight(inexact):
+    noise = inexact.noise(5)
+    log_w = inexact.model.draw(inexact.batch, noise).log_w.detach().numpy()
+    value = ImportanceWeighted(5)(inexact.model, inexact.batch, noise).value
+    assert value.numpy() == pytest.approx(logsumexp(log_w, axis=0, b=1 / 5), rel=1e-12)
 
 
-@pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_the_gradient_is_the_sum_of_its_terms_gradients(inexact, beta):
-    theta, phi = _split_parameters(inexact.model)
-    noise = inexact.noise(3)
-    loss = ELBO(samples=3, beta=beta)(inexact.model, inexact.batch, noise).loss
-    total = torch.autograd.grad(loss, theta + phi)
+@pytest.mark.parametrize("gradient", ["standard", "doubly-reparameterised"])
+def test_repeats_are_averages_of_independent_bounds(inexact, gradient):
+    """M = 3 times K = 5 over B = 6 rows: no two axes are of one length."""
+    noise = inexact.noise(15)
+    bound = ImportanceWeighted(15, repeats=3, gradient=gradient)(inexact.model, inexact.batch, noise)
+    single = ImportanceWeighted(5, gradient=gradient)
+    parts = [single(inexact.model, inexact.batch, noise[start : start + 5]) for start in (0, 5, 10)]
+    assert torch.allclose(bound.value, sum(p.value for p in parts) / 3, rtol=1e-12)
+    assert torch.allclose(bound.loss, sum(p.loss for p in parts) / 3, rtol=1e-12)
+    parameters = list(inexact.model.parameters())
+    ours = torch.autograd.grad(bound.loss, parameters)
+    theirs = torch.autograd.grad(sum(p.loss for p in parts) / 3, parameters)
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, 4.0])
+def test_beta_is_a_power_of_the_prior_over_the_posterior_in_the_loss(inexact, beta):
+    noise = inexact.noise(6)
+    loss = ImportanceWeighted(6, repeats=2, beta=beta)(inexact.model, inexact.batch, noise).loss
     draw = inexact.model.draw(inexact.batch, noise)
-    distortion = torch.autograd.grad(-draw.log_px.mean(), theta + phi, retain_graph=True)
-    rate = torch.autograd.grad(draw.kl.mean(), phi)
-    rate = [torch.zeros_like(p) for p in theta] + list(rate)
-    assert len(total) == len(rate) > len(phi)
-    for whole, part, other in zip(total, distortion, rate, strict=True):
-        assert part.abs().sum() > 0
-        assert torch.allclose(whole, part + beta * other, rtol=1e-10)
-    assert all(g.abs().sum() > 0 for g in rate[len(theta) :])
+    log_w = (draw.log_px + beta * (draw.log_pz - draw.log_q)).detach().numpy().reshape(2, 3, B)
+    assert loss.item() == pytest.approx(-logsumexp(log_w, axis=1, b=1 / 3).mean(), rel=1e-12)
 
 
-def test_gradients_agree_with_central_differences(inexact):
-    theta, phi = _split_parameters(inexact.model)
-    noise = inexact.noise(2)
-
-    def loss(*values):
-        return ELBO(samples=2)(inexact.model, inexact.batch, noise).loss
-
-    assert torch.autograd.gradcheck(loss, theta + phi, rtol=1e-6, atol=1e-6)
+# what is refused, and what is said
 
 
-def test_where_q_is_exact_the_decoder_s_gradient_is_that_of_log_p(exact):
-    """∂ELBO/∂θ = ∂log p(x)/∂θ at the exact posterior, in expectation."""
-    weight = exact.model.decoder.layers[-1].weight
-    loss = ELBO(samples=4)(exact.model, exact.batch, corners()).loss
-    (gradient,) = torch.autograd.grad(loss, weight)
-    w = exact.w.clone().requires_grad_()
-    noise = (torch.from_numpy(exact.marginal.cov) - exact.w @ exact.w.T).detach()
-    law = torch.distributions.MultivariateNormal(exact.mean, w @ w.T + noise)
-    (exactly,) = torch.autograd.grad(-law.log_prob(exact.x).mean(), w)
-    assert torch.allclose(gradient, exact.model.likelihood.scale[:, None] * exactly, rtol=1e-6, atol=1e-8)
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ELBO(gradient="doubly-reparameterised"), ["elbo", "standard", "sticking-the-landing"]),
+        (lambda: ELBO(gradient="stl"), ["'stl'", "standard", "sticking-the-landing"]),
+        (lambda: ELBO(gradient="sticking-the-landing", free_bits=0.1), ["free bits", "sticking-the-landing"]),
+        (lambda: ImportanceWeighted(gradient="sticking-the-landing"), ["standard", "doubly-reparameterised"]),
+        (lambda: ImportanceWeighted(samples=1), ["samples = 1", "elbo"]),
+        (lambda: ImportanceWeighted(samples=3, repeats=3), ["samples = 3", "repeats = 3", "samples = 15"]),
+        (lambda: ImportanceWeighted(samples=7, repeats=2), ["samples = 7", "repeats = 2"]),
+        (lambda: ImportanceWeighted(samples=4, repeats=0), ["repeats = 0"]),
+    ],
+)
+def test_what_makes_no_bound_is_refused_with_what_would(make, words):
+    with pytest.raises(VaekitError) as error:
+        make()
+    for word in words:
+        assert word in str(error.value)
 
 
-class _Given(nn.Module):
-    """An encoder that says the same whatever it sees: (loc, log σ), one pair a row, as leaves."""
-
-    def __init__(self, loc: float, log_scale: float, rows: int):
-        super().__init__()
-        self.h = nn.Parameter(torch.tensor([[loc, log_scale]], dtype=torch.float64).repeat(rows, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.h
-
-
-def _curved(rows: int) -> tuple[FlatModel, Tensor]:
-    """One latent, a decoder that is far from linear, and one x repeated: gradients come out one a draw."""
-    generator = torch.Generator().manual_seed(8)
-    decoder = MLP(1, (8,), 3, "tanh").double()
-    with torch.no_grad():
-        for p in decoder.parameters():
-            p.copy_(1.5 * torch.randn(p.shape, generator=generator))
-    likelihood = likelihoods.Gaussian((3,), sigma="unit")
-    model = FlatModel(_Given(0.4, -0.7, rows), posteriors.Diagonal(1), priors.StandardNormal(1), decoder, likelihood)
-    return model.double(), torch.tensor([[1.0, -0.5, 2.0]], dtype=torch.float64).repeat(rows, 1)
-
-
-def _gradient_by_quadrature() -> Tensor:
-    """∂ELBO/∂(loc, log σ features): log p(x|z) on a fixed grid of z, weighted with q's density and differentiated."""
-    model, x = _curved(1)
-    grid = torch.linspace(-9, 9, 20_001, dtype=torch.float64)[:, None, None]
-    q = model.encode(x)
-    integral = (q.log_prob(grid).exp() * model.decode(grid).log_prob(x)).sum() * (grid[1] - grid[0]).squeeze()
-    (gradient,) = torch.autograd.grad(integral - q.kl(model.prior()).sum(), model.encoder.h)
-    return gradient[0]
-
-
-def test_the_reparameterised_gradient_is_unbiased_and_far_quieter_than_the_score_function_s(generator):
-    rows = 20_000
-    model, x = _curved(rows)
-    noise = torch.randn(1, rows, 1, generator=generator, dtype=torch.float64)
-    loss = ELBO()(model, Batch(x), noise).loss
-    (gradient,) = torch.autograd.grad(-rows * loss, model.encoder.h)
-    exact, error = _gradient_by_quadrature(), gradient.std(0) / math.sqrt(rows)
-    assert exact.abs().min() > 10 * error.max()  # there is something to be wrong about
-    assert ((gradient.mean(0) - exact).abs() < 5 * error).all()
-
-    draw = model.draw(Batch(x), noise)
-    score = (draw.log_px.detach() * draw.q.log_prob(draw.z.detach())).sum() - draw.kl.sum()
-    (scored,) = torch.autograd.grad(score, model.encoder.h)
-    assert ((scored.mean(0) - exact).abs() < 5 * scored.std(0) / math.sqrt(rows)).all()
-    ratio = scored.var(0) / gradient.var(0)
-    print(f"variance of the score-function gradient over the reparameterised one: {ratio.tolist()}")
-    assert (ratio > 10).all()
-
-
-# averages over rows
-
-
-def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(50, X)).astype(np.float32)
-    x[40] = x[3]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        encoder, decoder = MLP(X, (8,), 2 * D), MLP(D, (8,), X)
-    model = FlatModel(encoder, posteriors.Diagonal(D), priors.StandardNormal(D), decoder, likelihoods.Gaussian((X,)))
-    score = lambda x, size=16, seed=0: over_rows(  # noqa: E731
-        ELBO(samples=3), model, Rows(x, describe(x), seed=0).blocks(size), seed
-    )
-    first = score(x)
-    assert first.value.shape == first.terms["rate"].shape == first.terms["distortion"].shape == (50,)
-    assert first.means.shape == (50, D)
-    assert not first.value.requires_grad
-    assert torch.equal(first.value, score(x).value)
-    assert torch.allclose(first.value[3], first.value[40], rtol=1e-6)
-    order = rng.permutation(50)
-    assert torch.allclose(score(x[order]).value, first.value[order], rtol=1e-5)
-    assert torch.allclose(score(x, size=7).value, first.value, rtol=1e-5)
-    assert torch.allclose(score(x[10:11], size=1).value, first.value[10:11], rtol=1e-5)
-    assert (score(x, seed=1).value - first.value).abs().mean() > 1e-3  # the noise is there
-    assert torch.allclose(first.value, -first.terms["rate"] - first.terms["distortion"])
-
-
-def test_active_units_are_those_that_vary_over_rows():
-    x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None].repeat(3, 1)
-    encoder, posterior = MLP(3, (), 4), posteriors.Diagonal(2)
-    with torch.no_grad():
-        encoder.layers[-1].weight.zero_()
-        encoder.layers[-1].weight[0, 0] = 1.0  # Var = 0.35
-        encoder.layers[-1].weight[1, 0] = 0.1  # Var = 0.0035
-    likelihood = likelihoods.Gaussian((3,), sigma="unit")
-    model = FlatModel(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
-    assert over_rows(ELBO(), model, Rows(x, describe(x), seed=0).blocks(8), 0).active_units == 1
+def test_a_surrogate_is_described():
+    assert ELBO(gradient="sticking-the-landing").surrogate is None
+    text = ELBO(beta=0.5, warmup=2000, free_bits=0.25).surrogate
+    for word in ("β = 0.5", "2,000 steps", "0.25 nats"):
+        assert word in text
+    assert "β = 4" in ImportanceWeighted(beta=4).surrogate
+    assert "30 steps" in ImportanceWeighted(warmup=30).surrogate

@@ -10,6 +10,7 @@ import torch
 from vaekit.core import Batch
 from vaekit.data import Source, describe, load
 from vaekit.errors import VaekitError
+from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
 from vaekit.spec import (
     Specification,
@@ -108,6 +109,25 @@ def test_few_rows_get_many_epochs_and_many_rows_few(rows):
     assert resolve(Specification(), describe(REAL.x), rows, False)[0].training.patience == 0
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("instructions", [True, False])
+def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_can(monkeypatch, network, instructions):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions} if instructions else {})
+    spec, reasons = automatic(GREY, network=network, device="cpu")
+    assert spec.training.precision == ("bfloat16" if network != "mlp" and instructions else "float32")
+    assert reasons["precision"]
+    assert build_recipe(spec, 48).precision == spec.training.precision
+    for precision in ("float32", "bfloat16"):
+        assert automatic(GREY, network=network, precision=precision)[0].training.precision == precision
+
+
+def test_a_run_older_than_the_choice_of_precision_was_of_float32():
+    spec, _ = automatic(REAL)
+    older = spec.to_dict()
+    del older["training"]["precision"]
+    assert build_recipe(Specification.from_dict(older), 48).precision == "float32"
+
+
 def test_a_recipe_counts_whole_batches():
     spec, _ = automatic(REAL, epochs=3, batch_size=20, learning_rate=0.1, patience=0, seed=4)
     recipe = build_recipe(spec, 48)
@@ -132,7 +152,9 @@ def test_a_recipe_counts_whole_batches():
         ({"model": {"network": "convnet"}}, ["'convnet'", "'conv'"]),
         ({"model": {"activation": "tan"}}, ["'tan'", "'tanh'"]),
         ({"objective": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
+        ({"objective": {"gradient": "dreg"}}, ["'dreg'", "doubly-reparameterised", "sticking-the-landing"]),
         ({"data": {"binarize": "static"}}, ["'static'", "dynamic"]),
+        ({"training": {"precision": "float16"}}, ["'float16'", "bfloat16", "float32", "auto"]),
         ({"training": {"device": "gpu"}}, ["'gpu'", "cuda"]),
         ({"model": {"likelihood": 3}}, ["3"]),
         ({"model": {"likelihood": []}}, ["likelihood"]),
@@ -152,7 +174,10 @@ BAD = {
     "latent_dim": [0, -1, 1.5, "two", "3", True, None, float("nan"), []],
     "hidden": [(0,), (8, -1), (1.5,), ("x",), "8", 8, (True,)],
     "samples": [0, -2, 1.5, "auto", float("inf")],
+    "repeats": [0, -1, 1.5, "auto"],
     "beta": [-0.1, float("nan"), float("inf"), "1"],
+    "warmup": [-0.1, 1, 1.0, 500, float("nan"), "0.1"],
+    "free_bits": [-0.1, float("nan"), float("inf"), "1"],
     "epochs": [0, 2.5, "many"],
     "batch_size": [0, "x", 0.5],
     "learning_rate": [-1.0, 10**400, float("inf"), float("nan"), "fast"],
@@ -167,8 +192,8 @@ BAD = {
     ("name", "value"), [(name, value) for name, values in BAD.items() for value in values], ids=str
 )
 def test_values_out_of_range_are_named(name, value):
-    homes = {"hidden": "model", "latent_dim": "model", "samples": "objective", "beta": "objective"}
-    section = "data" if name in ("validation", "test") else homes.get(name, "training")
+    sections = Specification().to_dict()
+    section = next(section for section, keys in sections.items() if name in keys)
     with pytest.raises(VaekitError, match=name) as error:
         Specification.from_dict({section: {name: value}})
     assert repr(value)[:10] in str(error.value) or isinstance(value, tuple)
@@ -314,6 +339,44 @@ def test_every_name_in_the_tables_can_be_built():
         draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 2, 2)), torch.zeros(1, 2, 1))
         assert build_objective(spec, 10).samples == spec.objective.samples
         assert draw.log_w.shape == (1, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
+@pytest.mark.parametrize("objective", tables.OBJECTIVES)
+def test_a_warm_up_ends_before_training_however_much_of_it_was_asked_for(steps, objective):
+    spec = Specification().changed(objective=objective, samples=2)
+    for part, expected in ((0.0, 0), (0.25, steps // 4), (0.5, steps // 2), (np.nextafter(1.0, 0.0), steps - 1)):
+        assert build_objective(spec.changed(warmup=part), steps).warmup == expected
+
+
+def test_an_objective_gets_every_setting():
+    settings = {"samples": 6, "beta": 0.5, "warmup": 0.1}
+    spec = Specification().changed(**settings, free_bits=0.25)
+    assert build_objective(spec, 100) == ELBO(6, 0.5, 10, 0.25)
+    spec = Specification().changed(**settings, gradient="sticking-the-landing")
+    assert build_objective(spec, 100) == ELBO(6, 0.5, 10, gradient="sticking-the-landing")
+    spec = Specification().changed(**settings, objective="iwae", repeats=3, gradient="doubly-reparameterised")
+    assert build_objective(spec, 100) == ImportanceWeighted(6, 3, 0.5, 10, "doubly-reparameterised")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "iwae"}, ["samples = 1", "samples = 5", "elbo"]),
+        ({"objective": "iwae", "samples": 7, "repeats": 2}, ["samples = 7", "repeats = 2"]),
+        ({"objective": "iwae", "samples": 5, "free_bits": 0.1}, ["free bits", "elbo"]),
+        ({"objective": "iwae", "samples": 5, "gradient": "sticking-the-landing"}, ["doubly-reparameterised"]),
+        ({"samples": 4, "repeats": 2}, ["repeats", "iwae"]),
+        ({"gradient": "doubly-reparameterised"}, ["elbo", "sticking-the-landing"]),
+        ({"gradient": "sticking-the-landing", "free_bits": 0.1}, ["free bits", "sticking-the-landing"]),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_go_together_are_refused(settings, words):
+    with pytest.raises(VaekitError) as error:
+        prepare(Specification().changed(**settings), REAL)
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_networks_have_the_widths_asked_for_mirrored():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vaekit.data import load
-from vaekit.objectives import ELBO, over_rows
+from vaekit.objectives import ELBO, ImportanceWeighted, over_rows
 from vaekit.runs import Run, drive
 from vaekit.spec import Specification, prepare
 from vaekit.training import TrainingError, fit
@@ -58,16 +58,33 @@ def test_another_seed_gives_other_noise(bench):
     assert not equal(a, b)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 11, 12, 13, 39])
-def test_a_state_taken_up_at_any_step_comes_to_the_same_result(bench, step):
-    whole = bench.state()
+def assert_resumes(bench, make, step):
+    whole = make()
     records = run(bench, whole)
-    first = bench.state()
+    first, second = make(), make()
     started = [r.metrics for r in itertools.islice(fit(first, bench.rows, bench.validation), step) if r.metrics]
-    second = bench.state()
     second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
     assert [*started, *run(bench, second)] == records
     assert equal(second, whole)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 11, 12, 13, 39])
+def test_a_state_taken_up_at_any_step_comes_to_the_same_result(bench, step):
+    assert_resumes(bench, bench.state, step)
+
+
+OBJECTIVES = {
+    "elbo": ELBO(2, beta=0.5, warmup=20, free_bits=0.1),
+    "sticking": ELBO(warmup=20, gradient="sticking-the-landing"),
+    "iwae": ImportanceWeighted(4, repeats=2, warmup=20),
+    "doubly": ImportanceWeighted(3, warmup=20, gradient="doubly-reparameterised"),
+}
+
+
+@pytest.mark.parametrize("step", [7, 20])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_state_taken_up_within_a_warm_up_comes_to_the_same_result(bench, name, step):
+    assert_resumes(bench, lambda: bench.state(OBJECTIVES[name], patience=3), step)
 
 
 DIGITS = {
@@ -76,8 +93,8 @@ DIGITS = {
 }  # fmt: skip
 
 
-def train_digits(folder, stop=None):
-    prepared = prepare(Specification().changed(**DIGITS), load("digits"))
+def train_digits(folder, stop=None, **changes):
+    prepared = prepare(Specification().changed(**{**DIGITS, **changes}), load("digits"))
     run = Run.create(folder, prepared.spec, prepared.schema, {})
     list(drive(run, prepared, lambda: prepared.state.step == stop))
     return prepared.state
@@ -93,16 +110,56 @@ def digits(tmp_path_factory):
 @pytest.mark.parametrize("step", [1, 21, 22, 23, 109, 110, 111])
 def test_a_run_folder_taken_up_at_any_step_comes_to_the_same_result(digits, tmp_path, step):
     train_digits(tmp_path / "run", stop=step)
-    again = Run.open(tmp_path / "run")
+    state, folder = digits
+    assert_taken_up(tmp_path / "run", step, state, folder)
+    assert state.step == 6 * 22
+
+
+def assert_taken_up(folder, step, state, whole):
+    """The run of `folder`, stopped at `step`, goes on to the state and the records of the one that nobody stopped."""
+    again = Run.open(folder)
     prepared = prepare(again.spec, load("digits"), again.schema)
     again.restore(prepared.state)
     again.forget_after(prepared.state.step)
     assert prepared.state.step == step
+    assert prepared.state.objective == state.objective
     list(drive(again, prepared))
-    state, folder = digits
     assert equal(prepared.state, state)
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (folder / "metrics.jsonl").read_bytes()
-    assert state.step == 6 * 22
+    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_folder_taken_up_within_its_warm_up_comes_to_the_same_result(tmp_path):
+    """In bfloat16, with everything else that an importance-weighted run can ask for."""
+    changes = {
+        "objective": "iwae", "samples": 4, "repeats": 2, "gradient": "doubly-reparameterised", "warmup": 0.5,
+        "beta": 0.9, "precision": "bfloat16", "posterior": "diagonal", "epochs": 2,
+    }  # fmt: skip
+    state = train_digits(tmp_path / "whole", **changes)
+    assert (state.objective.warmup, state.objective.repeats, state.step) == (22, 2, 44)
+    train_digits(tmp_path / "run", stop=15, **changes)
+    assert_taken_up(tmp_path / "run", 15, state, tmp_path / "whole")
+
+
+def test_records_and_selection_are_of_the_bound_that_is_climbed(bench):
+    state = bench.state(ImportanceWeighted(20, beta=0.3, gradient="doubly-reparameterised"))
+    records = run(bench, state)
+    names = ("iwae", "elbo", "rate", "distortion")
+    for record in records:
+        assert {*names, *(f"validation_{name}" for name in names)} <= set(record)
+        assert record["validation_iwae"] > record["validation_elbo"]
+        assert record["validation_elbo"] == pytest.approx(-record["validation_rate"] - record["validation_distortion"])
+    assert state.best_value == max(record["validation_iwae"] for record in records)
+    again = over_rows(ImportanceWeighted(20), state.trained(), bench.validation.blocks(40), 0).value
+    assert again.double().mean().item() == pytest.approx(state.best_value, rel=1e-6)
+
+
+@pytest.mark.parametrize(("warmup", "last"), [(0, 36), (23, 36), (24, 48), (47, 60), (48, 72)])
+def test_patience_does_not_count_while_the_warm_up_lasts(bench, warmup, last):
+    """A record every 12 steps, and no bound better than the first: nothing is learned at a rate of 0."""
+    state = bench.state(ELBO(warmup=warmup), steps=1000, patience=2, learning_rate=0.0)
+    records = run(bench, state)
+    assert records[-1]["step"] == state.step == last
+    assert state.best_step == 12
 
 
 class Recording:

@@ -9,7 +9,7 @@ import torch
 from vaekit.core import Bound
 from vaekit.errors import VaekitError
 from vaekit.maths import derive_seed
-from vaekit.objectives import ELBO
+from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.training import TrainingError
 
 
@@ -156,3 +156,11 @@ def test_every_tensor_and_counter_is_carried_over(bench):
     assert {name.split("/")[0] for name in state.tensors()} == {
         "model", "averaged", "best", "adam-step", "adam-exp_avg", "adam-exp_avg_sq",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [ELBO, ImportanceWeighted])
+@pytest.mark.parametrize("warmup", [40, 41, 10_000])
+def test_a_warm_up_that_does_not_end_before_training_is_refused(bench, make, warmup):
+    with pytest.raises(TrainingError, match=rf"{warmup:,} steps.* 40\b.*warm-up"):
+        bench.state(make(warmup=warmup), steps=40)
+    assert bench.state(make(warmup=39), steps=40).objective.warmup == 39

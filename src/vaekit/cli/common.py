@@ -1,6 +1,10 @@
 """What several commands need: the rows of a run, its model, and one way to write results."""
 
 import io
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,8 @@ import torch
 from vaekit.data import Rows, Source, load
 from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError
+from vaekit.evaluation import Method, log_likelihood
+from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.spec import Specification, check_rows_fit, choose_device
@@ -58,6 +64,48 @@ def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.de
     )  # fmt: skip
     check_rows_fit(model.likelihood, run.schema, source)
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source
+
+
+def training_rows(run: Run, device: torch.device) -> Rows | None:
+    """The rows that a run was trained on; None where they cannot be had any more."""
+    try:
+        source = training_source(run.spec)
+    except VaekitError:
+        return None
+    split = source.split(run.spec.training.seed, run.spec.data.validation, run.spec.data.test)
+    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device, index=split["train"])
+
+
+LONG = 20.0
+"""seconds from which on a cost is announced"""
+
+
+def announce(model: torch.nn.Module, rows: Rows, method: Method, seed: int) -> None:
+    """Say what log p(x) will cost before it is spent, if that is much."""
+    for _ in range(2):  # the first row also pays for getting ready
+        began = time.monotonic()
+        log_likelihood(model, rows.first(1), method, seed)
+    together = torch.get_num_threads() if rows.device.type == "cpu" else TOGETHER
+    seconds = (time.monotonic() - began) * len(rows) / together
+    if seconds > LONG:
+        minutes = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        print(
+            f"log p(x) of {len(rows):,} rows by {method.name} will take about {minutes}: fewer draws (--samples) or "
+            f"rows (--rows) take less.", file=sys.stderr,
+        )  # fmt: skip
+
+
+@contextmanager
+def scoring_bar(count: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar for so many rows, on a terminal; gives the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("log p(x)"), BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = quiet or not sys.stderr.isatty()
+    with Progress(*columns, transient=True, console=Console(stderr=True), disable=hidden) as bar:
+        task = bar.add_task("", total=count)
+        yield lambda rows: bar.advance(task, rows)
 
 
 def check_output(path: Path, *endings: str) -> None:

@@ -10,7 +10,7 @@ from vaekit.core import Batch, lazy
 from vaekit.data.ondisk import on_disk
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
-from vaekit.maths import generator, keyed_uniform, row_keys
+from vaekit.maths import derive_seed, generator, keyed_uniform, row_keys
 
 BLOCK = 256
 """rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
@@ -66,7 +66,16 @@ class Rows:
 
     def first(self, count: int) -> "Rows":
         """The first `count` rows."""
-        x, index = (self._file, self._index[:count]) if self.mapped else (self._memory[:count].cpu().numpy(), None)
+        return self.subset(np.arange(min(count, len(self))))
+
+    def some(self, count: int) -> "Rows":
+        """`count` rows drawn by the seed, in order; all of them where there are no more."""
+        order = np.random.default_rng(derive_seed(self.seed, "some")).permutation(len(self))
+        return self.subset(np.sort(order[:count]))
+
+    def subset(self, numbers: np.ndarray) -> "Rows":
+        """The rows of these numbers."""
+        x, index = (self._file, self._index[numbers]) if self.mapped else (self._memory.cpu().numpy(), numbers)
         return Rows(x, self.schema, seed=self.seed, device=self.device, index=index)
 
     @lazy

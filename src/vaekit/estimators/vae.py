@@ -146,8 +146,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a lower bound in
         expectation. A row's score depends on the row alone."""
         rows = self._rows(X)
-        blocks = evaluation.log_likelihood(self.model_, rows, self.importance_samples, self.spec_.training.seed)
-        return self._array(torch.cat(list(blocks)))
+        method = evaluation.ImportanceSampling(self.importance_samples)
+        return self._array(evaluation.log_likelihood(self.model_, rows, method, self.spec_.training.seed).value)
 
     def score(self, X, y=None) -> float:
         """The mean of `score_samples`."""
@@ -188,6 +188,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def _validated(self, X, *, reset: bool):
         if isinstance(X, torch.Tensor):
             X = X.detach().cpu().numpy()
+        _check_columns(X)
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
         if np.ndim(X) > 2 and not reset:  # of images, scikit-learn would compare an axis; `check_rows_fit` knows more
             checked = check_array(X, **options)
@@ -206,6 +207,23 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _array(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.cpu().numpy().astype(np.float64)
+
+
+def _check_columns(X) -> None:
+    """Refuse the columns of a frame that hold no numbers, by name: scikit-learn makes numbers of some, dates for one.
+
+    Raises VaekitError.
+    """
+    import narwhals as nw
+
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise VaekitError("X is a lazy frame: collect it first.")
+    for name, kind in frame.schema.items() if isinstance(frame, nw.DataFrame) else ():
+        if not (kind.is_numeric() or kind in (nw.Boolean, nw.Object, nw.Unknown)):  # objects can be numbers
+            raise VaekitError(
+                f"column '{name}' of X is of type {kind}, no number: leave it out, or make numbers of it."
+            )
 
 
 def load(folder, *, device: str = "auto") -> VAE:

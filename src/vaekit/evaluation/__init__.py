@@ -1,10 +1,19 @@
-"""Evaluation: log p(x) and its error, rate and distortion, latents. Works on a model and rows, knows no training."""
+"""Evaluation: log p(x) and its error, rate and distortion, latents, baselines. Works on a model and rows, knows no
+training."""
 
+from vaekit.evaluation.annealing import AnnealedImportance, two_sided
+from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.encoding import decode, encode, reconstruct, sample
-from vaekit.evaluation.likelihood import log_likelihood
+from vaekit.evaluation.importance import ImportanceSampling, pareto_shape
+from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
+from vaekit.evaluation.methods import METHODS, build_method
+from vaekit.evaluation.quadrature import Quadrature
+from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method, Scores
-from vaekit.evaluation.summary import Evaluation, evaluate
+from vaekit.evaluation.summary import Evaluation, Gap, elbo, evaluate
 
 __all__ = [
-    "Evaluation", "Method", "Scores", "decode", "encode", "evaluate", "log_likelihood", "reconstruct", "sample",
+    "METHODS", "AnnealedImportance", "Baseline", "Evaluation", "Gap", "ImportanceSampling", "LogLikelihood", "Method",
+    "Quadrature", "RateParts", "Scores", "SimpleModels", "build_method", "decode", "elbo", "encode", "evaluate",
+    "log_likelihood", "pareto_shape", "rate_parts", "reconstruct", "sample", "two_sided",
 ]  # fmt: skip

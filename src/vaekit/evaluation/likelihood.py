@@ -1,50 +1,138 @@
-"""log p(x) by importance sampling.
+"""log p(x) of rows by one method or another, with two errors that must not be confused.
 
-    log p̂_K(x) = log (1/K) Σ_k w_k,    w_k = p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)
-
-E p̂_K = p(x), so by Jensen's inequality E log p̂_K ≤ log p(x), with equality as K → ∞ (Burda et al. 2016,
-arXiv:1509.00519).
+spread    sd/√n over the rows: how far the mean over *other* rows from the same source may lie
+error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel
+from vaekit.core import LatentModel
 from vaekit.data import Rows
-from vaekit.errors import VaekitError
-from vaekit.maths import RowNoise, log_mean_exp
+from vaekit.evaluation.importance import ImportanceSampling
+from vaekit.evaluation.scores import Method, Scores
 
-CHUNK = 1024
-"""most draws that go through the decoder at once on a CPU"""
+TOGETHER = 64
+"""rows handed to the threads at a time, and to an accelerator at once"""
+UNTRUSTED = 0.7
+"""a Pareto k̂ above which a row's estimate cannot be trusted (Vehtari et al. 2024, arXiv:1507.02646)"""
 
 
-def log_likelihood(model: LatentModel, rows: Rows, samples: int, seed: int = 0) -> Iterator[Tensor]:
-    """log p̂_K(x) of the rows in order, (block,) nats at a time, from K = `samples` draws a row.
+@dataclass(frozen=True)
+class LogLikelihood:
+    """log p(x) in nats: the mean over rows, its two errors, and every row's own."""
 
-    On a CPU rows are scored one by one: the arithmetic of a row's number, to the last bit, then depends on the model,
-    the seed and the row's content alone, not on its neighbours, position or number.
+    method: str
+    scores: Scores
+    sizes: tuple[int, ...] = ()
+    """the numbers of draws that `curve` is for"""
 
-        per_row = torch.cat(list(log_likelihood(model, rows, 5000)))
+    @property
+    def value(self) -> Tensor:
+        """log p(x) of each row, (n,) float64"""
+        return self.scores.value
+
+    @property
+    def n(self) -> int:
+        return len(self.value)
+
+    @property
+    def mean(self) -> float:
+        return self.value.mean().item()
+
+    @property
+    def spread(self) -> float | None:
+        """Standard error over rows, sd/√n; None for one row."""
+        return self.value.std().item() / math.sqrt(self.n) if self.n > 1 else None
+
+    @property
+    def error(self) -> float | None:
+        """Of the mean, from the rows' own errors; None where they are not known (one draw a row)."""
+        error = self.scores.error.square().sum().sqrt().item() / self.n
+        return error if math.isfinite(error) else None
+
+    @property
+    def bias(self) -> float | None:
+        """How far the mean lies below log p(x) on average, to first order: ½ mean error². 0 for quadrature."""
+        if self.method == "quadrature":
+            return 0.0
+        bias = 0.5 * self.scores.error.square().mean().item()
+        return bias if math.isfinite(bias) else None
+
+    @property
+    def curve(self) -> dict[int, float]:
+        """Mean estimate by the number of draws: the ELBO (by draws) at 1, climbing towards log p(x)."""
+        if "curve" not in self.scores.terms:
+            return {}
+        return dict(zip(self.sizes, self.scores.terms["curve"].mean(0).tolist(), strict=True))
+
+    @property
+    def untrusted(self) -> float | None:
+        """The part of the rows with k̂ above 0.7; None where there is no k̂."""
+        k = self.scores.terms.get("pareto_k")
+        return None if k is None or k.isnan().any() else (k > UNTRUSTED).double().mean().item()
+
+    def to_dict(self) -> dict:
+        """The numbers for JSON, rows apart."""
+        names = ("method", "mean", "spread", "error", "bias", "n", "untrusted")
+        medians = {
+            name: term.double().median().item()
+            for name, term in self.scores.terms.items()
+            if term.ndim == 1 and not term.isnan().any()
+        }
+        return {**{name: getattr(self, name) for name in names}, "median": medians, "curve": self.curve}
+
+
+def log_likelihood(
+    model: LatentModel,
+    rows: Rows,
+    method: Method | None = None,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda count: None,
+) -> LogLikelihood:
+    """log p(x) of every row, by default importance-weighted with 100 draws.
+
+    method     `ImportanceSampling(K)`, `Quadrature()` for one or two latents, or `AnnealedImportance()`
+    advance    called with the number of rows finished, for a progress bar
+
+    On a CPU each row is scored by itself, on one thread, several rows side by side: the arithmetic of a row's number,
+    to the last bit, depends on the model, the seed and the row's content alone, not on its neighbours, its position
+    or the number of threads.
     """
-    if samples < 1:
-        raise VaekitError(f"{samples} draws a row were asked for: give 1 or more.")
+    method = method or ImportanceSampling()
     rows.require(model.likelihood)
-    draws = CHUNK if rows.device.type == "cpu" else 64 * CHUNK
-    block = 1 if rows.device.type == "cpu" else max(1, draws // samples)
-    for count, batch in rows.blocks(block):
-        yield _block(model, batch, samples, seed, draws)[:count]
+    parts = []
+    for part in _scored(model, rows, method, seed):
+        parts.append(part)
+        advance(len(part.value))
+    return LogLikelihood(method.name, Scores.joined(parts), tuple(getattr(method, "sizes", ())))
 
 
-@torch.no_grad()
-def _block(model: LatentModel, batch: Batch, samples: int, seed: int, draws: int) -> Tensor:
-    """log p̂_K of one block, (B,), the K draws in equal chunks where they do not fit at once."""
-    n = len(batch.x)
-    chunk = -(-samples // -(-samples * n // draws))
-    log_w = []
-    for start in range(0, samples, chunk):
-        k = min(chunk, samples - start)
-        source = RowNoise(batch.key, seed, samples, start=start, dtype=batch.x.dtype, device=batch.x.device)
-        log_w.append(model.draw(batch, model.noise(k, n, source)).log_w)
-    return log_mean_exp(torch.cat(log_w).double())
+def _scored(model: LatentModel, rows: Rows, method: Method, seed: int) -> Iterator[Scores]:
+    on_cpu = rows.device.type == "cpu"
+    blocks = rows.blocks(1 if on_cpu else TOGETHER)
+    score = lambda block: method(model, block[1], seed)[: block[0]]  # noqa: E731
+    if not on_cpu:
+        yield from map(score, blocks)
+        return
+    with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
+        while some := list(islice(blocks, TOGETHER)):
+            yield from pool.map(score, some)
+
+
+@contextmanager
+def single_threaded() -> Iterator[int]:
+    """One thread an operation; gives the number that there were, to use side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

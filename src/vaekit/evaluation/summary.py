@@ -1,17 +1,32 @@
-"""The numbers that a trained model is judged by."""
+"""The numbers that a trained model is judged by, side by side with what makes them good or bad."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-
-import torch
+from dataclasses import dataclass
 
 from vaekit.core import LatentModel
 from vaekit.data import Rows
-from vaekit.evaluation.likelihood import log_likelihood
-from vaekit.objectives import ELBO, over_rows
+from vaekit.evaluation.baselines import Baseline, SimpleModels
+from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
+from vaekit.evaluation.rate import RateParts, rate_parts
+from vaekit.evaluation.scores import Method
+from vaekit.evaluation.verdicts import verdicts
+from vaekit.objectives import ELBO, Averages, over_rows
 
-ELBO_DRAWS = 16
+MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
+"""of z, for the ELBO: many a row where there are few rows"""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The same number on rows that were trained on and on rows that were not, nats."""
+
+    train: float
+    """mean ELBO over training rows, as many as were evaluated"""
+    gap: float
+    """how much lower the evaluated rows' is"""
+    gap_se: float | None
+    """standard error of the gap"""
 
 
 @dataclass(frozen=True)
@@ -24,12 +39,8 @@ class Evaluation:
     """KL(q(z|x) ‖ p(z))"""
     distortion: float
     """−E_q log p(x|z)"""
-    log_likelihood: float
-    """importance-weighted estimate of log p(x), from below in expectation"""
-    log_likelihood_se: float | None
-    """its standard error over rows, sd/√n; None for one row"""
-    samples: int
-    """draws a row, K"""
+    log_likelihood: LogLikelihood
+    """log p(x) with its errors, and every row's own"""
     bits_per_dim: float | None
     """−log₂ p(x) / dim(x); None where the likelihood is a density or not normalised"""
     active_units: int
@@ -37,43 +48,73 @@ class Evaluation:
     latent_dim: int
     n: int
     """rows"""
+    parts: RateParts
+    """what the rate is made of, and the rate of each latent"""
+    generalisation: Gap | None
+    """None without training rows"""
+    baselines: tuple[Baseline, ...]
+    """simple models of the training rows, on the same rows and in the same units"""
+    verdicts: tuple[str, ...]
+    """what the numbers say that their owner should know"""
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """All of it ready for JSON, single rows apart."""
+        plain = ("elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n")
+        return {
+            **{name: getattr(self, name) for name in plain},
+            "log_likelihood": self.log_likelihood.to_dict(),
+            "rate_parts": self.parts.to_dict(),
+            "generalisation": None if self.generalisation is None else vars(self.generalisation),
+            "baselines": [baseline.to_dict() for baseline in self.baselines],
+            "verdicts": list(self.verdicts),
+        }
 
 
 def evaluate(
     model: LatentModel,
     rows: Rows,
-    samples: int = 500,
+    method: Method | None = None,
     seed: int = 0,
+    *,
+    train: Rows | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """ELBO, rate, distortion and importance-weighted log p(x) of the rows.
+    """ELBO, rate and its parts, distortion and log p(x) of the rows; with the training rows, baselines beside them, the
+    gap between the two, and verdicts.
 
-    samples    K, draws a row for log p(x)
-    advance    called with the number of rows finished, for a progress bar
+    method     of estimating log p(x): by default `ImportanceSampling()`, 100 draws a row
+    train      the rows that the model was trained on
+    advance    called with the number of rows whose log p(x) is finished, for a progress bar
     """
-    averages = over_rows(ELBO(ELBO_DRAWS), model, rows.blocks(), seed)
-    scores = []
-    for block in log_likelihood(model, rows, samples, seed):
-        scores.append(block)
-        advance(len(block))
-    score = torch.cat(scores)
-    n = len(score)
-    mean = score.mean().item()
-    likelihood = model.likelihood
+    found = log_likelihood(model, rows, method, seed, advance)
+    averages, likelihood = elbo(model, rows, seed), model.likelihood
+    means = {name: term.double().mean().item() for name, term in averages.terms.items()}
+    parts = rate_parts(model, rows, seed=seed)
+    codes = likelihood.integers and likelihood.normalised
+    simple = None if train is None else SimpleModels(train, rows, model.latent_dim, likelihood.integers)
+    gap = None if train is None else _gap(model, averages, train.some(len(rows)), seed)
     return Evaluation(
-        elbo=averages.value.double().mean().item(),
-        rate=averages.terms["rate"].double().mean().item(),
-        distortion=averages.terms["distortion"].double().mean().item(),
-        log_likelihood=mean,
-        log_likelihood_se=score.std().item() / math.sqrt(n) if n > 1 else None,
-        samples=samples,
-        bits_per_dim=-mean / rows.schema.features / math.log(2)
-        if likelihood.integers and likelihood.normalised
-        else None,
+        **means,
+        log_likelihood=found,
+        bits_per_dim=-found.mean / rows.schema.features / math.log(2) if codes else None,
         active_units=averages.active_units,
         latent_dim=model.latent_dim,
-        n=n,
+        n=len(rows),
+        parts=parts,
+        generalisation=gap,
+        baselines=() if simple is None else simple.baselines,
+        verdicts=() if simple is None else verdicts(found, means["rate"], gap, simple),
     )
+
+
+def elbo(model: LatentModel, rows: Rows, seed: int = 0) -> Averages:
+    """The ELBO of each row and its parts, from as many draws a row as the number of rows allows."""
+    draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
+    return over_rows(ELBO(draws), model, rows.blocks(), seed)
+
+
+def _gap(model: LatentModel, held_out: Averages, train: Rows, seed: int) -> Gap:
+    one, other = (averages.value.double() for averages in (elbo(model, train, seed), held_out))
+    known = len(one) > 1 and len(other) > 1
+    error = math.sqrt(one.var().item() / len(one) + other.var().item() / len(other)) if known else None
+    return Gap(one.mean().item(), (one.mean() - other.mean()).item(), error)

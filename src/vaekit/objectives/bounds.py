@@ -79,7 +79,7 @@ class ImportanceWeighted:
     beta, warmup    as in `ELBO`; the value is with β = 1
     gradient        "standard", or "doubly-reparameterised": the encoder's is Σ_k w̃_k² ∂log w_k/∂z_k · ∂z_k/∂φ, w̃ the
                     normalised weights, whose signal-to-noise does not fall with K (Tucker et al. 2019,
-                    arXiv:1810.04152)
+                    arXiv:1810.04152); with β, (1 − β) w̃ + β w̃² in the place of w̃²
     """
 
     samples: int = 5
@@ -104,13 +104,10 @@ class ImportanceWeighted:
         doubly = self.gradient == DOUBLY
         log_q = draw.q.detach().log_prob(draw.z) if doubly else draw.log_q
         log_w = self._grouped(draw.log_px + weight * (draw.log_pz - log_q))
-        if doubly:
-            normalised = log_w.detach().softmax(1)
-            if draw.z.requires_grad:  # the draws' own path is weighted twice, the decoder's and the prior's once
-                draw.z.register_hook(lambda gradient: gradient * normalised.flatten(0, 1).unsqueeze(-1))
-            loss = -(normalised * log_w).sum(1).mean()
-        else:
-            loss = -log_mean_exp(log_w, 1).mean()
+        if doubly and draw.z.requires_grad:  # the draws' own path is weighted again, the decoder's and the prior's not
+            again = 1 - weight + weight * log_w.detach().softmax(1).flatten(0, 1)
+            draw.z.register_hook(lambda gradient: gradient * again.unsqueeze(-1))
+        loss = -log_mean_exp(log_w, 1).mean()
         return _bound(log_mean_exp(self._grouped(draw.log_w), 1).mean(0), loss, draw)
 
     def _grouped(self, log_w: Tensor) -> Tensor:

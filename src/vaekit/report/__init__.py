@@ -1,5 +1,5 @@
 """Pictures and pages from a run."""
 
-from vaekit.report.pictures import grid, manifold, training_curve, with_reconstructions, write_all
+from vaekit.report.pictures import grid, latent_plane, manifold, training_curve, with_reconstructions, write_all
 
-__all__ = ["grid", "manifold", "training_curve", "with_reconstructions", "write_all"]
+__all__ = ["grid", "latent_plane", "manifold", "training_curve", "with_reconstructions", "write_all"]

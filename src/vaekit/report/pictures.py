@@ -34,6 +34,7 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
         written += _images(run.schema, model, rows, folder, run.spec.training.seed)
         if model.latent_dim == 2:
             written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
+            written.append(latent_plane(run.schema, model, rows, folder / "plane.png"))
     elif len(rows) and len(run.schema.shape) == 1:
         written.append(marginals(run.schema, model, rows, folder / "samples.png", run.spec.training.seed))
     return written
@@ -67,7 +68,8 @@ def with_reconstructions(rows: Rows, reconstructions: torch.Tensor, count: int) 
     return pairs.transpose(0, 1).flatten(0, 1).numpy()
 
 
-MANIFOLD = 20
+MANIFOLD, PLANE, PLANE_ROWS = 20, 3.6, 10_000
+"""images a side, how far out the plane is drawn, points drawn on it"""
 
 
 def manifold(model: torch.nn.Module) -> np.ndarray:
@@ -77,6 +79,32 @@ def manifold(model: torch.nn.Module) -> np.ndarray:
     points = torch.stack(torch.meshgrid(-z, z, indexing="ij")[::-1], -1).flatten(0, 1)
     device = next(model.buffers()).device
     return evaluation.decode(model, points.to(device)).cpu().numpy()
+
+
+def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path) -> Path:
+    """Two latents: x̂ over the plane, and beside it draws of the aggregate posterior q(z) = mean over x of q(z|x), a
+    point a row, with the prior's circles of one, two and three standard deviations. Both to the same scale."""
+    from matplotlib.patches import Circle
+
+    mean, spread = (t.cpu().numpy() for t in evaluation.encode(model, rows.some(PLANE_ROWS)))
+    z = mean + spread * np.random.default_rng(0).standard_normal(mean.shape)
+    figure, (decoded, posterior) = _figure(1, (11, 5.6), columns=2)
+    edge = PLANE * (1 - 1 / MANIFOLD)
+    points = torch.linspace(-edge, edge, MANIFOLD)
+    grid_z = torch.stack(torch.meshgrid(points.flip(0), points, indexing="ij")[::-1], -1).flatten(0, 1)
+    images = evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy()
+    height, width = schema.shape[-2:]
+    page = images.reshape(MANIFOLD, MANIFOLD, -1, height, width).transpose(0, 3, 1, 4, 2)
+    page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1).squeeze()
+    low, high = float(np.min(schema.low)), float(np.max(schema.high))
+    decoded.imshow((page - low) / max(high - low, 1e-12), cmap="gray", extent=(-PLANE, PLANE, -PLANE, PLANE))
+    decoded.set_title("x̂ over the plane of z")
+    posterior.scatter(*z.T, s=2, alpha=0.4, lw=0)
+    for radius in (1, 2, 3):
+        posterior.add_patch(Circle((0, 0), radius, fill=False, lw=0.8, ls="--", color="black"))
+    posterior.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE), aspect="equal")
+    posterior.set_title(f"z ~ q(z): {len(z):,} rows; circles of the prior at 1, 2, 3 σ")
+    return _save(figure, path)
 
 
 def training_curve(metrics: list[dict], path: Path) -> Path:

@@ -46,7 +46,7 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
         learning_rate=training.learning_rate,
         patience=training.patience,
         seed=training.seed,
-        precision=training.precision,
+        precision="float32" if training.precision == AUTO else training.precision,  # of runs older than the choice
     )
 
 

@@ -1,0 +1,268 @@
+"""Everything automatic: `vaekit fit` and `vaekit evaluate` with no settings, beside ordinary codecs.
+
+Five data sets: digits, mnist, fashion-mnist, photos and, as the one table, wine. The only flags besides --out,
+--overwrite and --json are what the owner of the data knows: wine's column of text is left out (--exclude colour), and
+the photographs' test patches have a folder of their own (--test). A run's row in docs/results.md takes the place of the
+row of the same command.
+
+    python benchmarks/images.py [digits | wine | mnist | fashion-mnist | photos] [--evaluate]
+
+Without a name: all, in turn. --evaluate: leave the run of an earlier call as it is, evaluate it again, write its row.
+
+photos: patches of 64×64 pixels in colour, as PNG files, cut from every colour photograph in the wheels of scikit-learn
+(china, flower) and scikit-image (astronaut, chelsea, coffee, the Hubble deep field, an immunohistochemical section, a
+retina, a rocket, and of the motorcycle's stereo pair the left one: the right one shows the same scene). Nothing is
+downloaded, nothing scaled. Each photograph is laid out in squares of 128×128 from its upper left corner; those whose
+row + 2 · column, counted from 0, is a multiple of 5 are for testing, a fifth of the picture in a knight's move. The
+patches are the whole quarters of the squares: no two of them share a pixel, so the tenth that `fit` holds out to
+validate on is not seen in training either. What is left at the right and lower edge is not used.
+
+Measured: seconds of each command from start to end; the largest resident memory of the fit process, as the kernel
+counts it (ru_maxrss of the child); log p(x) with the default number of draws. Baselines on the run's own test rows:
+gzip, bz2 and lzma at their strongest on the bytes of all rows as stored; the smallest of PNG, WebP and (with
+pillow-jxl-plugin) JPEG-XL, lossless, at their strongest and checked by decoding, on one mosaic of the images. For wine,
+the normal distribution with a full covariance, by maximum likelihood on the training rows: it and the model are both
+densities of the same twelve columns in their own units. Neither is a probability, also where a column (quality) has
+whole numbers only, so codecs are not compared with them.
+"""
+
+import argparse
+import bz2
+import gzip
+import importlib.util
+import io
+import json
+import lzma
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results.md"
+RUNS, COSTS = Path("runs"), "benchmark.json"
+HEADER = "| command | rows | what auto chose |"
+"""how the table in docs/results.md begins"""
+
+PATCH, SQUARE, EVERY = 64, 128, 5
+PHOTOGRAPHS = {
+    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
+    "skimage": (
+        "data/astronaut.png", "data/chelsea.png", "data/coffee.png", "data/hubble_deep_field.jpg", "data/ihc.png",
+        "data/motorcycle_left.png", "data/retina.jpg", "data/rocket.jpg",
+    ),
+}  # fmt: skip
+CODECS = {
+    "PNG": ("PNG", {"optimize": True}),
+    "WebP": ("WebP", {"lossless": True, "quality": 100, "method": 6}),
+    "JPEG-XL": ("JXL", {"lossless": True, "effort": 9}),
+}
+
+
+class Finished(NamedTuple):
+    last: dict
+    """the last line that the command printed"""
+    seconds: float
+    memory: float
+    """largest resident memory, MiB"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", choices=[*DATA, "all"], default="all")
+    parser.add_argument("--evaluate", action="store_true", help="do not fit again")
+    given = parser.parse_args()
+    if given.data == "all":  # a process each: what one leaves in memory is not counted in the next
+        for name in DATA:
+            subprocess.run([sys.executable, __file__, name, *(["--evaluate"] if given.evaluate else [])], check=True)
+        return
+    folder = RUNS / f"benchmark-{given.data}"
+    fitted = again(folder) if given.evaluate else fit(given.data, folder)
+    evaluated = vaekit("evaluate", str(folder), "--json")
+    row = f"| `benchmarks/images.py {given.data}` | {' | '.join(cells(folder, fitted, evaluated))} |"
+    print(row)
+    write(row)
+
+
+def fit(name: str, folder: Path) -> Finished:
+    """A new run; what it took is kept with it."""
+    finished = vaekit("fit", *DATA[name](), "--out", str(folder), "--overwrite", "--json")
+    (folder / COSTS).write_text(json.dumps(finished._asdict()) + "\n")
+    return finished
+
+
+def again(folder: Path) -> Finished:
+    """What an earlier run took."""
+    if not (folder / COSTS).is_file():
+        sys.exit(f"{folder / COSTS} is not there: fit first, without --evaluate")
+    return Finished(**json.loads((folder / COSTS).read_text()))
+
+
+def photos() -> list[str]:
+    """Cut the photographs; the arguments of `fit`."""
+    folder = RUNS / "benchmark-photos-data"
+    shutil.rmtree(folder, ignore_errors=True)
+    for package, files in PHOTOGRAPHS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            sys.exit(f"{package} is not installed: pip install '.[benchmarks]' --constraint constraints.txt")
+        for file in files:
+            cut(Path(spec.origin).parent / file, folder)
+    return [str(folder / "train"), "--test", str(folder / "test")]
+
+
+def cut(photograph: Path, folder: Path) -> None:
+    """The patches of a photograph as folder/train/NAME/TOP-LEFT.png and folder/test/NAME/TOP-LEFT.png."""
+    from PIL import Image
+
+    with Image.open(photograph) as image:
+        image = image.convert("RGB")
+    for part in ("train", "test"):
+        (folder / part / photograph.stem).mkdir(parents=True)
+    for top in range(0, image.height - PATCH + 1, PATCH):
+        for left in range(0, image.width - PATCH + 1, PATCH):
+            part = "train" if (top // SQUARE + 2 * (left // SQUARE)) % EVERY else "test"
+            patch = image.crop((left, top, left + PATCH, top + PATCH))
+            patch.save(folder / part / photograph.stem / f"{top:04}-{left:04}.png")
+
+
+def wine() -> list[str]:
+    """The arguments of `fit`."""
+    table = Path(os.environ.get("VAEKIT_DATA", ".")) / "tables" / "wine.csv"
+    if not table.is_file():
+        sys.exit(f"{table} is not there: set VAEKIT_DATA to the folder that holds tables/wine.csv (UCI Wine quality)")
+    return [str(table), "--exclude", "colour"]
+
+
+DATA = {
+    "digits": lambda: ["digits"],
+    "wine": wine,
+    "mnist": lambda: ["mnist"],
+    "fashion-mnist": lambda: ["fashion-mnist"],
+    "photos": photos,
+}
+
+
+def vaekit(*arguments: str) -> Finished:
+    """Run a command to its end; what it prints goes on to stderr."""
+    began, line = time.monotonic(), ""
+    process = subprocess.Popen([sys.executable, "-m", "vaekit", *arguments], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        sys.stderr.write(line)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(process.returncode)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return Finished(json.loads(line), time.monotonic() - began, usage.ru_maxrss / unit)
+
+
+def cells(folder: Path, fitted: Finished, evaluated: Finished) -> list[str]:
+    """A row of the table after its command."""
+    import torch
+
+    from vaekit.cli.common import training_source
+    from vaekit.runs import Run
+
+    run, result = Run.open(folder), evaluated.last
+    estimate, bits = result["log_likelihood"], result["bits_per_dim"]
+    settings, model = run.spec.data, run.spec.model
+    source = training_source(run.spec)
+    split = source.split(run.spec.training.seed, settings.validation, settings.test)
+    x = {part: source.x[index] for part, index in split.items()}
+    size = sum(p.numel() for p in run.state(torch.device("cpu")).parameters)
+    return [
+        f"{' + '.join(f'{len(rows):,}' for rows in x.values())}, {'×'.join(map(str, run.schema.shape))}",
+        f"{model.network} {', '.join(map(str, model.hidden))}; {model.latent_dim} latents; {model.likelihood}",
+        f"{size:,}",
+        f"{fitted.last['best_step'] or fitted.last['step']:,} of {fitted.last['step']:,}",
+        f"{fitted.seconds:.0f}", f"{evaluated.seconds:.0f}", f"{fitted.memory:,.0f}",
+        f"**{estimate['mean']:.2f}** ± {estimate['spread']:.2f}", f"{max(map(int, estimate['curve']))}",
+        "–" if bits is None else f"**{bits:.3f}**",
+        *(baselines(x["test"]) if run.schema.is_image else ["–"] * 4),
+        "–" if run.schema.is_image else "{:.2f} ± {:.2f}".format(*normal(x["train"], x["test"])),
+        f"{torch.get_num_threads()} × {platform.machine()}, torch {torch.__version__}",
+    ]  # fmt: skip
+
+
+def baselines(x) -> list[str]:
+    """Bits per dimension of gzip, bz2, lzma and the best image codec, with its name."""
+    raw, unit = x.tobytes(), 8 / x.size
+    general = (
+        gzip.compress(raw, 9), bz2.compress(raw, 9), lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME),
+    )  # fmt: skip
+    pictured = {name: encoded(mosaic(x), *codec) for name, codec in CODECS.items() if available(name)}
+    best = min(pictured, key=lambda name: len(pictured[name]))
+    without = "" if "JPEG-XL" in pictured else "; JPEG-XL not tried"
+    return [*(f"{len(code) * unit:.3f}" for code in general), f"{len(pictured[best]) * unit:.3f} ({best}{without})"]
+
+
+def available(codec: str) -> bool:
+    if codec != "JPEG-XL":
+        return True
+    if importlib.util.find_spec("pillow_jxl") is None:
+        print("JPEG-XL is left out: pip install pillow-jxl-plugin to have it too", file=sys.stderr)
+        return False
+    import pillow_jxl  # noqa: F401  (Pillow then knows the format)
+
+    return True
+
+
+def mosaic(x):
+    """Images (n, height, width) or (n, 3, height, width) side by side in one, as square as may be; the rest black."""
+    import numpy as np
+
+    x = np.moveaxis(x, 1, -1) if x.ndim == 4 else x[..., None]
+    n, height, width, channels = x.shape
+    across = math.ceil(math.sqrt(n))
+    down = math.ceil(n / across)
+    page = np.zeros((down * across, height, width, channels), np.uint8)
+    page[:n] = x
+    page = page.reshape(down, across, height, width, channels).swapaxes(1, 2)
+    return page.reshape(down * height, across * width, channels).squeeze(-1 if channels == 1 else ())
+
+
+def encoded(page, form: str, options: dict) -> bytes:
+    """A mosaic in a format of Pillow's, from which it can be had again."""
+    import numpy as np
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(page).save(buffer, form, **options)
+    with Image.open(buffer) as again:
+        if not np.array_equal(np.asarray(again.convert("L" if page.ndim == 2 else "RGB")), page):
+            sys.exit(f"{form} is not lossless here")
+    return buffer.getvalue()
+
+
+def normal(train, test) -> tuple[float, float]:
+    """log N(x; m, S) of the test rows, its mean and standard error; m and S (divided by n) of the training rows."""
+    import numpy as np
+
+    root = np.linalg.cholesky(np.cov(train.T, ddof=0))
+    z = np.linalg.solve(root, (test - train.mean(0)).T)
+    log_p = -0.5 * (z**2).sum(0) - np.log(np.diag(root)).sum() - 0.5 * len(root) * math.log(2 * math.pi)
+    return log_p.mean(), log_p.std(ddof=1) / math.sqrt(len(log_p))
+
+
+def write(row: str) -> None:
+    """The row in place of the one of the same command, else below the others."""
+    lines = RESULTS.read_text().splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith(HEADER)), None)
+    if start is None:
+        sys.exit(f"{RESULTS} has no table that begins with {HEADER}")
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    command = row.split("|")[1]
+    others = [line for line in lines[start:end] if line.split("|")[1] != command]
+    place = next((i for i in range(start, end) if lines[i].split("|")[1] == command), end)
+    lines[start:end] = [*others[: place - start], row, *others[place - start :]]
+    RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

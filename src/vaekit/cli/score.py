@@ -1,0 +1,53 @@
+"""vaekit score: log p(x) of each row."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def score(
+    run: Path,
+    data: str,
+    *,
+    output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    method: str = "iwae",
+    samples: int | None = None,
+    device: str | None = None,
+) -> None:
+    """log p(x) of each row in nats, with the error of each.
+
+    Parameters
+    ----------
+    run
+        the run folder
+    data
+        a file, an image, a folder of images or a known data set
+    output
+        a table (.csv, .parquet) with the columns log_p and error, those of the method (for iwae ess, the effective
+        number of draws, and pareto_k, above 0.7 where neither number can be trusted) and the rows' labels where they
+        are known; or an .npy of shape (n, 2): log p(x) and its error
+    method
+        iwae (importance-weighted), quadrature (one or two latents) or ais (annealed, slow and tight)
+    samples
+        iwae: draws a row, by default 100; ais: chains a row
+    device
+        auto, cpu or cuda; by default the run's
+    """
+    import numpy as np
+
+    from vaekit.cli.common import announce, check_output, open_model, rows_of, scoring_bar, write_rows
+    from vaekit.evaluation import build_method, log_likelihood
+
+    check_output(output, ".npy", ".csv", ".parquet")
+    way = build_method(method, samples)
+    opened, model, place = open_model(run, device)
+    rows, source = rows_of(opened, model, data, place)
+    announce(model, rows, way, opened.spec.training.seed)
+    with scoring_bar(len(rows)) as advance:
+        result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
+    terms = {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
+    columns = {"log_p": result.value, "error": result.scores.error, **(terms if output.suffix != ".npy" else {})}
+    table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
+    write_rows(output, table, list(columns), source.labels)
+    print(f"{result.n:,} rows in {output}: mean log p(x) {result.mean:.3f} nats")

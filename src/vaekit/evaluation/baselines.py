@@ -1,0 +1,314 @@
+"""Simple models beside the VAE, fitted to the rows it was trained on and scored on the rows it is scored on.
+
+A log p(x) alone says little. Independent columns show what is to be had without shared structure, probabilistic PCA
+what a linear model of the same latent size gets, a full covariance what correlations give, a codec what a file takes.
+"""
+
+import bz2
+import gzip
+import lzma
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.core import lazy
+from vaekit.data import Rows
+from vaekit.data.stream import BLOCK
+from vaekit.distributions import Normal
+from vaekit.errors import VaekitError
+from vaekit.maths import LOG_2PI
+
+WIDEST_HISTOGRAM = 4096
+"""a column with more possible values has a Gaussian instead"""
+MOST_COLUMNS = 4000
+"""more have no covariance matrix: its eigenvectors take d³ operations"""
+PSEUDO_COUNTS = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""what may be added to the counts of a histogram"""
+CODEC_BYTES = 2**23
+"""most that a codec is given"""
+INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
+"""what whole numbers may be written in for a codec: the first that holds them all, else as they are stored"""
+RELATIVE_FLOOR = 1e-6
+"""the least standard deviation that a Gaussian gives a column, as a part of the data's: as in `parts.likelihoods`"""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simple model's score on the evaluated rows."""
+
+    name: str
+    nats: float | None
+    """mean log p(x) of a row, or a lower bound on it; None where there is no such model, and `note` says why"""
+    nats_se: float | None
+    """its standard error over rows; None for one row, and for a codec"""
+    bits_per_dim: float | None
+    """−log₂ p(x) / dim(x); None for a density"""
+    note: str
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What probabilistic PCA gains over independent Gaussian columns on the same rows."""
+
+    gain: float
+    """nats a row"""
+    gain_se: float | None
+    """standard error of the mean of the rows' differences; None for one row"""
+    latent_dim: int
+
+
+@dataclass(frozen=True)
+class PrincipalGaussian:
+    """The Gaussian of probabilistic PCA, in columns divided by s (Tipping & Bishop 1999):
+
+        p(x) = N(y; 0, U Λ Uᵀ + σ²(I − U Uᵀ)) / Π_j s_j,    y = (x − m) / s
+
+    Λ and U are the k leading eigenvalues and eigenvectors of the covariance of y, σ² is the mean of the other
+    eigenvalues: the greatest likelihood with k latents. k = 0 are independent columns, k = d − 1 is a full covariance.
+    `mean` m and `scale` s are (d,), `variances` Λ (k,), `axes` U (d, k), `rest` σ².
+
+    >>> p = PrincipalGaussian.fit(torch.zeros(2), torch.ones(2), torch.ones(2), torch.eye(2), k=1)
+    >>> round(p.log_prob(torch.zeros(1, 2)).item(), 6)   # −log 2π
+    -1.837877
+    """
+
+    mean: Tensor
+    scale: Tensor
+    variances: Tensor
+    axes: Tensor
+    rest: float
+
+    @staticmethod
+    def fit(mean: Tensor, scale: Tensor, values: Tensor, vectors: Tensor, k: int) -> "PrincipalGaussian":
+        """From all eigenvalues (d,), ascending, and eigenvectors (d, d) of the covariance of y."""
+        rest = len(values) - k
+        return PrincipalGaussian(mean, scale, values[rest:], vectors[:, rest:], values[:rest].mean().item())
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) of x (n, d), (n,)"""
+        d, k = self.axes.shape
+        y = (x - self.mean) / self.scale
+        squared = (y @ self.axes).square()
+        distance = (y.square().sum(1) - squared.sum(1)) / self.rest + (squared / self.variances).sum(1)
+        log_determinant = self.variances.log().sum() + (d - k) * math.log(self.rest) + 2 * self.scale.log().sum()
+        return -0.5 * (d * LOG_2PI + log_determinant + distance)
+
+    def precision(self) -> Tensor:
+        """The diagonal of Σ⁻¹, (d,), in the data's units"""
+        squared = self.axes.square()
+        return ((1 - squared.sum(1)) / self.rest + (squared / self.variances).sum(1)) / self.scale.square()
+
+
+class Histograms:
+    """P(x) = Π_j (c_j(x_j) + α_j) / (n + α_j w_j) on the grids low_j, low_j + 1, …, high_j of w_j values, seen or not.
+
+    α_j is the one of `PSEUDO_COUNTS` that predicts a training row best from the others; `train` gives (B, d) at a time.
+
+    >>> p = Histograms([torch.tensor([[0.0], [0.0], [2.0]])], torch.zeros(1), 2 * torch.ones(1))
+    >>> round(p.log_prob(torch.arange(3.0)[:, None]).exp().sum().item(), 6)
+    1.0
+    """
+
+    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor):
+        widths = (high - low).long() + 1
+        self.low, self.start = low, widths.cumsum(0) - widths
+        counts, n = torch.zeros(int(widths.sum()), dtype=torch.float64, device=widths.device), 0
+        for x in train:
+            counts += torch.bincount(self.cells(x).flatten(), minlength=len(counts))
+            n += len(x)
+        column = torch.repeat_interleave(widths)
+        left_out = []  # Σ_i log P(x_i | all rows but i) of each column
+        for alpha in PSEUDO_COUNTS:
+            each = counts * ((counts - 1).clamp_min(0) + alpha).log()
+            total = torch.zeros_like(widths, dtype=each.dtype).index_add_(0, column, each)
+            left_out.append(total - n * (n - 1 + alpha * widths).log())
+        alpha = counts.new_tensor(PSEUDO_COUNTS)[torch.stack(left_out).argmax(0)]
+        self.log_p = (counts + alpha[column]).log() - (n + alpha * widths).log()[column]
+
+    def cells(self, x: Tensor) -> Tensor:
+        """Where in `log_p` x (n, d) lies, (n, d)"""
+        return (x - self.low).long() + self.start
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log P(x) of x (n, d), (n,)"""
+        return self.log_p[self.cells(x)].sum(1)
+
+
+class SimpleModels:
+    """Simple models of the rows `train`, scored on `rows`: better others, or a model of many numbers is flattered.
+
+    latent_dim    that of probabilistic PCA
+    integers      whether the VAE beside them gives probabilities of values on a grid (`likelihood.integers`), so that
+                  they must as well; None: where the data allows it. Else all are densities
+
+    A Gaussian claims no more than the data's resolution r: its covariance has (r/√12)² added to the diagonal. For whole
+    numbers that is uniform dequantisation, and the score a lower bound on the log-probability of the unit cell
+    (Theis et al. 2016, arXiv:1511.01844):
+
+        log ∫ N(x + u; m, Σ) du ≥ E_u log N(x + u; m, Σ) = log N(x; m, Σ) − ½ tr(Σ⁻¹)/12,    u ~ U(−½, ½)
+
+    >>> from vaekit.data import describe
+    >>> x = np.random.default_rng(0).binomial(1, 0.5, (400, 3))
+    >>> train, rows = (Rows(part, describe(x), seed=0) for part in (x[:200], x[200:]))
+    >>> marginals = SimpleModels(train, rows, latent_dim=1).baselines[0]
+    >>> marginals.name, round(marginals.bits_per_dim, 1)
+    ('independent columns', 1.0)
+    """
+
+    def __init__(self, train: Rows, rows: Rows, latent_dim: int, integers: bool | None = None):
+        if not len(train) or not len(rows):
+            raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
+        self.train, self.rows, self.latent_dim, self.schema = train, rows, latent_dim, train.schema
+        self.d, self.wide = self.schema.features, self.schema.features > MOST_COLUMNS
+        self.integers = self.schema.kind != "real" and integers is not False
+        self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
+
+    @lazy
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Those of `FAMILIES` that go with this kind of data."""
+        found = (family(self, name) for name, family in FAMILIES.items())
+        return tuple(baseline for baseline in found if baseline is not None)
+
+    @lazy
+    def structure(self) -> Structure | None:
+        """The evidence that latents have something to carry; binary data counts as the numbers 0 and 1. None where
+        there are too many columns to know."""
+        if self.wide:
+            return None
+        gained = self.score_principal(self.latent_dim) - self.score_principal(0)
+        return Structure(*_mean(gained), min(self.latent_dim, self.d - 1))
+
+    @lazy
+    def principal(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and scale of the training rows' columns, (d,); eigenvalues (d,), ascending, and eigenvectors (d, d) of
+        their covariance in columns divided by the scale. No eigenvectors where there are too many columns."""
+        centre, resolution = self.column("mean"), self.column("resolution")  # near the mean nothing cancels
+        first, second = 0.0, 0.0
+        for x in _blocks(self.train):
+            y = x - centre
+            first, second = first + y.sum(0), second + (y.square().sum(0) if self.wide else y.mT @ y)
+        shift, second = first / len(self.train), second / len(self.train)
+        second = second - (shift.square() if self.wide else torch.outer(shift, shift))
+        variance = (second if self.wide else second.diagonal()).clamp_min(0)
+        scale = (variance + torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)).sqrt()
+        if self.wide:
+            return centre + shift, scale, torch.ones_like(scale), scale.new_empty(self.d, 0)
+        values, vectors = torch.linalg.eigh((second / torch.outer(scale, scale)).fill_diagonal_(1))
+        return centre + shift, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors
+
+    def score_principal(self, k: int) -> Tensor:
+        """log p(x) by probabilistic PCA with k latents, at most d − 1; of whole numbers the bound on it, (n,)"""
+        gaussian = PrincipalGaussian.fit(*self.principal, min(k, self.d - 1))
+        lost = gaussian.precision() @ self.column("resolution").square() / 24 if self.integers else 0.0
+        return self.score(gaussian.log_prob) - lost
+
+    def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function (B, d) ↦ (B,) of all rows, (n,)"""
+        return torch.cat([log_prob(x) for x in _blocks(self.rows)])
+
+    @lazy
+    def grid(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest value of each column, (d,), in the schema or in the rows to be scored."""
+        low, high = self.column("low"), self.column("high")
+        for x in _blocks(self.rows):
+            low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
+        return low, high
+
+    def column(self, name: str) -> Tensor:
+        """`low`, `resolution`, … of the schema, (d,)"""
+        return torch.from_numpy(self.schema.array(name).flatten()).to(self.train.device)
+
+    def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
+        nats, error = _mean(log_p)
+        return Baseline(name, nats, error, -nats / math.log(2) / self.d if self.integers else None, note)
+
+
+def _blocks(rows: Rows) -> Iterator[Tensor]:
+    """The rows as they are scored, (B, d) float64 at a time"""
+    return (batch.x[:count].flatten(1).double() for count, batch in rows.blocks())
+
+
+def _mean(values: Tensor) -> tuple[float, float | None]:
+    """Mean and standard error"""
+    return values.mean().item(), values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+
+
+def _independent(models: SimpleModels, name: str) -> Baseline:
+    """A distribution a column."""
+    if models.bernoulli:
+        return models.baseline(name, models.score(_bernoulli(models.train)), "a Bernoulli variable a column")
+    if models.integers:
+        return _histograms(models, name)
+    return models.baseline(name, models.score_principal(0), "a Gaussian a column")
+
+
+def _bernoulli(train: Rows) -> Callable[[Tensor], Tensor]:
+    """x (B, d) ↦ Σ_j x_j log p_j + (1 − x_j) log(1 − p_j), (B,), with p_j = (Σ_i x_ij + ½)/(n + 1) (Jeffreys' prior).
+
+    Where rows are binarised afresh each time, x_ij is the grey value: the probability of a 1.
+    """
+    index = torch.arange(len(train), device=train.device).split(BLOCK)
+    grey = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
+    ones = sum(x.sum(0) for x in (grey if train.schema.binarized == "dynamic" else _blocks(train)))
+    p = (ones + 0.5) / (len(train) + 1)
+    return lambda x: x @ p.log() + (1 - x) @ (-p).log1p()
+
+
+def _histograms(models: SimpleModels, name: str) -> Baseline:
+    """A histogram a column, or a dequantised Gaussian where it has too many values."""
+    low, high = models.grid
+    narrow = high - low < WIDEST_HISTOGRAM
+    mean, scale = (values[~narrow] for values in models.principal[:2])
+    histograms = Histograms((x[:, narrow] for x in _blocks(models.train)), low[narrow], high[narrow])
+    gaussians, lost = Normal(mean, scale.log()), scale.pow(-2).sum() / 24
+    log_p = models.score(lambda x: histograms.log_prob(x[:, narrow]) + gaussians.log_prob(x[:, ~narrow]) - lost)
+    others = f", of {len(mean):,} with more than {WIDEST_HISTOGRAM:,} values a Gaussian" if len(mean) else ""
+    return models.baseline(name, log_p, f"a histogram a column{others}")
+
+
+def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
+    """Probabilistic PCA with the VAE's number of latents, or with as many as there can be."""
+    if models.bernoulli:
+        return None
+    if models.wide:
+        return Baseline(name, None, None, None, f"not fitted: {models.d:,} columns, more than {MOST_COLUMNS:,}")
+    k = models.d - 1 if full else min(models.latent_dim, models.d - 1)
+    note = f"{len(models.train):,} rows, {models.d:,} columns" if full else f"{k} latent{'s' * (k != 1)}"
+    bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
+    return models.baseline(name, models.score_principal(k), note + bound)
+
+
+def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) -> Baseline | None:
+    """The evaluated rows as a file: bytes of the smallest type that holds them, or 8 cells a byte for 0 and 1."""
+    if not models.integers:
+        return None
+    low, high = models.grid[0].min().item(), models.grid[1].max().item()
+    fitting = (t for t in INTEGERS if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    dtype = np.dtype(next(fitting, np.float32))
+    size = -(-models.d // 8) if models.bernoulli else models.d * dtype.itemsize
+    count = max(1, min(len(models.rows), CODEC_BYTES // size))
+    index = torch.arange(count, device=models.rows.device) * len(models.rows) // count
+    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in index.split(BLOCK))
+    data = b"".join((np.packbits(x, axis=1) if models.bernoulli else x).tobytes() for x in cells)
+    bits = 8 * len(compress(data)) / count
+    note = f"{count:,} rows, {'packed bits' if models.bernoulli else dtype}"
+    return Baseline(name, -bits * math.log(2), None, bits / models.d, note)
+
+
+FAMILIES: dict[str, Callable[[SimpleModels, str], Baseline | None]] = {
+    "independent columns": _independent,
+    "probabilistic PCA": partial(_correlated, False),
+    "full-covariance Gaussian": partial(_correlated, True),
+    "gzip": partial(_codec, partial(gzip.compress, compresslevel=6)),
+    "bz2": partial(_codec, bz2.compress),
+    "lzma": partial(_codec, lzma.compress),
+}
+"""Each gives its score, or None where it does not go with the kind of data."""

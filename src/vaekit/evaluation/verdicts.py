@@ -1,0 +1,109 @@
+"""What the numbers say, in sentences that carry their evidence; None where they do not say it.
+
+A verdict is about something to act on. It is given only where the evidence exceeds twice its standard error.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
+
+if TYPE_CHECKING:
+    from vaekit.evaluation.likelihood import LogLikelihood
+    from vaekit.evaluation.summary import Gap
+
+SURE = 2.0
+"""standard errors"""
+COLLAPSED = 0.1
+"""nats: a smaller rate is near 0"""
+
+
+def verdicts(found: "LogLikelihood", rate: float, gap: "Gap | None", simple: SimpleModels) -> tuple[str, ...]:
+    """All that apply to a model.
+
+    found     log p(x) of the rows
+    rate      mean KL(q(z|x) ‖ p(z)) of the rows, nats
+    gap       between training rows and these
+    simple    simple models of the same rows
+    """
+    structure = simple.structure if rate < COLLAPSED else None
+    said = (
+        below_baselines(found.mean, found.spread, simple.baselines),
+        collapse(rate, structure),
+        None if gap is None else overfitting(gap.train, gap.train - gap.gap, gap.gap_se),
+    )
+    return tuple(verdict for verdict in said if verdict is not None)
+
+
+def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:
+    """Whether rows trained on score higher than rows held out.
+
+    train, held_out    mean ELBO or log p(x), nats a row
+    gap_se             standard error of their difference; None where it is not known
+
+    >>> overfitting(-80.0, -83.0, 0.5)
+    'Overfitting: the ELBO is -80.00 nats on training rows and -83.00 on others, a gap of 3.00 ± 0.50.'
+    >>> overfitting(-80.0, -80.9, 0.5)
+    """
+    gap = train - held_out
+    if gap_se is None or not gap > SURE * gap_se:
+        return None
+    return (
+        f"Overfitting: the {measure} is {train:,.2f} nats on training rows and {held_out:,.2f} on others, "
+        f"a gap of {gap:,.2f} ± {gap_se:,.2f}."
+    )
+
+
+def collapse(rate: float, structure: Structure | None) -> str | None:
+    """Whether the latents carry nothing although there is something to carry: a rate near 0 where probabilistic PCA of
+    the same latent size gains over independent columns on the same rows.
+
+    Without such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component whose
+    eigenvalue is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
+
+    rate         mean KL(q(z|x) ‖ p(z)), nats a row
+    structure    None where it is not known
+
+    >>> print(collapse(0.01, Structure(gain=2.5, gain_se=0.1, latent_dim=8)))   # doctest: +ELLIPSIS
+    Posterior collapse: the rate is 0.01 nats, while probabilistic PCA with 8 latents gains 2.50 ± 0.10 nats a row ...
+    >>> collapse(0.01, Structure(gain=0.1, gain_se=0.1, latent_dim=8))
+    """
+    if structure is None or structure.gain_se is None or not rate < COLLAPSED:
+        return None
+    if not structure.gain > SURE * structure.gain_se:
+        return None
+    latents = f"{structure.latent_dim} latent{'s' * (structure.latent_dim != 1)}"
+    return (
+        f"Posterior collapse: the rate is {max(rate, 0.0):.2f} nats, while probabilistic PCA with {latents} gains "
+        f"{structure.gain:,.2f} ± {structure.gain_se:,.2f} nats a row over independent Gaussian columns: "
+        "the latents carry nothing, and there is something to carry."
+    )
+
+
+def unused(active: int, latent_dim: int) -> str | None:
+    """How many latents carry nothing about x. No fault: a model takes as many as it needs.
+
+    >>> unused(20, 50)
+    '30 of 50 latents are unused.'
+    """
+    if active >= latent_dim:
+        return None
+    return f"{latent_dim - active} of {latent_dim} latents {'is' if latent_dim - active == 1 else 'are'} unused."
+
+
+def below_baselines(mean: float, spread: float | None, baselines: Iterable[Baseline]) -> str | None:
+    """Which simple models are at least as good, and by how much.
+
+    mean      log p(x) estimated from below, nats a row
+    spread    its standard error over rows
+
+    >>> below_baselines(-90.0, 0.3, [Baseline("lzma", -88.0, None, 0.16, "")])
+    'Not above simple models: log p(x) is -90.00 ± 0.30 nats a row, and lzma is better by 2.00.'
+    """
+    better = [one for one in baselines if one.nats is not None and not mean > one.nats]
+    if not better:
+        return None
+    better.sort(key=lambda one: -one.nats)
+    error = "" if spread is None else f" ± {spread:,.2f}"
+    named = ", ".join(f"{one.name} is better by {one.nats - mean:,.2f}" for one in better)
+    return f"Not above simple models: log p(x) is {mean:,.2f}{error} nats a row, and {named}."

@@ -1,0 +1,381 @@
+"""Simple models against exact values, scipy and numbers worked out by hand."""
+
+import bz2
+import gzip
+import lzma
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from sklearn.datasets import load_digits, load_wine
+
+from vaekit.data import Rows, describe
+from vaekit.errors import VaekitError
+from vaekit.evaluation import baselines
+from vaekit.evaluation.baselines import Baseline, Histograms, PrincipalGaussian, SimpleModels
+
+INDEPENDENT, PPCA, FULL = "independent columns", "probabilistic PCA", "full-covariance Gaussian"
+
+
+def simple(train, rows=None, latent_dim=2, how="none", **options) -> SimpleModels:
+    """Models of one array scored on another, described by both."""
+    train = np.asarray(train)
+    rows = train if rows is None else np.asarray(rows)
+    schema = describe(np.concatenate([train, rows]), train=np.arange(len(train)))
+    schema = schema if how == "none" else schema.as_binary(how)
+    return SimpleModels(Rows(train, schema, seed=0), Rows(rows, schema, seed=0), latent_dim, **options)
+
+
+def found(models: SimpleModels) -> dict[str, Baseline]:
+    return {baseline.name: baseline for baseline in models.baselines}
+
+
+def real(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
+    """Correlated columns of different size and place, exact in 32 bits."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(d, d)) * np.logspace(-1, 2, d)
+    return (rng.normal(size=(n, d)) @ mixing + 10).astype(np.float32)
+
+
+def whole(n: int, seed: int = 0) -> np.ndarray:
+    """Whole numbers with a shared cause, (n, 4) from −20 to 20"""
+    rng = np.random.default_rng(seed)
+    return np.clip(np.round(3 * rng.normal(size=(n, 1)) + rng.normal(size=(n, 4)) * [1, 2, 3, 4]), -20, 20)
+
+
+def floors(models: SimpleModels) -> np.ndarray:
+    return models.schema.array("resolution") ** 2 / 12
+
+
+# Gaussians
+
+TABLE = [
+    ("digits", {1: -3.748464, 2: 0.005707, 5: 8.907637, 10: 17.451947, 20: 27.277300, 50: 55.958277}),
+    ("wine", {1: -17.004467, 2: -16.155260, 5: -15.212645, 10: -14.688000}),
+]
+
+
+@pytest.mark.parametrize(("name", "exact"), TABLE)
+def test_probabilistic_pca_is_exact(name, exact):
+    wine = load_wine().data
+    x = load_digits().data / 16 if name == "digits" else (wine - wine.mean(0)) / wine.std(0)
+    mean, values = x.mean(0), np.linalg.eigh(np.cov(x.T, ddof=0))
+    given = [torch.from_numpy(v) for v in (mean, np.ones_like(mean), *values)]
+    for k, nats in exact.items():
+        log_p = PrincipalGaussian.fit(*given, k).log_prob(torch.from_numpy(x))
+        assert log_p.mean().item() == pytest.approx(nats, abs=2e-6)
+
+
+def test_probabilistic_pca_of_standardised_rows_from_blocks(monkeypatch):
+    wine = load_wine().data
+    monkeypatch.setattr("vaekit.data.stream.BLOCK", 100)
+    for scale in (1.0, 1000.0):
+        models = simple(((wine - wine.mean(0)) / wine.std(0) * scale).astype(np.float32))
+        lost = floors(models).sum() / scale**2 / 2 / 0.4  # at most, σ² being more than .4
+        assert found(models)[PPCA].nats == pytest.approx(-16.155260 - 13 * math.log(scale), abs=lost + 1e-4)
+        assert lost < 0.01
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 4])
+def test_densities_and_precisions_are_those_of_the_whole_matrix(k):
+    x = real(200).astype(float)
+    scale = np.array([1, 2, 0.5, 100, 3.0])
+    values, vectors = np.linalg.eigh(np.cov(x.T / scale[:, None], ddof=0))
+    given = (torch.from_numpy(v) for v in (x.mean(0), scale, values, vectors))
+    gaussian = PrincipalGaussian.fit(*given, k)
+    values[: 5 - k] = values[: 5 - k].mean()
+    covariance = (vectors * values) @ vectors.T * np.outer(scale, scale)
+    if k == 4:
+        assert covariance == pytest.approx(np.cov(x.T, ddof=0))
+    expected = stats.multivariate_normal(x.mean(0), covariance).logpdf(x)
+    assert gaussian.log_prob(torch.from_numpy(x)).numpy() == pytest.approx(expected, rel=1e-9)
+    assert gaussian.precision().numpy() == pytest.approx(np.diag(np.linalg.inv(covariance)), rel=1e-9)
+
+
+def test_real_columns_agree_with_scipy():
+    train, rows = real(600), real(300, seed=1)
+    models = simple(train, rows, latent_dim=2)
+    covariance = np.cov(train.astype(float).T, ddof=0) + np.diag(floors(models))
+    mean, scale = train.mean(0, dtype=float), np.sqrt(np.diag(covariance))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    values[:3] = values[:3].mean()
+    linear = (vectors * values) @ vectors.T * np.outer(scale, scale)
+    for name, matrix in {INDEPENDENT: np.diag(scale**2), PPCA: linear, FULL: covariance}.items():
+        log_p = stats.multivariate_normal(mean, matrix).logpdf(rows)
+        one = found(models)[name]
+        assert one.nats == pytest.approx(log_p.mean(), rel=1e-8)
+        assert one.nats_se == pytest.approx(log_p.std(ddof=1) / math.sqrt(300), rel=1e-8)
+        assert one.bits_per_dim is None
+    assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, FULL]
+
+
+def test_a_change_of_units_shifts_the_density_and_nothing_else():
+    train, rows, factors = real(300), real(100, seed=1), np.array([4, -0.5, 1024, 1, -0.125], np.float32)
+    before, after = simple(train, rows), simple(train * factors, rows * factors)
+    for one, other in zip(before.baselines, after.baselines, strict=True):
+        assert other.nats == pytest.approx(one.nats - np.log(np.abs(factors)).sum(), abs=1e-6)
+    assert after.structure.gain == pytest.approx(before.structure.gain, abs=1e-6)
+
+
+def test_constant_and_repeated_columns_are_known_to_the_resolution_and_no_better():
+    x = np.round(real(300, 3)[:, 1:], 1)
+    x = np.column_stack([x, x[:, 0], np.full(300, 5.0)]).astype(np.float32)
+    models = simple(x, latent_dim=3)
+    constant = -0.5 * math.log(2 * math.pi * 25 / 12)  # all that is known of its scale is its size
+    alone = found(simple(x[:, :3], latent_dim=2))
+    for name in (INDEPENDENT, FULL):
+        assert found(models)[name].nats == pytest.approx(alone[name].nats + constant, abs=1e-4)
+    gained = alone[FULL].nats - found(simple(x[:, :2]))[FULL].nats
+    floor = models.schema.array("resolution")[0] / math.sqrt(12)
+    assert floor == pytest.approx(0.1 / math.sqrt(12), rel=1e-3)
+    assert gained == pytest.approx(-0.5 * math.log(2 * math.pi * 2 * floor**2), abs=0.01)  # either may be that far off
+
+
+def test_latents_beyond_the_columns_are_a_full_covariance():
+    models = found(simple(real(100), latent_dim=64))
+    assert models[PPCA].nats == models[FULL].nats
+    assert models[PPCA].note == "4 latents"
+    one = simple(real(100, 1), latent_dim=2)
+    assert len({baseline.nats for baseline in one.baselines}) == 1
+    assert one.structure.gain == 0
+
+
+# whole numbers
+
+
+def test_dequantised_gaussians_are_below_the_probability_of_the_cell():
+    x = whole(500)[:, :1]
+    models = simple(x, latent_dim=1)
+    bound = models.score_principal(0).numpy()
+    mean, scale = x.mean(), math.sqrt(x.var() + 1 / 12)
+    cell = np.log(stats.norm.cdf(x[:, 0] + 0.5, mean, scale) - stats.norm.cdf(x[:, 0] - 0.5, mean, scale))
+    assert (bound <= cell).all()
+    slope = (x[:, 0] - mean) / scale**2
+    assert cell - bound == pytest.approx(slope**2 / 24, abs=2e-3)  # ½ Var_u log N(x + u), to first order
+    value = x[3, 0]
+    average, _ = integrate.quad(lambda u: stats.norm.logpdf(value + u, mean, scale), -0.5, 0.5)
+    assert bound[3] == pytest.approx(average, abs=1e-10)
+
+
+def test_dequantised_gaussians_of_two_columns_are_below_the_probability_of_the_cell():
+    x = whole(400)[:, :2]
+    models = simple(x, latent_dim=1)
+    covariance = np.cov(x.T, ddof=0) + np.eye(2) / 12
+    law = stats.multivariate_normal(x.mean(0), covariance)
+    bound = models.score_principal(1).numpy()
+    for row in (0, 7, int(np.abs(x[:, 0]).argmax())):
+        cell = math.log(law.cdf(x[row] + 0.5, lower_limit=x[row] - 0.5))
+        assert cell - 0.1 < bound[row] < cell
+        average, _ = integrate.dblquad(lambda v, u, c=x[row]: law.logpdf(c + np.array([u, v])), -0.5, 0.5, -0.5, 0.5)
+        assert bound[row] == pytest.approx(average, abs=1e-8)
+
+
+def test_histograms_by_hand():
+    models = simple([[0], [0], [0], [2]], [[0], [1], [2]], latent_dim=1)
+    scores = {a: 3 * math.log((2 + a) / (3 + 3 * a)) + math.log(a / (3 + 3 * a)) for a in baselines.PSEUDO_COUNTS}
+    a = max(scores, key=scores.get)
+    assert a == 1.0
+    expected = [(3 + a) / (4 + 3 * a), a / (4 + 3 * a), (1 + a) / (4 + 3 * a)]
+    one = found(models)[INDEPENDENT]
+    assert one.nats == pytest.approx(np.log(expected).mean(), rel=1e-12)
+    assert one.bits_per_dim == pytest.approx(-np.log2(expected).mean(), rel=1e-12)
+
+
+def test_histograms_sum_to_one_over_each_column_s_grid():
+    x = torch.tensor([[3.0, -5.0, 0.0], [3.0, 7.0, 100.0], [4.0, 7.0, 0.0]])
+    low, high = torch.tensor([3.0, -5.0, 0.0]), torch.tensor([4.0, 7.0, 4000.0])
+    joint = Histograms([x[:2], x[2:]], low, high)
+    for j, (start, stop) in enumerate(zip(low, high, strict=True)):
+        grid = x[:1].repeat(int(stop - start) + 1, 1)
+        grid[:, j] = torch.arange(start, stop + 1)
+        each = joint.log_prob(grid).exp()
+        assert each.min() > 0
+        alone = Histograms([x[:, j : j + 1]], low[j : j + 1], high[j : j + 1]).log_prob(grid[:, j : j + 1]).exp()
+        assert alone.sum().item() == pytest.approx(1, abs=1e-12)
+        assert (each / each[0]).numpy() == pytest.approx((alone / alone[0]).numpy())
+
+
+def test_the_pseudo_count_is_the_column_s_own():
+    rng = np.random.default_rng(0)
+    sparse, even = np.where(rng.random(300) < 0.02, rng.integers(1, 3001, 300), 0), rng.integers(0, 3001, 300)
+    train, rows = np.stack([sparse, even], 1)[:200], np.stack([sparse, even], 1)[200:]
+    nats = found(simple(train, rows))[INDEPENDENT].nats
+    uniform = -math.log(3001)
+    best = 0.98 * math.log(0.98) + 0.02 * (math.log(0.02) + uniform)
+    assert nats > best + uniform - 0.5  # no single pseudo-count comes near for both
+    for alpha in baselines.PSEUDO_COUNTS:
+        fixed = [(np.bincount(c, minlength=3001) + alpha) / (200 + 3001 * alpha) for c in train.T]
+        assert nats > sum(np.log(p[c]).mean() for p, c in zip(fixed, rows.T, strict=True)) + 0.2
+
+
+def test_values_that_no_schema_foresaw_have_a_probability():
+    train = whole(200)
+    schema = describe(train)
+    rows = np.vstack([whole(50, seed=1), [[90, -90, 0, 0]]])
+    models = SimpleModels(Rows(train, schema, seed=0), Rows(rows, schema, seed=0), 1)
+    assert math.isfinite(found(models)[INDEPENDENT].nats)
+    assert found(models)["lzma"].nats < 0
+
+
+def test_columns_of_many_values_have_a_gaussian():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.integers(0, 6, 500), np.round(rng.normal(0, 3000, 500)), rng.integers(3, 9, 500)])
+    wide = x[:, 1]
+    models = found(simple(x))
+    narrow = found(simple(x[:, [0, 2]]))[INDEPENDENT]
+    gaussian = stats.norm.logpdf(wide, wide.mean(), math.sqrt(wide.var() + 1 / 12)).mean()
+    lost = 1 / 24 / (wide.var() + 1 / 12)
+    assert models[INDEPENDENT].nats == pytest.approx(narrow.nats + gaussian - lost, abs=1e-9)
+    assert "of 1 with more than 4,096 values a Gaussian" in models[INDEPENDENT].note
+    alone = simple(x[:, 1:2], latent_dim=1)
+    assert found(alone)[INDEPENDENT].nats == pytest.approx(gaussian - lost, abs=1e-9)
+
+
+def test_beside_a_density_whole_numbers_have_densities():
+    models = simple(whole(200), integers=False)
+    covariance = np.cov(whole(200).T, ddof=0) + np.eye(4) / 12
+    expected = stats.multivariate_normal(whole(200).mean(0), covariance).logpdf(whole(200)).mean()
+    assert found(models)[FULL].nats == pytest.approx(expected, rel=1e-9)
+    assert [(one.name, one.bits_per_dim) for one in models.baselines] == [(n, None) for n in (INDEPENDENT, PPCA, FULL)]
+    assert found(simple(whole(200)))[FULL].bits_per_dim == pytest.approx(
+        -(expected - np.trace(np.linalg.inv(covariance)) / 24) / 4 / math.log(2)
+    )
+
+
+# 0 and 1
+
+
+def test_bernoulli_columns_by_hand():
+    models = found(simple([[1, 0], [1, 1], [0, 0]], [[1, 1], [0, 1]]))
+    p, q = 2.5 / 4, 1.5 / 4
+    rows = [math.log(p * q), math.log((1 - p) * q)]
+    one = models[INDEPENDENT]
+    assert one.nats == pytest.approx(np.mean(rows), rel=1e-12)
+    assert one.nats_se == pytest.approx(np.std(rows, ddof=1) / math.sqrt(2), rel=1e-12)
+    assert one.bits_per_dim == pytest.approx(-np.mean(rows) / 2 / math.log(2), rel=1e-12)
+    assert list(models) == [INDEPENDENT, "gzip", "bz2", "lzma"]
+
+
+def grey(n: int, seed: int = 0) -> np.ndarray:
+    x = np.random.default_rng(seed).integers(0, 256, (n, 4, 5), dtype=np.uint8)
+    x[:, 0] = 51
+    return x
+
+
+def test_dynamic_binarisation_is_fitted_in_grey_and_scored_in_black_and_white():
+    models = simple(grey(300), grey(280, 1), how="dynamic")
+    p = ((grey(300) / 255).sum(0) + 0.5) / 301
+    assert p[0] == pytest.approx((300 * 0.2 + 0.5) / 301)
+    x = torch.cat([batch.x[:count] for count, batch in models.rows.blocks()]).double().numpy()
+    assert set(np.unique(x)) == {0, 1}
+    log_p = (x * np.log(p) + (1 - x) * np.log1p(-p)).sum((1, 2))
+    assert found(models)[INDEPENDENT].nats == pytest.approx(log_p.mean(), rel=1e-10)
+    packed = np.packbits(x.reshape(280, -1).astype(np.uint8), axis=1).tobytes()
+    assert found(models)["bz2"].bits_per_dim == 8 * len(bz2.compress(packed)) / 280 / 20
+
+
+def test_threshold_and_expected_binarisation():
+    black = found(simple(grey(300), how="threshold"))[INDEPENDENT]
+    x = grey(300) > 127
+    p = (x.sum(0) + 0.5) / 301
+    assert black.nats == pytest.approx(np.where(x, np.log(p), np.log1p(-p)).sum((1, 2)).mean(), rel=1e-12)
+    models = found(simple(grey(300), how="expected"))
+    x, p = grey(300) / 255, ((grey(300) / 255).sum(0) + 0.5) / 301
+    expected = (x * np.log(p) + (1 - x) * np.log1p(-p)).sum((1, 2)).mean()
+    assert models[INDEPENDENT].nats == pytest.approx(expected, rel=1e-6)
+    assert list(models) == [INDEPENDENT]
+    assert models[INDEPENDENT].bits_per_dim is None
+
+
+# codecs
+
+
+@pytest.mark.parametrize(("x", "stored"), [
+    (np.random.default_rng(0).integers(0, 2, (300, 19)), lambda x: np.packbits(x.astype(np.uint8), axis=1)),
+    (np.random.default_rng(0).integers(0, 17, (300, 19)), lambda x: x.astype(np.uint8)),
+    (np.random.default_rng(0).integers(-3, 100, (300, 19)), lambda x: x.astype(np.int8)),
+    (np.random.default_rng(0).integers(0, 70_000, (300, 19)), lambda x: x.astype(np.uint32)),
+])  # fmt: skip
+def test_codecs_see_the_rows_in_as_few_bytes_as_hold_them(x, stored):
+    models = found(simple(x))
+    data = stored(x).tobytes()
+    for name, compress in {"gzip": lambda d: gzip.compress(d, 6), "bz2": bz2.compress, "lzma": lzma.compress}.items():
+        bits = 8 * len(compress(data))
+        assert models[name].bits_per_dim == pytest.approx(bits / x.size, rel=1e-12)
+        assert models[name].nats == pytest.approx(-bits * math.log(2) / 300, rel=1e-12)
+        assert models[name].nats_se is None
+
+
+def test_codecs_of_noise_and_of_nothing():
+    noise = found(simple(np.random.default_rng(0).integers(0, 2, (2000, 32))))
+    assert 1 < noise["lzma"].bits_per_dim < 1.1
+    assert found(simple(np.zeros((2000, 32), int)))["bz2"].bits_per_dim < 0.01
+
+
+def test_a_codec_is_given_no_more_than_so_many_bytes(monkeypatch):
+    x = np.arange(1000)[:, None].repeat(8, 1) % 251
+    monkeypatch.setattr(baselines, "CODEC_BYTES", 800)
+    one = found(simple(x))["bz2"]
+    assert one.note == "100 rows, uint8"
+    assert one.bits_per_dim == 8 * len(bz2.compress(x[::10].astype(np.uint8).tobytes())) / 800
+    assert found(simple(x[:50]))["bz2"].note == "50 rows, uint8"
+
+
+def test_whole_numbers_beyond_any_integer_type_are_packed_as_they_are_stored():
+    assert found(simple(np.full((3, 1), 1e25)))["gzip"].note == "3 rows, float32"
+
+
+# structure
+
+
+def test_structure_is_the_mean_of_the_rows_differences():
+    train, rows = real(400), real(100, seed=1)
+    models = simple(train, rows, latent_dim=2)
+    difference = (models.score_principal(2) - models.score_principal(0)).numpy()
+    assert models.structure.gain == pytest.approx(found(models)[PPCA].nats - found(models)[INDEPENDENT].nats, abs=1e-9)
+    assert models.structure.gain_se == pytest.approx(difference.std(ddof=1) / 10, rel=1e-12)
+    assert models.structure.latent_dim == 2
+
+
+@pytest.mark.parametrize("kind", ["real", "whole", "binary"])
+def test_structure_is_seen_where_there_is_some_and_only_there(kind):
+    def draw(shared: float, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        x = shared * rng.normal(size=(1000, 1)) + rng.normal(size=(1000, 6))
+        return {"real": x, "whole": np.round(3 * x), "binary": (x > 0).astype(np.uint8)}[kind]
+
+    for shared in (0.0, 1.0):
+        seen = simple(draw(shared, 1), draw(shared, 2), latent_dim=1).structure
+        assert (seen.gain > 2 * seen.gain_se) == bool(shared)
+
+
+# all of them
+
+
+def test_too_many_columns_have_no_matrix_and_say_so(monkeypatch):
+    train, rows = real(100), real(50, seed=1)
+    before = found(simple(train, rows))
+    monkeypatch.setattr(baselines, "MOST_COLUMNS", 4)
+    models = simple(train, rows)
+    assert found(models)[INDEPENDENT].nats == pytest.approx(before[INDEPENDENT].nats, rel=1e-12)
+    for name in (PPCA, FULL):
+        assert found(models)[name] == Baseline(name, None, None, None, "not fitted: 5 columns, more than 4")
+    assert models.structure is None
+
+
+def test_one_row_and_no_row():
+    models = found(simple(whole(30), whole(1, seed=1)))
+    assert all(one.nats_se is None and math.isfinite(one.nats) for one in models.values())
+    assert simple(whole(30), whole(1, seed=1)).structure.gain_se is None
+    assert all(math.isfinite(one.nats) for one in simple(whole(1), whole(30)).baselines)
+    empty = Rows(whole(3), describe(whole(3)), seed=0).first(0)
+    with pytest.raises(VaekitError, match="0 rows to fit and 0 to score"):
+        SimpleModels(empty, empty, 2)
+
+
+def test_to_dict_is_plain():
+    assert Baseline("gzip", -1.0, None, 2.0, "3 rows").to_dict() == {
+        "name": "gzip", "nats": -1.0, "nats_se": None, "bits_per_dim": 2.0, "note": "3 rows",
+    }  # fmt: skip

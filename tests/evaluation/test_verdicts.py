@@ -1,0 +1,144 @@
+"""Sentences and the numbers at which they are said."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vaekit import models, nets, parts
+from vaekit.data import Rows, describe
+from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
+from vaekit.evaluation.rate import rate_parts
+from vaekit.evaluation.verdicts import below_baselines, collapse, overfitting, unused, verdicts
+
+NAN = float("nan")
+
+
+def baseline(name: str, nats: float | None) -> Baseline:
+    return Baseline(name, nats, 0.1, None, "")
+
+
+# overfitting
+
+
+@pytest.mark.parametrize(("train", "held_out", "gap_se", "said"), [
+    (-80.0, -83.0, 1.0, True),
+    (-80.0, -82.01, 1.0, True),
+    (-80.0, -81.99, 1.0, False),
+    (-80.0, -81.0, 1.0, False),
+    (-83.0, -80.0, 0.1, False),
+    (-80.0, -83.0, None, False),
+    (NAN, -83.0, 0.1, False),
+    (1.0, 1.0, 0.0, False),
+])  # fmt: skip
+def test_overfitting_is_a_gap_of_more_than_two_standard_errors(train, held_out, gap_se, said):
+    assert (overfitting(train, held_out, gap_se) is not None) == said
+
+
+def test_overfitting_says_both_numbers_and_the_gap():
+    assert overfitting(-1080.25, -1083.5, 0.5, "log p(x)") == (
+        "Overfitting: the log p(x) is -1,080.25 nats on training rows and -1,083.50 on others, a gap of 3.25 ± 0.50."
+    )
+
+
+# collapse
+
+
+@pytest.mark.parametrize(("rate", "structure", "said"), [
+    (0.01, Structure(1.0, 0.1, 2), True),
+    (0.01, Structure(0.21, 0.1, 2), True),
+    (0.01, Structure(0.19, 0.1, 2), False),
+    (0.01, Structure(-3.0, 0.1, 2), False),
+    (0.01, Structure(0.0, 0.0, 2), False),
+    (0.01, Structure(1.0, None, 2), False),
+    (0.01, None, False),
+    (0.099, Structure(1.0, 0.1, 2), True),
+    (0.1, Structure(1.0, 0.1, 2), False),
+    (9.0, Structure(1.0, 0.1, 2), False),
+    (NAN, Structure(1.0, 0.1, 2), False),
+])  # fmt: skip
+def test_collapse_needs_a_rate_near_0_and_evidence(rate, structure, said):
+    assert (collapse(rate, structure) is not None) == said
+
+
+def test_collapse_says_what_there_was_to_gain():
+    assert collapse(0.034, Structure(2.5, 0.126, 8)) == (
+        "Posterior collapse: the rate is 0.03 nats, while probabilistic PCA with 8 latents gains 2.50 ± 0.13 nats a "
+        "row over independent Gaussian columns: the latents carry nothing, and there is something to carry."
+    )
+    assert "the rate is 0.00 nats" in collapse(-1e-4, Structure(2.5, 0.1, 1))  # a sampled rate may be
+    assert "with 1 latent gains" in collapse(0.0, Structure(2.5, 0.1, 1))
+
+
+class Ignoring(nn.Module):
+    """An encoder that gives every row the prior."""
+
+    def forward(self, x):
+        return torch.zeros(len(x), 4)
+
+
+def collapsed(scale: float, shared: float):
+    """A linear VAE with σ = 1 whose q(z|x) is p(z), and rows of six columns of variance scale² (1 + shared²)."""
+    likelihood = parts.likelihoods.Gaussian((6,), sigma="unit")
+    model = models.FlatModel(
+        Ignoring(), parts.posteriors.Diagonal(2), parts.priors.StandardNormal(2), nets.MLP(2, (), 6), likelihood
+    )
+    rng = np.random.default_rng(0)
+    x = scale * (shared * rng.normal(size=(2000, 1)) + rng.normal(size=(2000, 6)))
+    train, held_out = (Rows(part, describe(x), seed=0) for part in (x[:1000], x[1000:]))
+    return rate_parts(model, held_out).rate, SimpleModels(train, held_out, 2)
+
+
+def test_collapse_that_is_the_optimum_is_no_verdict():
+    rate, simple = collapsed(scale=0.5, shared=0.0)  # every eigenvalue is ¼, below σ²: nothing is worth its rate
+    assert rate == pytest.approx(0, abs=1e-3)
+    assert collapse(rate, simple.structure) is None
+
+
+def test_collapse_where_pca_gains_is_one():
+    rate, simple = collapsed(scale=1.0, shared=2.0)
+    assert collapse(rate, simple.structure).startswith("Posterior collapse: the rate is 0.00 nats, while")
+
+
+# unused latents
+
+
+def test_unused_latents_are_told_without_blame():
+    assert unused(16, 16) is None
+    assert unused(15, 16) == "1 of 16 latents is unused."
+    assert unused(0, 2) == "2 of 2 latents are unused."
+
+
+# baselines
+
+
+def test_a_model_below_baselines_is_told_which_and_by_how_much():
+    simple = [baseline("weak", -100.0), baseline("gzip", -88.5), baseline("lzma", -80.0), baseline("none", None)]
+    assert below_baselines(-90.0, 0.31, simple) == (
+        "Not above simple models: log p(x) is -90.00 ± 0.31 nats a row, "
+        "and lzma is better by 10.00, gzip is better by 1.50."
+    )
+    assert below_baselines(-88.5, None, simple[1:2]) == (
+        "Not above simple models: log p(x) is -88.50 nats a row, and gzip is better by 0.00."
+    )
+
+
+def test_a_model_above_all_of_them_is_not():
+    assert below_baselines(-79.0, 0.1, [baseline("lzma", -80.0), baseline("none", None)]) is None
+    assert below_baselines(-79.0, 0.1, []) is None
+    assert below_baselines(NAN, None, [baseline("lzma", -80.0)]) is not None
+
+
+# all of them
+
+
+def test_verdicts_are_those_that_apply():
+    found, gap = SimpleNamespace(mean=-4.0, spread=0.1), SimpleNamespace(train=-3.0, gap=2.0, gap_se=0.5)
+    simple = SimpleNamespace(structure=Structure(1.0, 0.1, 2), baselines=[baseline("gzip", -3.5)])
+    said = verdicts(found, 0.0, gap, simple)
+    assert [one.split(":")[0] for one in said] == ["Not above simple models", "Posterior collapse", "Overfitting"]
+    assert "-3.00 nats on training rows and -5.00 on others, a gap of 2.00 ± 0.50" in said[2]
+    calm = SimpleNamespace(baselines=[baseline("gzip", -4.5)])  # no structure is asked for where nothing collapsed
+    assert verdicts(found, 5.0, None, calm) == ()

@@ -1,0 +1,48 @@
+"""Bounds averaged over rows: the same rows and weights give the same numbers."""
+
+import numpy as np
+import torch
+from touchstone import D, X
+
+from vaekit.data import Rows, describe
+from vaekit.models import FlatModel
+from vaekit.nets import MLP
+from vaekit.objectives import ELBO, over_rows
+from vaekit.parts import likelihoods, posteriors, priors
+
+
+def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, X)).astype(np.float32)
+    x[40] = x[3]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder, decoder = MLP(X, (8,), 2 * D), MLP(D, (8,), X)
+    model = FlatModel(encoder, posteriors.Diagonal(D), priors.StandardNormal(D), decoder, likelihoods.Gaussian((X,)))
+    score = lambda x, size=16, seed=0: over_rows(  # noqa: E731
+        ELBO(samples=3), model, Rows(x, describe(x), seed=0).blocks(size), seed
+    )
+    first = score(x)
+    assert first.value.shape == first.terms["rate"].shape == first.terms["distortion"].shape == (50,)
+    assert first.means.shape == (50, D)
+    assert not first.value.requires_grad
+    assert torch.equal(first.value, score(x).value)
+    assert torch.allclose(first.value[3], first.value[40], rtol=1e-6)
+    order = rng.permutation(50)
+    assert torch.allclose(score(x[order]).value, first.value[order], rtol=1e-5)
+    assert torch.allclose(score(x, size=7).value, first.value, rtol=1e-5)
+    assert torch.allclose(score(x[10:11], size=1).value, first.value[10:11], rtol=1e-5)
+    assert (score(x, seed=1).value - first.value).abs().mean() > 1e-3  # the noise is there
+    assert torch.allclose(first.value, -first.terms["rate"] - first.terms["distortion"])
+
+
+def test_active_units_are_those_that_vary_over_rows():
+    x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None].repeat(3, 1)
+    encoder, posterior = MLP(3, (), 4), posteriors.Diagonal(2)
+    with torch.no_grad():
+        encoder.layers[-1].weight.zero_()
+        encoder.layers[-1].weight[0, 0] = 1.0  # Var = 0.35
+        encoder.layers[-1].weight[1, 0] = 0.1  # Var = 0.0035
+    likelihood = likelihoods.Gaussian((3,), sigma="unit")
+    model = FlatModel(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
+    assert over_rows(ELBO(), model, Rows(x, describe(x), seed=0).blocks(8), 0).active_units == 1

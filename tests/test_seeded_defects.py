@@ -1,0 +1,19 @@
+"""That the mistakes of `seeded_defects` can still be planted: running them all takes minutes (`make defects`)."""
+
+import ast
+
+import pytest
+from seeded_defects import DEFECTS, ROOT, planted
+
+
+def test_there_are_twelve():
+    assert len(DEFECTS) == 12
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_the_mistake_can_be_planted(name):
+    defect = DEFECTS[name]
+    text = planted(defect, ROOT / "src")
+    ast.parse(text)
+    assert text != (ROOT / "src" / "vaekit" / defect.file).read_text()
+    assert all((ROOT / "tests" / place).exists() for place in defect.tests.split())
