@@ -1,4 +1,4 @@
-"""fit → evaluate → sample → reconstruct → encode, on images and on a table."""
+"""fit → evaluate → score → sample → reconstruct → encode, on images and on a table."""
 
 import json
 import math
@@ -19,8 +19,8 @@ from vaekit.spec import Specification
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
-    "elbo", "rate", "distortion", "log_likelihood", "log_likelihood_se", "samples", "bits_per_dim", "active_units",
-    "latent_dim", "n",
+    "elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n", "log_likelihood", "rate_parts",
+    "generalisation", "baselines", "verdicts",
 )  # fmt: skip
 
 
@@ -181,11 +181,14 @@ def test_evaluate_gives_exactly_the_promised_keys(vaekit, digits_run):
     numbers = strict(result.out)
     assert result.code == 0
     assert tuple(numbers) == KEYS
-    assert (numbers["samples"], numbers["latent_dim"], numbers["n"]) == (20, 2, 180)
+    estimate = numbers["log_likelihood"]
+    assert (estimate["method"], list(estimate["curve"]), numbers["latent_dim"]) == ("iwae", ["1", "10", "20"], 2)
+    assert numbers["n"] == estimate["n"] == 180
     assert numbers["elbo"] == pytest.approx(-numbers["rate"] - numbers["distortion"], abs=1e-3)
-    assert numbers["log_likelihood"] > numbers["elbo"]
-    assert numbers["bits_per_dim"] == pytest.approx(-numbers["log_likelihood"] / 64 / math.log(2), rel=1e-6)
-    assert 0 < numbers["log_likelihood_se"] < 10
+    assert estimate["mean"] == pytest.approx(estimate["curve"]["20"], rel=1e-12)
+    assert estimate["mean"] > numbers["elbo"]
+    assert numbers["bits_per_dim"] == pytest.approx(-estimate["mean"] / 64 / math.log(2), rel=1e-6)
+    assert 0 < estimate["error"] < estimate["spread"] < 10
     assert 0 <= numbers["active_units"] <= 2
     assert vaekit("evaluate", digits_run, "--samples", 20, "--json").out == result.out
 
@@ -193,10 +196,26 @@ def test_evaluate_gives_exactly_the_promised_keys(vaekit, digits_run):
 def test_evaluate_prints_the_same_numbers_as_a_table(vaekit, digits_run):
     numbers = strict(vaekit("evaluate", digits_run, "--samples", 5, "--json").out)
     text = vaekit("evaluate", digits_run, "--samples", 5).out
-    for name in ("elbo", "rate", "distortion", "log_likelihood", "log_likelihood_se"):
-        assert f"{numbers[name]:.3f}" in text
+    estimate, parts = numbers["log_likelihood"], numbers["rate_parts"]
+    shown = [numbers[name] for name in ("elbo", "rate", "distortion")] + [estimate["mean"], estimate["spread"]]
+    for value in [*shown, parts["information"], parts["marginal_kl"], numbers["generalisation"]["gap"]]:
+        assert f"{value:.3f}" in text
+    assert f"{estimate['error']:.4f}" in text
     assert f"{numbers['bits_per_dim']:.4f}" in text
     assert f"{numbers['active_units']} of 2" in text
+    for one in numbers["baselines"]:
+        assert one["name"] in text
+        assert f"{one['nats']:.3f}" in text
+    assert all(verdict in text for verdict in numbers["verdicts"])
+
+
+def test_evaluate_says_where_a_model_is_no_better_than_simple_ones(vaekit, tmp_path):
+    settings = ("--epochs", 1, "--learning-rate", 1e-6, "--latent-dim", 1, "--hidden", "2")
+    assert vaekit("fit", "digits", "--out", tmp_path / "run", *settings).code == 0
+    numbers = strict(vaekit("evaluate", tmp_path / "run", "--samples", 2, "--json").out)
+    marginals = next(one for one in numbers["baselines"] if one["name"] == "independent columns")
+    assert marginals["nats"] > numbers["log_likelihood"]["mean"]
+    assert any("independent columns" in verdict for verdict in numbers["verdicts"])
 
 
 def test_evaluate_takes_other_rows(vaekit, digits_run, tmp_path):
@@ -205,14 +224,46 @@ def test_evaluate_takes_other_rows(vaekit, digits_run, tmp_path):
     assert strict(vaekit("evaluate", digits_run, tmp_path / "few.npy", "--samples", 3, "--json").out)["n"] == 30
     np.save(tmp_path / "one.npy", images[:1])
     numbers = strict(vaekit("evaluate", digits_run, tmp_path / "one.npy", "--samples", 3, "--json").out)
-    assert numbers["log_likelihood_se"] is None  # one row says nothing about the spread
+    assert numbers["log_likelihood"]["spread"] is None  # one row says nothing about the spread
+    assert numbers["generalisation"]["gap_se"] is None
+    one = strict(vaekit("evaluate", digits_run, tmp_path / "few.npy", "--samples", 1, "--json").out)
+    assert one["log_likelihood"]["error"] is None  # nor one draw about the error
+
+
+def test_evaluate_takes_some_of_the_rows(vaekit, digits_run):
+    few, again = (strict(vaekit("evaluate", digits_run, "--rows", 7, "--json").out) for _ in range(2))
+    assert few["n"] == 7
+    assert few == again
+    assert strict(vaekit("evaluate", digits_run, "--rows", 1000, "--samples", 2, "--json").out)["n"] == 180
+    assert vaekit("evaluate", digits_run, "--rows", 0).code == 2
+
+
+def test_every_method_agrees_on_two_latents(vaekit, digits_run):
+    found = {
+        method: strict(vaekit("evaluate", digits_run, "--method", method, *options, "--rows", 4, "--json").out)
+        for method, options in (("quadrature", ()), ("iwae", ("--samples", 5000)), ("ais", ("--samples", 8)))
+    }
+    estimates = {method: numbers["log_likelihood"] for method, numbers in found.items()}
+    exact = estimates["quadrature"]
+    assert exact["error"] < 1e-3
+    for method in ("iwae", "ais"):
+        assert abs(estimates[method]["mean"] - exact["mean"]) < 4 * estimates[method]["error"] + 1e-3, method
+    assert exact["mean"] > found["iwae"]["elbo"]
+
+
+def test_methods_that_are_none_are_refused(vaekit, digits_run):
+    for options, word in ((("--method", "mcmc"), "quadrature"), (("--method", "quadrature", "--samples", 9), "grid")):
+        refused = vaekit("evaluate", digits_run, *options)
+        assert refused.code == 2
+        assert word in refused.err
 
 
 def test_evaluate_on_a_table_uses_its_own_test_rows(vaekit, table_run):
     numbers = strict(vaekit("evaluate", table_run, "--samples", 50, "--json").out)
     assert numbers["n"] == 20  # a quarter of 80
     assert numbers["bits_per_dim"] is None  # a density has no code length
-    assert math.isfinite(numbers["log_likelihood"])
+    assert math.isfinite(numbers["log_likelihood"]["mean"])
+    assert all(one["bits_per_dim"] is None for one in numbers["baselines"])
 
 
 def test_the_averages_are_over_rows(vaekit, table_run, tmp_path):
@@ -222,9 +273,39 @@ def test_the_averages_are_over_rows(vaekit, table_run, tmp_path):
         (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
         numbers = strict(vaekit("evaluate", table_run, tmp_path / f"{name}.csv", "--samples", 10, "--json").out)
         whole, parts = (numbers, parts) if name == "all" else (whole, [*parts, numbers])
-    for key in ("elbo", "rate", "distortion", "log_likelihood"):
-        joined = sum(p[key] * p["n"] for p in parts) / 9
-        assert whole[key] == pytest.approx(joined, abs=1e-5)
+    joined = sum(p["log_likelihood"]["mean"] * p["n"] for p in parts) / 9
+    assert whole["log_likelihood"]["mean"] == pytest.approx(joined, abs=1e-9)
+
+
+# score
+
+
+def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
+    table = table_run.parent / "table.csv"
+    assert vaekit("score", table_run, table, "-o", tmp_path / "s.csv").code == 0
+    scores = polars.read_csv(tmp_path / "s.csv")
+    assert scores.columns == ["log_p", "error", "ess", "pareto_k", "label"]
+    assert len(scores) == 80
+    assert scores["error"].min() >= 0
+    assert vaekit("score", table_run, table, "-o", tmp_path / "s.npy").code == 0
+    array = np.load(tmp_path / "s.npy")
+    assert np.allclose(array, scores[:, :2].to_numpy(), rtol=1e-12)
+    vae = load_estimator(table_run).set_params(importance_samples=100)
+    rows = polars.read_csv(table).select("length", "width")
+    assert np.array_equal(vae.score_samples(rows), array[:, 0])
+
+
+def test_a_row_s_score_is_its_own(vaekit, table_run, tmp_path):
+    header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *lines[::-1]]) + "\n")
+    (tmp_path / "one.csv").write_text("\n".join([header, lines[5]]) + "\n")
+    found = {}
+    for name, path in (("all", table_run.parent / "table.csv"), ("turned", tmp_path / "turned.csv"),
+                       ("one", tmp_path / "one.csv")):  # fmt: skip
+        assert vaekit("score", table_run, path, "-o", tmp_path / "s.npy").code == 0
+        found[name] = np.load(tmp_path / "s.npy")
+    assert np.array_equal(found["turned"][::-1], found["all"])
+    assert np.array_equal(found["one"][0], found["all"][5])
 
 
 # sample
@@ -400,7 +481,9 @@ def test_a_run_of_python_opens_on_the_command_line(vaekit, tmp_path):
     assert vaekit("encode", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / "z.npy").code == 0
     assert np.array_equal(np.load(tmp_path / "z.npy"), vae.transform(x))
     numbers = strict(vaekit("evaluate", tmp_path / "run", tmp_path / "x.npy", "--samples", 20, "--json").out)
-    assert numbers["log_likelihood"] == pytest.approx(vae.score(x), rel=1e-6)
+    assert numbers["log_likelihood"]["mean"] == pytest.approx(vae.score(x), rel=1e-6)
+    assert (numbers["generalisation"], numbers["baselines"]) == (None, [])  # the training rows stayed in Python
+    assert "not at hand" in vaekit("evaluate", tmp_path / "run", tmp_path / "x.npy", "--samples", 2).out
     assert vaekit("sample", tmp_path / "run", "-o", tmp_path / "new.csv").code == 0
     for command in (("evaluate", tmp_path / "run"), ("resume", tmp_path / "run", "--epochs", 9)):
         refused = vaekit(*command)  # the rows stayed in Python
@@ -419,7 +502,9 @@ def test_datasets_are_listed(vaekit, tmp_path, monkeypatch):
         assert word in result.out
 
 
-@pytest.mark.parametrize("command", ["fit", "resume", "evaluate", "sample", "reconstruct", "encode", "datasets"])
+@pytest.mark.parametrize(
+    "command", ["fit", "resume", "evaluate", "score", "sample", "reconstruct", "encode", "datasets"]
+)
 def test_every_command_explains_itself(vaekit, command):
     assert command in vaekit("--help").out
     result = vaekit(command, "--help")

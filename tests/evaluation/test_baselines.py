@@ -1,6 +1,7 @@
 """Simple models against exact values, scipy and numbers worked out by hand."""
 
 import bz2
+import dataclasses
 import gzip
 import lzma
 import math
@@ -109,6 +110,20 @@ def test_real_columns_agree_with_scipy():
         assert one.nats_se == pytest.approx(log_p.std(ddof=1) / math.sqrt(300), rel=1e-8)
         assert one.bits_per_dim is None
     assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, FULL]
+
+
+def test_rows_whose_mean_is_not_the_schema_s(monkeypatch):
+    x = real(300)
+    train = x[x[:, 0] > np.quantile(x[:, 0], 0.6)]
+    same, other = describe(train), describe(x)
+    options = {name: getattr(same, name) for name in ("low", "high", "resolution")}
+    models = [SimpleModels(*[Rows(train, s, seed=0)] * 2, 2) for s in (same, dataclasses.replace(other, **options))]
+    assert models[0].schema.mean[0] != models[1].schema.mean[0]
+    for most in (4000, 4):
+        monkeypatch.setattr(baselines, "MOST_COLUMNS", most)
+        one, two = (SimpleModels(m.train, m.rows, 2).baselines for m in models)
+        assert one[0].nats == pytest.approx(two[0].nats, rel=1e-9)
+        assert most == 4 or one[2].nats == pytest.approx(two[2].nats, rel=1e-9)
 
 
 def test_a_change_of_units_shifts_the_density_and_nothing_else():
@@ -296,6 +311,7 @@ def test_threshold_and_expected_binarisation():
     (np.random.default_rng(0).integers(0, 2, (300, 19)), lambda x: np.packbits(x.astype(np.uint8), axis=1)),
     (np.random.default_rng(0).integers(0, 17, (300, 19)), lambda x: x.astype(np.uint8)),
     (np.random.default_rng(0).integers(-3, 100, (300, 19)), lambda x: x.astype(np.int8)),
+    (np.random.default_rng(0).integers(-100, 200, (300, 19)), lambda x: x.astype(np.int16)),
     (np.random.default_rng(0).integers(0, 70_000, (300, 19)), lambda x: x.astype(np.uint32)),
 ])  # fmt: skip
 def test_codecs_see_the_rows_in_as_few_bytes_as_hold_them(x, stored):

@@ -30,8 +30,7 @@ def training_source(spec: Specification) -> Source:
     for part in ("validation", "test"):
         path = getattr(settings, part)
         if isinstance(path, str):
-            pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
-            source = source.joined(load(path, **pictures, **columns), part)
+            source = source.joined(_part_of_its_own(part, path, settings, source.in_colour), part)
     if settings.digest and source.digest != settings.digest:
         places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
         raise VaekitError(
@@ -39,6 +38,17 @@ def training_source(spec: Specification) -> Source:
             f"again (with --config, delete the line `digest` first)."
         )
     return source
+
+
+def _part_of_its_own(part: str, path: str, settings, colour: bool) -> Source:
+    """The rows of --validation PATH or --test PATH, which must not be among those trained on."""
+    if not Path(path).exists():
+        raise VaekitError(f"--{part} is '{path}': give a fraction, or a file or folder that exists.")
+    places = [settings.source] if isinstance(settings.source, str) else settings.source
+    if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in places):
+        raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
+    pictures = {"resize": settings.resize, "colour": colour} if holds_images(Path(path)) else {}
+    return load(path, exclude=settings.exclude, label=settings.label or None, **pictures)
 
 
 def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:

@@ -75,7 +75,7 @@ def _table(result, name: str, binarized: str, method) -> list[str]:
     for one in result.baselines:
         nats = "–" if one.nats is None else f"{one.nats:.3f}" + ("" if one.nats_se is None else f" ± {one.nats_se:.3f}")
         bits = "" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim; "
-        lines.append(f"  {one.name:<26}{nats + ' nats':<24}{bits}{one.note}")
+        lines.append(f"  {one.name:<26}{nats + ' nats':<25}{bits}{one.note}")
     return [head, *lines, *result.verdicts]
 
 

@@ -68,7 +68,10 @@ def _files(root: Path) -> list[tuple[Path, str]]:
         return [(root, "")]
     files = [(file, folder) for file, folder in _walk(root, "", set())]
     if not files:
-        raise VaekitError(f"{root.name or root} is a folder, not a file, and holds no images ({', '.join(ENDINGS)}).")
+        raise VaekitError(
+            f"{root.name or root} is a folder, not a file, and holds no images ({', '.join(ENDINGS)}): "
+            f"name one that does, or a file."
+        )
     return files
 
 
@@ -98,7 +101,8 @@ def _stack(files: list[Path], size: tuple[int, int] | None, colour: bool) -> np.
         if pixels.shape != first.shape:
             raise VaekitError(
                 f"images of different sizes: {files[0]} is {_size(first)} and {file} {_size(pixels)} (height x width). "
-                f"Give --resize HEIGHTxWIDTH, such as --resize {_size(first)}."
+                f"Give --resize HEIGHTxWIDTH, such as --resize {_size(first)}: all are scaled to it, whatever their "
+                f"proportions."
             )
         x[i] = pixels
     return x
@@ -149,7 +153,7 @@ def _opened(file: Path):
         raise VaekitError(f"{file} has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller first.") from error
     except Exception as error:  # decoders raise whatever they stumble over
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise VaekitError(f"{file} is damaged or no image: {reason}.") from error
+        raise VaekitError(f"{file} is damaged or no image: {reason}. Replace it, or take it away.") from error
 
 
 def _check(image, file: Path) -> None:

@@ -28,8 +28,8 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
         raise VaekitError(f"{path} is not a file.")
     if reader is None:
         raise VaekitError(
-            f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)}, images and folders of images, "
-            f"and the names of data sets."
+            f"{path.name}: unknown kind of file; vaekit reads {', '.join(READERS)}, images and folders of images "
+            f"(PNG, JPEG, WebP, BMP, TIFF: save others as PNG), and the names of data sets."
         )
     table = reader in (read_csv, read_parquet)
     if strict and not table and (exclude or label):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import RLock
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
 UNTRUSTED = 0.7
 """a Pareto k̂ above which a row's estimate cannot be trusted (Vehtari et al. 2024, arXiv:1507.02646)"""
+ALONE = RLock()
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,12 @@ def _scored(model: LatentModel, rows: Rows, method: Method, seed: int) -> Iterat
 
 @contextmanager
 def single_threaded() -> Iterator[int]:
-    """One thread an operation; gives the number that there were, to use side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
+    """One thread an operation; gives the number that there were, to use side by side. Whoever comes meanwhile waits:
+    the number is the whole process's."""
+    with ALONE:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield threads
+        finally:
+            torch.set_num_threads(threads)

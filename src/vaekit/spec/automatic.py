@@ -10,6 +10,8 @@ from vaekit.spec.build import choose_device
 from vaekit.spec.settings import AUTO, Specification
 
 FEW_VALUES = 255
+BATCH_CELLS = 2**18
+"""numbers in a batch: of large images few are enough, and many are slow"""
 LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 12_000, 60_000, 40
 
 
@@ -19,7 +21,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     rows        number of rows to train on
     validated   whether there are validation rows, so that training can stop early
     """
-    batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows)
+    batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
     likelihood, reason = _likelihood(schema)
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
@@ -100,9 +102,10 @@ def _precision(network: str, device: str) -> tuple[str, str]:
     return "bfloat16", "convolutions; weights and bounds stay float32"
 
 
-def _batch_size(rows: int) -> int:
-    """The largest power of two up to a tenth of the rows, from 16 to 256."""
-    return max(16, min(256, 1 << max(0, (rows // 10).bit_length() - 1)))
+def _batch_size(rows: int, features: int) -> int:
+    """The largest power of two up to a tenth of the rows, and of so many cells in all, from 16 to 256."""
+    most = min(rows // 10, BATCH_CELLS // features)
+    return max(16, min(256, 1 << max(0, most.bit_length() - 1)))
 
 
 def _epochs(steps_an_epoch: int) -> int:
