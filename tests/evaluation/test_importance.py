@@ -67,14 +67,14 @@ def test_where_it_is_not_it_climbs_towards_log_p_with_the_number_of_draws(inexac
 
 def test_error_and_bias_are_those_of_independent_draws(inexact):
     """error = spread over repetitions, and E log p̂ = log p − ½ error² = log p − Var(w) / (2 K p²)."""
-    samples, repeats = 100, 1500
+    samples, repeats = 50, 1500
     values, errors = many(independent(inexact), samples, repeats)
     assert torch.allclose(errors.square().mean(0).sqrt(), values.std(0), rtol=0.1)
     gap, uncertain = (inexact.log_p - values).mean(), values.std(0).mean() / math.sqrt(repeats * B)
     bias = 0.5 * errors.square().mean()
     log_w = inexact.model.draw(inexact.batch, inexact.noise(20_000)).log_w.detach()
     variance = (log_w - inexact.log_p).exp().var(0).mean()
-    assert bias > 8 * uncertain  # there is something to be wrong about
+    assert bias > 6 * uncertain  # there is something to be wrong about
     assert (gap - bias).abs() < 4 * uncertain
     assert bias == pytest.approx(variance.item() / (2 * samples), rel=0.1)
 

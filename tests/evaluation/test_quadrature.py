@@ -252,7 +252,9 @@ def test_the_box_is_the_prior_s():
     mean, scale = [300.0, -5.0], [20.0, 0.01]
     model = around(lambda z: z, 0.1, 2, 2, prior=NormalPrior(mean, scale))
     truth = stats.norm.logpdf([310.0, -4.9], mean, np.hypot(scale, 0.1)).sum()
-    assert_right(score(model, rows([310.0, -4.9])), truth)
+    scores = score(model, rows([310.0, -4.9]))
+    assert_right(scores, truth)
+    assert scores.terms["cells"] < 20_000
 
 
 # the error
@@ -265,6 +267,13 @@ def test_the_error_covers_the_truth(tolerance):
         scores = score(around(lambda z: z, sigma, 2, 2), rows([0.6, -1.1]), Quadrature(tolerance))
         truth = stats.norm.logpdf([0.6, -1.1], 0, math.sqrt(1 + sigma**2)).sum()
         assert_right(scores, truth, tolerance * (1 + 1e-6))
+
+
+def test_the_error_covers_the_truth_wherever_the_mode_lies_among_the_cells():
+    x = torch.linspace(0.3, 0.3 + 1 / 32, 100, dtype=torch.float64)[:, None]
+    for sigma in (0.006, 0.008):
+        truth = stats.norm.logpdf(x[:, 0], 0, math.sqrt(1 + sigma**2))
+        assert_right(score(around(lambda z: z, sigma, 1, 1), Batch(x), Quadrature(0.1)), truth, 0.1)
 
 
 def test_the_error_is_large_where_cells_do_not_suffice():

@@ -49,11 +49,12 @@ class MultivariateNormal:
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
             raise ValueError("a full-covariance normal cannot sum over some of its coordinates: mask must be None")
-        difference = (x - self.loc).unsqueeze(-1)
-        whitened = torch.linalg.solve_triangular(
-            self.tril.expand(*difference.shape[:-2], -1, -1), difference, upper=False
-        )
-        return -0.5 * (whitened.square().sum((-2, -1)) + x.shape[-1] * LOG_2PI) - self.log_diagonal.sum(-1)
+        difference = x - self.loc
+        draws = difference.shape[: difference.dim() - self.loc.dim()]  # all of them are right-hand sides of one L
+        columns = difference.reshape(-1, *difference.shape[len(draws) :]).movedim(0, -1)
+        whitened = torch.linalg.solve_triangular(self.tril, columns, upper=False)
+        distance = whitened.square().sum(-2).movedim(-1, 0).reshape(difference.shape[:-1])
+        return -0.5 * (distance + x.shape[-1] * LOG_2PI) - self.log_diagonal.sum(-1)
 
     def kl(self, p) -> Tensor | None:
         """KL(self ‖ p), (B,), for a diagonal normal p = N(m, diag s²); None where p is none:
