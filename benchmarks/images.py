@@ -17,7 +17,7 @@ row + 2 · column, counted from 0, is a multiple of 5 are for testing, a fifth o
 patches are the whole quarters of the squares: no two of them share a pixel, so the tenth that `fit` holds out to
 validate on is not seen in training either. What is left at the right and lower edge is not used.
 
-Measured: seconds of each command from start to end; the largest resident memory of the fit process, as the kernel
+Measured: processor seconds of each command from start to end; the largest resident memory of the fit process, as the kernel
 counts it (ru_maxrss of the child); log p(x) with the default number of draws. Baselines on the run's own test rows:
 gzip, bz2 and lzma at their strongest on the bytes of all rows as stored; the smallest of PNG, WebP and (with
 pillow-jxl-plugin) JPEG-XL, lossless, at their strongest and checked by decoding, on one mosaic of the images. For wine,
@@ -39,7 +39,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +67,7 @@ class Finished(NamedTuple):
     last: dict
     """the last line that the command printed"""
     seconds: float
+    """of processor time, which other work on the machine does not lengthen much"""
     memory: float
     """largest resident memory, MiB"""
 
@@ -150,7 +150,7 @@ DATA = {
 
 def vaekit(*arguments: str) -> Finished:
     """Run a command to its end; what it prints goes on to stderr."""
-    began, line = time.monotonic(), ""
+    line = ""
     process = subprocess.Popen([sys.executable, "-m", "vaekit", *arguments], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         sys.stderr.write(line)
@@ -159,7 +159,7 @@ def vaekit(*arguments: str) -> Finished:
     if process.returncode:
         sys.exit(process.returncode)
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Finished(json.loads(line), time.monotonic() - began, usage.ru_maxrss / unit)
+    return Finished(json.loads(line), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
 
 
 def cells(folder: Path, fitted: Finished, evaluated: Finished) -> list[str]:

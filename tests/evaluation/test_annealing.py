@@ -215,8 +215,8 @@ def test_it_finds_log_p_of_a_curved_model(curved, start):
 
 def test_a_schedule_too_short_is_unbiased_for_p_and_below_log_p(case):
     (start, stone), times = case, 3000
-    method = AnnealedImportance(chains=2, temperatures=4, start=start)
-    off = method(stone.model, repeated(stone.x[:1], times), seed=0).value - stone.log_p[0]
+    method = AnnealedImportance(chains=2, temperatures=3, start=start)
+    off = method(stone.model, repeated(stone.x[1:2], times), seed=0).value - stone.log_p[1]
     assert (off.exp().mean() - 1).abs() < 5 * off.exp().std() / math.sqrt(times)
     assert off.mean() < -5 * off.std() / math.sqrt(times)
 
