@@ -17,9 +17,9 @@ row + 2 · column, counted from 0, is a multiple of 5 are for testing, a fifth o
 patches are the whole quarters of the squares: no two of them share a pixel, so the tenth that `fit` holds out to
 validate on is not seen in training either. What is left at the right and lower edge is not used.
 
-Measured: processor seconds of each command from start to end; the largest resident memory of the fit process, as the kernel
-counts it (ru_maxrss of the child); log p(x) with the default number of draws. Baselines on the run's own test rows:
-gzip, bz2 and lzma at their strongest on the bytes of all rows as stored; the smallest of PNG, WebP and (with
+Measured: processor seconds of each command from start to end; the largest resident memory of the fit process, as the
+kernel counts it (ru_maxrss of the child); log p(x) with the default number of draws. Baselines on the run's own test
+rows: gzip, bz2 and lzma at their strongest on the bytes of all rows as stored; the smallest of PNG, WebP and (with
 pillow-jxl-plugin) JPEG-XL, lossless, at their strongest and checked by decoding, on one mosaic of the images. For wine,
 the normal distribution with a full covariance, by maximum likelihood on the training rows: it and the model are both
 densities of the same twelve columns in their own units. Neither is a probability, also where a column (quality) has
