@@ -148,7 +148,7 @@ ANY = {
     "evaluate nowhere": ("evaluate nowhere", "nowhere"),
     "evaluate no run": ("evaluate folder", "folder"),
     "evaluate a file": ("evaluate notes.txt", "notes.txt"),
-    "evaluate no samples": ("evaluate RUN --samples 0", "--samples"),
+    "evaluate no samples": ("evaluate RUN --samples 0", "samples is 0"),
     "evaluate other shape": ("evaluate RUN table.npy", "table.npy", "(3,)", "(8, 8)"),
     "evaluate with a misspelt option": ("evaluate RUN --sample 3", "--samples"),
     "encode other shape": ("encode RUN table.npy -o z.npy", "table.npy", "(3,)", "(8, 8)"),

@@ -261,7 +261,7 @@ def test_the_box_is_the_prior_s():
 
 @pytest.mark.parametrize("tolerance", [1.0, 1e-2, 1e-4, 1e-6])
 def test_the_error_covers_the_truth(tolerance):
-    sigmas = torch.logspace(-2.5, 0, 23).tolist()
+    sigmas = torch.logspace(-2.5, 0, 13).tolist()
     for sigma in sigmas:
         scores = score(around(lambda z: z, sigma, 2, 2), rows([0.6, -1.1]), Quadrature(tolerance))
         truth = stats.norm.logpdf([0.6, -1.1], 0, math.sqrt(1 + sigma**2)).sum()
@@ -270,9 +270,8 @@ def test_the_error_covers_the_truth(tolerance):
 
 def test_the_error_covers_the_truth_wherever_the_mode_lies_among_the_cells():
     x = torch.linspace(0.3, 0.3 + 1 / 32, 100, dtype=torch.float64)[:, None]
-    for sigma in (0.006, 0.008):
-        truth = stats.norm.logpdf(x[:, 0], 0, math.sqrt(1 + sigma**2))
-        assert_right(score(around(lambda z: z, sigma, 1, 1), Batch(x), Quadrature(0.1)), truth, 0.1)
+    truth = stats.norm.logpdf(x[:, 0], 0, math.sqrt(1 + 0.008**2))
+    assert_right(score(around(lambda z: z, 0.008, 1, 1), Batch(x), Quadrature(0.1)), truth, 0.1)
 
 
 def test_the_error_is_large_where_cells_do_not_suffice():

@@ -43,7 +43,7 @@ class ImportanceSampling:
 
     def __post_init__(self):
         if self.samples < 1:
-            raise VaekitError(f"{self.samples} draws a row were asked for: give 1 or more.")
+            raise VaekitError(f"samples is {self.samples}: give 1 draw a row or more.")
 
     @property
     def sizes(self) -> list[int]:

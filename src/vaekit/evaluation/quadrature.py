@@ -47,10 +47,11 @@ class Quadrature:
     those are halved in which the integrand may come near its maximum, judged by its differences between neighbours;
     the others keep their share of the sum. The encoder is not asked: modes that q(z|x) misses count in full.
 
-    `error` is, summed over the axes, the most by which the sum changed at the axis' last halving or differs between
-    the odd and the even cells along it, so that of cells twice as wide as those used; and the share of the cells that
-    were left out of the halving, and the rounding of log p(x). What no grid can know is a mode of which log p(x, z)
-    shows nothing at centres 1/32 (one latent) or 1/4 (two) of a prior standard deviation apart.
+    `error` is the sum, over the axes, of what cells twice as wide are off by: the larger of the value's change at the
+    axis' last halving and its difference from the odd or the even cells' alone, which between them see an error
+    wherever the mode lies among the cells; plus the share of the cells left out of the halving, and the rounding of
+    log p(x). What no grid can know is a mode of which log p(x, z) shows nothing at centres 1/32 (one latent) or 1/4
+    (two) of a prior standard deviation apart.
 
     Terms: "cells", (B,), how many were evaluated. Decoders with kinks, of rectified linear units, need the most.
 
