@@ -20,7 +20,7 @@ from vaekit.spec import Specification
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
     "elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n", "log_likelihood", "rate_parts",
-    "generalisation", "baselines", "verdicts",
+    "generalisation", "baselines", "verdicts", "two_sided",
 )  # fmt: skip
 
 
@@ -249,6 +249,11 @@ def test_every_method_agrees_on_two_latents(vaekit, digits_run):
     for method in ("iwae", "ais"):
         assert abs(estimates[method]["mean"] - exact["mean"]) < 4 * estimates[method]["error"] + 1e-3, method
     assert exact["mean"] > found["iwae"]["elbo"]
+    assert found["iwae"]["two_sided"] is None
+    sides = found["ais"]["two_sided"]
+    assert abs(sides["gap"]) < 4 * sides["gap_se"] + 0.05
+    text = vaekit("evaluate", digits_run, "--method", "ais", "--samples", 2, "--rows", 1).out
+    assert "two-sided gap" in text
 
 
 def test_methods_that_are_none_are_refused(vaekit, digits_run):

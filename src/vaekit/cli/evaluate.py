@@ -101,6 +101,12 @@ def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
         ("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"),
         ("active units", f"{result.active_units} of {result.latent_dim}", "latents that carry something about x"),
     ]  # fmt: skip
+    if result.two_sided is not None:
+        sides = result.two_sided.to_dict()
+        gap = f"{sides['gap']:.3f} ± {sides['gap_se']:.3f} nats"
+        lines.append(
+            ("two-sided gap", gap, f"upper − lower estimate of log p(x), on {sides['n']} rows of the model's own")
+        )
     if result.generalisation is not None:
         gap = result.generalisation
         error = "" if gap.gap_se is None else f" ± {gap.gap_se:.3f}"

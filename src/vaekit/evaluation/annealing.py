@@ -273,6 +273,10 @@ class TwoSided:
         """Its standard error over the rows"""
         return (self.upper - self.lower).std().item() / math.sqrt(len(self.lower))
 
+    def to_dict(self) -> dict:
+        """The gap for JSON."""
+        return {"gap": self.gap, "gap_se": self.gap_error, "n": len(self.lower)}
+
 
 @torch.no_grad()
 def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int) -> TwoSided:

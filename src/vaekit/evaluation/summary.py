@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vaekit.core import LatentModel
 from vaekit.data import Rows
+from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
@@ -15,6 +16,8 @@ from vaekit.objectives import ELBO, Averages, over_rows
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
 """of z, for the ELBO: many a row where there are few rows"""
+SIMULATED = 16
+"""rows that annealing is tried on from both sides"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Evaluation:
     """simple models of the training rows, on the same rows and in the same units"""
     verdicts: tuple[str, ...]
     """what the numbers say that their owner should know"""
+    two_sided: TwoSided | None = None
+    """log p(x) of rows that the model made, from both sides: what annealing is worth here; None for other methods"""
 
     def to_dict(self) -> dict:
         """All of it ready for JSON, single rows apart."""
@@ -67,6 +72,7 @@ class Evaluation:
             "generalisation": None if self.generalisation is None else vars(self.generalisation),
             "baselines": [baseline.to_dict() for baseline in self.baselines],
             "verdicts": list(self.verdicts),
+            "two_sided": None if self.two_sided is None else self.two_sided.to_dict(),
         }
 
 
@@ -104,6 +110,7 @@ def evaluate(
         generalisation=gap,
         baselines=() if simple is None else simple.baselines,
         verdicts=() if simple is None else verdicts(found, means["rate"], gap, simple),
+        two_sided=two_sided(model, SIMULATED, method, seed) if isinstance(method, AnnealedImportance) else None,
     )
 
 
