@@ -73,7 +73,7 @@ def test_nothing_is_left_to_auto_in_the_specification_but_the_device(digits_run)
 
 def test_every_picture_is_written(digits_run):
     names = {p.name for p in (digits_run / "pictures").iterdir()}
-    assert names == {"training.png", "samples.png", "draws.png", "reconstructions.png", "manifold.png"}
+    assert names == {"training.png", "samples.png", "draws.png", "reconstructions.png", "manifold.png", "plane.png"}
     for name in names:
         width, height = assert_picture(digits_run / "pictures" / name)
         assert width > 100
