@@ -57,7 +57,8 @@ def table(model: torch.nn.Module, rows) -> list[str]:
         error = (found.scores.error.square() + exact.scores.error.square()).sqrt()
         lines.append(
             f"{method.name} | {found.n} | {found.mean:.4f} ± {found.spread:.2f} | {found.error:.5f} | {found.bias:.5f} "
-            f"| {difference.mean():+.5f} | {difference.abs().max():.4f} | {within(difference, error)} | {seconds:.0f}"
+            f"| {difference.mean():+.5f} | {difference.abs().max():.4f} | {within(difference, error, found)} "
+            f"| {seconds:.0f}"
         )
     below = elbo - exact.value
     return [
@@ -67,9 +68,12 @@ def table(model: torch.nn.Module, rows) -> list[str]:
     ]
 
 
-def within(difference: torch.Tensor, error: torch.Tensor) -> str:
-    """How many rows agree within three of their errors."""
-    return f"{int((difference.abs() <= 3 * error + 1e-4).sum())} within 3"
+def within(difference: torch.Tensor, error: torch.Tensor, found: evaluation.LogLikelihood) -> str:
+    """How many rows agree within three of their errors, and how many of those that k̂ does not warn of."""
+    agree = difference.abs() <= 3 * error + 1e-4
+    k = found.scores.terms.get("pareto_k")
+    trusted = "" if k is None else f"; k̂ ≤ 0.7: {int(agree[k <= 0.7].sum())} of {int((k <= 0.7).sum())}"
+    return f"{int(agree.sum())} of {len(agree)}{trusted}"
 
 
 def write(rows: list[str]) -> None:

@@ -10,7 +10,8 @@ from vaekit.evaluation.methods import METHODS, build_method
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method, Scores
-from vaekit.evaluation.summary import Evaluation, Gap, elbo, evaluate
+from vaekit.evaluation.summary import Evaluation, elbo, evaluate
+from vaekit.evaluation.verdicts import Gap
 
 __all__ = [
     "METHODS", "AnnealedImportance", "Baseline", "Evaluation", "Gap", "ImportanceSampling", "LogLikelihood", "Method",

@@ -11,25 +11,13 @@ from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
-from vaekit.evaluation.verdicts import verdicts
+from vaekit.evaluation.verdicts import Gap, verdicts
 from vaekit.objectives import ELBO, Averages, over_rows
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
 """of z, for the ELBO: many a row where there are few rows"""
 SIMULATED = 16
 """rows that annealing is tried on from both sides"""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The same number on rows that were trained on and on rows that were not, nats."""
-
-    train: float
-    """mean ELBO over training rows, as many as were evaluated"""
-    gap: float
-    """how much lower the evaluated rows' is"""
-    gap_se: float | None
-    """standard error of the gap"""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,10 @@ A verdict is about something to act on. It is given only where the evidence exce
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
-
-if TYPE_CHECKING:
-    from vaekit.evaluation.likelihood import LogLikelihood
-    from vaekit.evaluation.summary import Gap
+from vaekit.evaluation.likelihood import LogLikelihood
 
 SURE = 2.0
 """standard errors"""
@@ -18,7 +15,19 @@ COLLAPSED = 0.1
 """nats: a smaller rate is near 0"""
 
 
-def verdicts(found: "LogLikelihood", rate: float, gap: "Gap | None", simple: SimpleModels) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Gap:
+    """The same number on rows that were trained on and on rows that were not, nats."""
+
+    train: float
+    """mean ELBO over training rows, as many as were evaluated"""
+    gap: float
+    """how much lower the evaluated rows' is"""
+    gap_se: float | None
+    """standard error of the gap"""
+
+
+def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleModels) -> tuple[str, ...]:
     """All that apply to a model.
 
     found     log p(x) of the rows
