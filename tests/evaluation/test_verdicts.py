@@ -11,7 +11,7 @@ from vaekit import models, nets, parts
 from vaekit.data import Rows, describe
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.rate import rate_parts
-from vaekit.evaluation.verdicts import below_baselines, collapse, overfitting, unused, verdicts
+from vaekit.evaluation.verdicts import below_baselines, collapse, overfitting, verdicts
 
 NAN = float("nan")
 
@@ -100,15 +100,6 @@ def test_collapse_that_is_the_optimum_is_no_verdict():
 def test_collapse_where_pca_gains_is_one():
     rate, simple = collapsed(scale=1.0, shared=2.0)
     assert collapse(rate, simple.structure).startswith("Posterior collapse: the rate is 0.00 nats, while")
-
-
-# unused latents
-
-
-def test_unused_latents_are_told_without_blame():
-    assert unused(16, 16) is None
-    assert unused(15, 16) == "1 of 16 latents is unused."
-    assert unused(0, 2) == "2 of 2 latents are unused."
 
 
 # baselines

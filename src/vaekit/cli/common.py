@@ -15,6 +15,7 @@ from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError
 from vaekit.evaluation import Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
+from vaekit.evaluation.methods import SIZES
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.spec import Specification, check_rows_fit, choose_device
@@ -99,10 +100,8 @@ def announce(model: torch.nn.Module, rows: Rows, method: Method, seed: int) -> N
     seconds = (time.monotonic() - began) * len(rows) / together
     if seconds > LONG:
         minutes = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-        print(
-            f"log p(x) of {len(rows):,} rows by {method.name} will take about {minutes}: fewer draws (--samples) or "
-            f"rows (--rows) take less.", file=sys.stderr,
-        )  # fmt: skip
+        remedy = " Fewer --samples take less." if method.name in SIZES else ""
+        print(f"log p(x) of {len(rows):,} rows by {method.name} will take about {minutes}.{remedy}", file=sys.stderr)
 
 
 @contextmanager

@@ -89,17 +89,6 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
     )
 
 
-def unused(active: int, latent_dim: int) -> str | None:
-    """How many latents carry nothing about x. No fault: a model takes as many as it needs.
-
-    >>> unused(20, 50)
-    '30 of 50 latents are unused.'
-    """
-    if active >= latent_dim:
-        return None
-    return f"{latent_dim - active} of {latent_dim} latents {'is' if latent_dim - active == 1 else 'are'} unused."
-
-
 def below_baselines(mean: float, spread: float | None, baselines: Iterable[Baseline]) -> str | None:
     """Which simple models are at least as good, and by how much.
 
