@@ -4,6 +4,7 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -206,21 +207,32 @@ def test_threads_and_random_numbers_are_as_they_were_whatever_happens(model, thr
     assert torch.is_grad_enabled()
 
 
+class Meeting(Slow):
+    """Says that it has begun, then waits for an event, though not for ever."""
+
+    def __init__(self, awaited: Event):
+        super().__init__()
+        self.begun, self.awaited = Event(), awaited
+
+    def __call__(self, model, batch, seed):
+        self.begun.set()
+        self.awaited.wait(0.3)
+        return super().__call__(model, batch, seed)
+
+
 def test_scoring_twice_at_a_time_is_scoring_one_after_the_other(model, threads):
     torch.set_num_threads(3)
-    other = Slow()
-
-    class First(Slow):
-        def __call__(self, model, batch, seed):
-            time.sleep(0.1)  # the other begins meanwhile
-            return super().__call__(model, batch, seed)
-
+    ended = Event()
+    second = Meeting(ended)
+    first = Meeting(second.begun)  # which waits in vain
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(log_likelihood, model, rows(X[:2]), First())
-        time.sleep(0.05)
-        pool.submit(log_likelihood, model, rows(np.zeros((40, 300), np.float32)), other).result()
-        first.result()
-    assert other.threads == {1}
+        one = pool.submit(log_likelihood, model, rows(X[:1]), first)
+        first.begun.wait()
+        two = pool.submit(log_likelihood, model, rows(X[:1]), second)
+        one.result()
+        ended.set()
+        two.result()
+    assert first.threads == second.threads == {1}
     assert torch.get_num_threads() == 3
 
 
