@@ -28,6 +28,25 @@ def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])
 
 
+def normal_quantile(u: Tensor) -> Tensor:
+    """Φ⁻¹(u) for u in [0, 1], finite at both ends: in float32 up to 5.4.
+
+    >>> normal_quantile(torch.tensor([0.5])).item()
+    0.0
+    """
+    edge = 1 - torch.finfo(u.dtype).eps / 2
+    return torch.erfinv((2 * u - 1).clamp_(-edge, edge)).mul_(math.sqrt(2))
+
+
+def standard_error(values: Tensor) -> float | None:
+    """Of the mean of values (n,), sd/√n; None for one.
+
+    >>> round(standard_error(torch.tensor([1.0, 3.0])), 3), standard_error(torch.ones(1))
+    (1.0, None)
+    """
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+
+
 def masked_sum(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:
     """Σ over the last `dims` axes, of the cells where `mask` is True (all of them without a mask).
 
@@ -152,5 +171,4 @@ class RowNoise:
         shift = torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))
         points = points[self.start : self.start + samples, None].to(self.device, self.dtype)
         u = (points + shift.to(self.device, self.dtype)) % 1
-        edge = 1 - torch.finfo(self.dtype).eps / 2
-        return torch.erfinv((2 * u - 1).clamp_(-edge, edge)).mul_(math.sqrt(2))
+        return normal_quantile(u)

@@ -77,10 +77,10 @@ def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.de
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source
 
 
-def training_rows(run: Run, device: torch.device) -> Rows | None:
-    """The rows that a run was trained on; None where they cannot be had any more."""
+def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Rows | None:
+    """The rows that a run was trained on, from its `source` where that is at hand; None where they cannot be had."""
     try:
-        source = training_source(run.spec)
+        source = training_source(run.spec) if source is None else source
     except VaekitError:
         return None
     split = source.split(run.spec.training.seed, run.spec.data.validation, run.spec.data.test)

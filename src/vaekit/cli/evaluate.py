@@ -50,7 +50,8 @@ def evaluate(
     opened, model, place = open_model(run, device)
     chosen, source = rows_of(opened, model, data, place)
     chosen = chosen if rows is None else chosen.some(rows)
-    train, seed = training_rows(opened, place), opened.spec.training.seed
+    train = training_rows(opened, place, source if data is None else None)
+    seed = opened.spec.training.seed
     if not json:
         announce(model, chosen, way, seed)
     with scoring_bar(len(chosen), quiet=json) as advance:

@@ -25,7 +25,7 @@ from torch import Tensor
 from vaekit.core import Batch, Distribution, LatentModel
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.scores import Scores
-from vaekit.maths import generator, keyed_uniform, log_mean_exp
+from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_quantile
 
 STARTS = ("encoder", "prior")
 SHARPNESS = 4.0
@@ -243,8 +243,7 @@ class _Chains:
     def _normal(self, purpose: str, chains: int, rows: int, dims: int) -> Tensor:
         """(K, B, D) ~ N(0, I), like x"""
         u = self._uniform(purpose, chains, rows, dims)
-        edge = 1 - torch.finfo(u.dtype).eps / 2
-        return torch.erfinv((2 * u - 1).clamp_(-edge, edge)).mul_(math.sqrt(2)).to(self.batch.x)
+        return normal_quantile(u).to(self.batch.x)
 
     def _uniform(self, purpose: str, chains: int, rows: int, dims: int) -> Tensor:
         """(K, B, dims) float64 in [0, 1), on the CPU: a row's depend on its key alone"""

@@ -21,7 +21,7 @@ from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
 from vaekit.distributions import Normal
 from vaekit.errors import VaekitError
-from vaekit.maths import LOG_2PI
+from vaekit.maths import LOG_2PI, standard_error
 
 WIDEST_HISTOGRAM = 4096
 """a column with more possible values has a Gaussian instead"""
@@ -238,7 +238,7 @@ def _blocks(rows: Rows) -> Iterator[Tensor]:
 
 def _mean(values: Tensor) -> tuple[float, float | None]:
     """Mean and standard error"""
-    return values.mean().item(), values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+    return values.mean().item(), standard_error(values)
 
 
 def _independent(models: SimpleModels, name: str) -> Baseline:

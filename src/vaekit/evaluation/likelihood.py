@@ -19,6 +19,7 @@ from vaekit.core import LatentModel
 from vaekit.data import Rows
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.scores import Method, Scores
+from vaekit.maths import standard_error
 
 TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
@@ -52,7 +53,7 @@ class LogLikelihood:
     @property
     def spread(self) -> float | None:
         """Standard error over rows, sd/√n; None for one row."""
-        return self.value.std().item() / math.sqrt(self.n) if self.n > 1 else None
+        return standard_error(self.value)
 
     @property
     def error(self) -> float | None:

@@ -15,7 +15,7 @@ from vaekit.core import LatentModel
 from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
 from vaekit.errors import VaekitError
-from vaekit.maths import RowNoise
+from vaekit.maths import RowNoise, standard_error
 
 CELLS = 2**17
 """draws × rows × latents worked on at once: what stays in a processor's cache"""
@@ -77,7 +77,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
     for name, values in parts.items():
         each = values.mean(0)  # a row's draws are not independent of each other
         moments[name] = each.mean().item()
-        moments[f"{name}_se"] = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else None
+        moments[f"{name}_se"] = standard_error(each)
     return RateParts(**moments, ceiling=math.log(len(rows)), kl_each=kl_each, points=log_q.numel(), n=len(rows))
 
 
