@@ -523,3 +523,11 @@ def test_the_help_of_fit_names_every_setting(vaekit):
         for key in section:
             option = "--" + key.replace("_", "-")
             assert option in text or key in ("source", "digest")
+
+
+def test_a_bound_below_chance_is_pointed_out(vaekit, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 4, 4)).astype(np.uint8)
+    np.save(tmp_path / "noise.npy", noise)
+    result = vaekit("fit", tmp_path / "noise.npy", "--out", tmp_path / "run", *TINY, "--epochs", 3)
+    assert result.code == 0
+    assert "equally likely: nothing was learned" in result.out

@@ -56,7 +56,7 @@ def test_a_folder_of_images_is_fitted(vaekit, pictures_run):
     run = Run.open(pictures_run)
     assert run.schema.shape == (3, 4, 6)
     assert (run.schema.channels, run.schema.kind, run.schema.low, run.schema.high) == (3, "integer", 0.0, 255.0)
-    assert run.spec.model.likelihood == "discretized-logistic"
+    assert run.spec.model.likelihood == "colour-logistic"
     assert run.spec.data.resize == "4x6"
     assert strict(vaekit("evaluate", pictures_run, "--samples", 2, "--json").out)["bits_per_dim"] > 0
     for name in ("samples", "reconstructions"):

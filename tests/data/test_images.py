@@ -287,3 +287,23 @@ def test_channels_stay_where_they_were_put(tmp_path):
 
 def test_pixels_have_names_that_a_person_can_find():
     assert describe(np.zeros((1, 3, 4, 5), np.uint8)).column(27) == "pixel (1, 2), channel 1"
+
+
+@pytest.mark.parametrize("ending", [".gif", ".HEIC", ".svg"])
+def test_images_of_a_kind_that_is_not_read_are_not_left_out_silently(tmp_path, ending):
+    save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / f"b{ending}").write_bytes(b"anything")
+    refused(tmp_path / "images", f"b{ending}", "not read", "PNG")
+
+
+def test_several_folders_label_what_lies_in_them(tmp_path):
+    for name in ("cats/1", "cats/big/2", "dogs/1"):
+        save(tmp_path / f"{name}.png")
+    assert load([tmp_path / "cats", tmp_path / "dogs"]).labels.tolist() == ["cats", "big", "dogs"]
+    assert load(tmp_path / "dogs").labels is None
+    assert load([tmp_path / "cats" / "1.png", tmp_path / "dogs" / "1.png"]).labels is None
+
+
+def test_a_path_that_is_not_there_is_told_what_lies_near_it(tmp_path):
+    save(tmp_path / "images" / "a.png")
+    refused(tmp_path / "image", f"did you mean '{tmp_path / 'images'}'")

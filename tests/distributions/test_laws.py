@@ -10,7 +10,8 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
-from vaekit.distributions import Bernoulli, DiscretizedLogistic, MultivariateNormal, Normal
+from vaekit.distributions import Bernoulli, ColourLogistic, DiscretizedLogistic, MultivariateNormal, Normal
+from vaekit.errors import VaekitError
 from vaekit.parts import likelihoods, posteriors, priors
 
 N = 100_000
@@ -29,12 +30,16 @@ class Family(NamedTuple):
     """how far `mean` may be from E[x]"""
 
 
-def _logistic_on_grid(x, loc, log_scale):
-    loc, scale = loc[..., 0], np.exp(log_scale[..., 0])
-    x, law = x[..., 0], stats.logistic(loc, scale)
-    a, b = x - 0.5, x + 0.5
+def _logistic_on_grid(x, loc, log_scale, high=16):
+    law, a, b = stats.logistic(loc, np.exp(log_scale)), x - 0.5, x + 0.5
     inside = np.where(x > loc, law.sf(a) - law.sf(b), law.cdf(b) - law.cdf(a))
-    return np.where(x == 0, law.logcdf(b), np.where(x == 16, law.logsf(a), np.log(inside)))
+    return np.where(x == 0, law.logcdf(b), np.where(x == high, law.logsf(a), np.log(inside))).sum(-1)
+
+
+def _colours_on_grid(x, loc, log_scale, slopes):
+    red, green = x[..., 0] - loc[..., 0], x[..., 1] - loc[..., 1]
+    shift = [0 * red, slopes[..., 0] * red, slopes[..., 1] * red + slopes[..., 2] * green]
+    return _logistic_on_grid(x, loc + np.stack(shift, -1), log_scale, 8)
 
 
 def _full_normal(x, loc, log_diagonal, below):
@@ -63,6 +68,11 @@ FAMILIES = {
         lambda m, s: DiscretizedLogistic(m, s, 0.0, 16.0, 1.0),
         ([[3.25], [8.0], [0.0], [16.0], [-4.0], [30.0]], [[-3.0], [0.0], [0.5], [1.5], [2.0], [2.0]]),
         _logistic_on_grid, torch.arange(17.0)[:, None], 0.5),
+    "colour-logistic": Family(
+        lambda m, s, slopes: ColourLogistic(m, s, slopes, 0.0, 8.0, 1.0, event_dims=1),
+        ([[4.0, 3.5, 4.5], [2.0, 6.0, 8.0]], [[-1.0, -0.5, -2.0], [0.0, 0.5, -0.5]],
+         [[0.9, -0.3, 0.5], [0.0, 0.0, 0.0]]),
+        _colours_on_grid, torch.cartesian_prod(*[torch.arange(9.0)] * 3), 0.5),
 }  # fmt: skip
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -266,6 +276,38 @@ def test_detach_stops_the_parameters_and_leaves_z_alive(name):
     gradients = torch.autograd.grad(value.sum(), [z, *parameters], allow_unused=True)
     assert gradients[0].abs().min() > 0
     assert all(g is None for g in gradients[1:])
+
+
+def test_a_colour_follows_those_before_it_in_its_own_pixel_alone(generator):
+    shape = (3, 4, 5)
+    loc, log_scale, slopes = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
+    d = ColourLogistic(8 + loc, log_scale, slopes, 0.0, 16.0, 1.0)
+    x = d.sample(generator)
+    for colour, touched in ((0, [0, 1, 2]), (1, [1, 2]), (2, [2])):
+        moved = x.clone()
+        moved[colour, 2, 3] = 16 - moved[colour, 2, 3] + 0.5  # off the value it had, whatever that was
+        changed = (d.log_prob_each(moved) != d.log_prob_each(x)).nonzero().tolist()
+        assert changed == [[c, 2, 3] for c in touched]
+
+
+def test_slopes_of_zero_leave_the_colours_independent(generator):
+    loc, log_scale, x = (torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64) for _ in range(3))
+    chained = ColourLogistic(loc, log_scale, torch.zeros_like(loc), -9.0, 9.0, 1.0)
+    apart = DiscretizedLogistic(loc, log_scale, -9.0, 9.0, 1.0, 3)
+    assert torch.equal(chained.log_prob_each(x.round()), apart.log_prob_each(x.round()))
+
+
+def test_a_pixel_is_hidden_whole_or_not_at_all(generator):
+    loc, log_scale, slopes = torch.randn(3, 2, 3, 4, 5, generator=generator)
+    d = ColourLogistic(loc, log_scale, slopes, -9.0, 9.0, 1.0)
+    x = d.sample(generator)
+    mask = (torch.rand(2, 1, 4, 5, generator=generator) < 0.5).expand(x.shape)
+    expected = d.log_prob_each(x).where(mask, 0.0).sum((-3, -2, -1))
+    assert torch.allclose(d.log_prob(x.where(mask, torch.nan), mask), expected)
+    part = mask.clone()
+    part[0, 1, 0, 0] = ~part[0, 1, 0, 0]
+    with pytest.raises(VaekitError, match=r"whole pixels.*discretized-logistic"):
+        d.log_prob(x, part)
 
 
 def _missed_means(high: float, log_scale: float) -> Tensor:

@@ -29,6 +29,33 @@ def test_images_of_any_size_go_in_and_come_out(shape, blocks):
     assert y.isfinite().all()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_map_of_latents_has_the_size_of_the_last_stage(shape):
+    places = int(np.prod(stage_sizes(shape, 2)[-1]))
+    encoder = ConvEncoder(shape, (4, 6), 3 * places, local=True)
+    decoder = ConvDecoder(2 * places, shape, (4, 6), per_feature=2, local=True)
+    assert encoder(torch.randn(3, *shape)).shape == (3, 3 * places)
+    assert decoder(torch.randn(3, 2 * places)).shape == (3, 2 * np.prod(shape))
+
+
+def test_a_local_latent_knows_its_surroundings_alone():
+    """One at the left edge of a wide image neither sees nor shapes its right edge."""
+    encoder = ConvEncoder((16, 128), (4, 6), 4 * 32, local=True)
+    decoder = ConvDecoder(4 * 32, (16, 128), (4, 6), local=True)
+    for block in (encoder.layers[4], decoder.first[2]):  # which start as the identity
+        nn.init.normal_(block.layers[-1].weight)
+    x = torch.randn(1, 16, 128, requires_grad=True)
+    encoder(x).unflatten(1, (4, 32))[0, :, 0].square().sum().backward()
+    assert (x.grad[..., :8] != 0).all()
+    assert (x.grad[..., 64:] == 0).all()
+    z = torch.randn(1, 4 * 32)
+    moved = z.unflatten(1, (4, 32)).clone()
+    moved[..., 0] += 1
+    changed = (decoder(moved.flatten(1)) != decoder(z)).unflatten(1, (16, 128))
+    assert changed[..., :4].all()
+    assert not changed[..., 64:].any()
+
+
 @pytest.mark.parametrize("blocks", [0, 1])
 def test_every_pixel_reaches_the_code_and_the_code_every_pixel(blocks):
     encoder, decoder = pair((9, 7), blocks)

@@ -30,6 +30,7 @@ BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy
 COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
 WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
 IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy")
+COLOUR = Source(RNG.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8), name="colour.npy")
 GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy")
 
 
@@ -74,6 +75,7 @@ def test_what_is_written_is_what_is_read(source):
         (BINARY, {}, "bernoulli"),
         (COUNTS, {}, "discretized-logistic"),
         (GREY, {}, "discretized-logistic"),
+        (COLOUR, {}, "colour-logistic"),
         (WIDE, {}, "gaussian-diagonal"),
         (GREY, {"binarize": "dynamic"}, "bernoulli"),
         (GREY, {"binarize": "expected"}, "bernoulli"),
@@ -109,7 +111,7 @@ def test_few_rows_get_many_epochs_and_many_rows_few(rows):
     assert resolve(Specification(), describe(REAL.x), rows, False)[0].training.patience == 0
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("network", tables.NETWORKS)
 @pytest.mark.parametrize("instructions", [True, False])
 def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_can(monkeypatch, network, instructions):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions} if instructions else {})
@@ -119,6 +121,37 @@ def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_
     assert build_recipe(spec, 48).precision == spec.training.precision
     for precision in ("float32", "bfloat16"):
         assert automatic(GREY, network=network, precision=precision)[0].training.precision == precision
+
+
+@pytest.mark.parametrize(
+    ("shape", "network", "latents"),
+    [
+        ((8, 8), "mlp", 16), ((28, 28), "conv", 32), ((3, 32, 32), "conv", 32), ((47, 200), "conv", 32),
+        ((64, 48), "local", 16 * 8 * 6), ((3, 256, 256), "local", 16 * 32 * 32),
+    ],
+)  # fmt: skip
+def test_large_images_get_a_map_of_latents_and_small_ones_a_code(shape, network, latents):
+    schema = describe(np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8))
+    spec, reasons = resolve(Specification(), schema, 1000, False)
+    assert (spec.model.network, spec.model.latent_dim) == (network, latents)
+    assert ("map" in reasons["network"]) == (network == "local")
+
+
+def test_large_images_are_learned_in_small_batches_and_small_steps():
+    rates = {}
+    for side in (28, 64, 256):
+        schema = describe(np.random.default_rng(0).integers(0, 256, (2, 3, side, side)).astype(np.uint8))
+        training = resolve(Specification(), schema, 10_000, False)[0].training
+        rates[side] = training.batch_size, training.learning_rate
+    assert rates == {28: (64, 0.003), 64: (16, 0.001), 256: (16, 0.0004)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"latent_dim": 5}, "multiple of 4"), ({"posterior": "full", "latent_dim": 8}, "diagonal")]
+)
+def test_a_map_of_latents_has_the_same_number_at_every_place(changes, words):
+    with pytest.raises(VaekitError, match=words):
+        prepare(Specification().changed(network="local", hidden=(4,), **changes), COLOUR)
 
 
 def test_a_run_older_than_the_choice_of_precision_was_of_float32():
@@ -233,6 +266,7 @@ def test_a_changed_specification_leaves_the_old_one():
         (REAL, {"likelihood": "bernoulli"}, "0 and 1"),
         (COUNTS, {"likelihood": "bernoulli"}, "0 and 1"),
         (REAL, {"likelihood": "discretized-logistic"}, "whole numbers"),
+        (GREY, {"likelihood": "colour-logistic"}, "three colours"),
         (GREY, {"likelihood": "gaussian", "binarize": "dynamic"}, "bernoulli.*gaussian"),
         (GREY, {"likelihood": "discretized-logistic", "binarize": "expected"}, "bernoulli"),
         (REAL, {"binarize": "dynamic"}, "cannot binarise"),
@@ -250,6 +284,7 @@ FITTED = {
     "discretized-logistic": (COUNTS, {}, -1, 30),
     "discretized-logistic, halves": (COUNTS, {}, 0.5, 3.0),
     "discretized-logistic, images": (IMAGES, {}, 10, 9),
+    "colour-logistic": (COLOUR, {}, 0.5, 9),
 }
 
 
@@ -300,6 +335,7 @@ CHOICES = [
     (REAL, {"likelihood": "gaussian-diagonal", "posterior": "full"}, likelihoods.Gaussian),
     (COUNTS, {"likelihood": "discretized-logistic", "hidden": ()}, likelihoods.DiscretizedLogistic),
     (GREY, {"binarize": "threshold", "activation": "tanh"}, likelihoods.Bernoulli),
+    (COLOUR, {}, likelihoods.ColourLogistic),
 ]
 
 
@@ -326,7 +362,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 def test_every_name_in_the_tables_can_be_built():
-    schema = describe(BINARY.x.reshape(-1, 2, 2))
+    schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)))
     for changes in (
         *({"likelihood": name} for name in tables.LIKELIHOODS),
         *({"posterior": name} for name in tables.POSTERIORS),
@@ -336,7 +372,7 @@ def test_every_name_in_the_tables_can_be_built():
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
         spec, _ = resolve(Specification().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
-        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 2, 2)), torch.zeros(1, 2, 1))
+        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 3, 2, 2)), torch.zeros(1, 2, 1))
         assert build_objective(spec, 10).samples == spec.objective.samples
         assert draw.log_w.shape == (1, 2)
 

@@ -87,6 +87,14 @@ def training_rows(run: Run, device: torch.device, source: Source | None = None) 
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device, index=split["train"])
 
 
+def counted(rows: int) -> str:
+    """
+    >>> counted(1), counted(1200)
+    ('1 row', '1,200 rows')
+    """
+    return f"{rows:,} row{'s' * (rows != 1)}"
+
+
 LONG = 20.0
 """seconds from which on a cost is announced"""
 
@@ -101,7 +109,7 @@ def announce(model: torch.nn.Module, rows: Rows, method: Method, seed: int) -> N
     if seconds > LONG:
         minutes = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         remedy = " Fewer --samples take less." if method.name in SIZES else ""
-        print(f"log p(x) of {len(rows):,} rows by {method.name} will take about {minutes}.{remedy}", file=sys.stderr)
+        print(f"log p(x) of {counted(len(rows))} by {method.name} will take about {minutes}.{remedy}", file=sys.stderr)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def encode(
     import numpy as np
 
     from vaekit import evaluation
-    from vaekit.cli.common import check_output, open_model, rows_of, write_rows
+    from vaekit.cli.common import check_output, counted, open_model, rows_of, write_rows
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device)
@@ -41,4 +41,4 @@ def encode(
     columns = range(model.latent_dim)
     names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
     write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, source.labels)
-    print(f"{len(mean)} rows, {model.latent_dim} latents, in {output}")
+    print(f"{counted(len(mean))}, {model.latent_dim} latents, in {output}")

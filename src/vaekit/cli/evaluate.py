@@ -69,7 +69,9 @@ def evaluate(
 
 def _table(result, name: str, binarized: str, method) -> list[str]:
     """The page for people: a number a line, what it is, then what stands beside it and what follows."""
-    head = f"{name}: {result.n:,} rows, means per row" + ("" if binarized == "none" else f"; binarised ({binarized})")
+    from vaekit.cli.common import counted
+
+    head = f"{name}: {counted(result.n)}, means per row" + ("" if binarized == "none" else f"; binarised ({binarized})")
     lines = [f"  {label:<14}{value:<26}{meaning}" for label, value, meaning in _numbers(result, binarized, method)]
     if result.baselines:
         lines.append("beside it, on the same rows")

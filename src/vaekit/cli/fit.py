@@ -55,8 +55,8 @@ def fit(
     latent_dim
         number of latents, or auto
     likelihood
-        auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column) or
-        discretized-logistic (whole numbers)
+        auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
+        discretized-logistic (whole numbers) or colour-logistic (images in colour)
     posterior
         diagonal or full (covariance)
     prior
@@ -64,9 +64,9 @@ def fit(
     objective
         elbo, or iwae (the importance-weighted bound, of samples draws)
     network
-        mlp, conv, resnet or auto
+        mlp, conv, resnet, local (convolutions with a map of latents, for large images) or auto
     hidden
-        widths of the hidden layers, such as 200,200; none for a linear model; for conv and resnet the channels of the
+        widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the
         stages, each half the size of the one before
     activation
         relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto

@@ -36,7 +36,7 @@ def reconstruct(
         auto, cpu or cuda; by default the run's
     """
     from vaekit import evaluation
-    from vaekit.cli.common import check_output, feature_names, open_model, rows_of, write_rows
+    from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.images import write_grid
     from vaekit.errors import VaekitError
     from vaekit.maths import generator
@@ -59,4 +59,4 @@ def reconstruct(
     else:
         again = again.transpose(0, 1).flatten(0, 1)
         write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened))
-    print(f"{count} rows, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}")
+    print(f"{counted(count)}, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}")

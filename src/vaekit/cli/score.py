@@ -36,7 +36,7 @@ def score(
     """
     import numpy as np
 
-    from vaekit.cli.common import announce, check_output, open_model, rows_of, scoring_bar, write_rows
+    from vaekit.cli.common import announce, check_output, counted, open_model, rows_of, scoring_bar, write_rows
     from vaekit.evaluation import build_method, log_likelihood
 
     check_output(output, ".npy", ".csv", ".parquet")
@@ -50,4 +50,4 @@ def score(
     columns = {"log_p": result.value, "error": result.scores.error, **(terms if output.suffix != ".npy" else {})}
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), source.labels)
-    print(f"{result.n:,} rows in {output}: mean log p(x) {result.mean:.3f} nats")
+    print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

@@ -6,7 +6,7 @@ import sys
 from vaekit.cli.progress import Interrupt, show
 from vaekit.report import write_all
 from vaekit.runs import Run, drive
-from vaekit.spec import Prepared
+from vaekit.spec import Prepared, shortfall
 
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
@@ -27,6 +27,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         early = "" if state.step >= state.recipe.steps else " (no better bound for a while: stopped early)"
         name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
         print(f"Best validation {name} {best} of {state.step:,}{early}.")
+        for line in shortfall(state.best_value, run.schema):
+            print(f"Note: {line}")
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0

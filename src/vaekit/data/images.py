@@ -12,6 +12,8 @@ import numpy as np
 from vaekit.errors import VaekitError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+UNREAD = (".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng")
+"""endings of images that are not read: left out silently, they would be missed"""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -31,15 +33,15 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
 
     x is uint8: (n, height, width) where every image is grey (black and white counts as grey), else (n, 3, height,
     width), all of them RGB. Images are turned as their EXIF orientation says; transparent ones are laid on white;
-    palettes and CMYK become RGB. The name of the subfolder is the label. Files with other endings and hidden ones
-    (.name) are left out; links to folders are followed, each folder once.
+    palettes and CMYK become RGB. The name of the subfolder is the label, that of the folder where several are given.
+    Files that are no images and hidden ones (.name) are left out; links to folders are followed, each folder once.
 
-    Raises VaekitError naming the file for anything that is no whole image of 8 bits a channel, and for images of
-    different sizes.
+    Raises VaekitError naming the file for anything that is no whole image of 8 bits a channel, for images of a kind
+    that is not read, and for images of different sizes.
     """
     size = parse_size(resize)
     try:
-        found = [(file, label) for root in roots for file, label in _files(root)]
+        found = [(file, label or _folder(root, roots)) for root in roots for file, label in _files(root)]
     except OSError as error:
         raise VaekitError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
     files, labels = [file for file, _ in found], np.array([label for _, label in found])
@@ -60,6 +62,11 @@ def parse_size(text: str) -> tuple[int, int] | None:
     if match is None:
         raise VaekitError(f"resize is '{text}': give HEIGHTxWIDTH in pixels, such as 48x64, or one number for both.")
     return int(match[1]), int(match[2] or match[1])
+
+
+def _folder(root: Path, roots: list[Path]) -> str:
+    """The label of what lies directly in one of several folders."""
+    return root.resolve().name if len(roots) > 1 and root.is_dir() else ""
 
 
 def _files(root: Path) -> list[tuple[Path, str]]:
@@ -85,6 +92,8 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
             continue
         if path.is_dir():
             yield from _walk(path, f"{label}/{path.name}" if label else path.name, seen)
+        elif path.suffix.lower() in UNREAD:
+            raise VaekitError(f"{path} is an image of a kind that is not read: save it as PNG, or move it elsewhere.")
         elif path.suffix.lower() in ENDINGS or not path.is_file():
             yield path, label  # what is no regular file is refused when it is opened
 

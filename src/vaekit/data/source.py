@@ -161,7 +161,9 @@ def _existing(place: str | Path) -> Path:
     if Path(place).exists():
         return Path(place)
     missing = f"'{place}' is neither a file nor a known data set"
-    near = difflib.get_close_matches(str(place).lower(), datasets.NAMES, 1)
+    beside = [path.name for path in Path(place).parent.iterdir()] if Path(place).parent.is_dir() else []
+    near = [str(Path(place).with_name(name)) for name in difflib.get_close_matches(Path(place).name, beside, 1)]
+    near = near or difflib.get_close_matches(str(place).lower(), datasets.NAMES, 1)
     raise VaekitError(f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)}).")
 
 

@@ -1,9 +1,10 @@
 """Distributions as plain objects: log-densities in nats, per feature before the sum, drawn from a given generator."""
 
 from vaekit.distributions.bernoulli import Bernoulli
+from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal"]
+__all__ = ["Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal"]

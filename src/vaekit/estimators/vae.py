@@ -32,7 +32,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     ----------
     latent_dim : number of latents.
     likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
-        learned σ a column) or "discretized-logistic" (whole numbers).
+        learned σ a column), "discretized-logistic" (whole numbers) or "colour-logistic" (images in colour).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound, of `samples` draws).

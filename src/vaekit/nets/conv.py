@@ -1,5 +1,6 @@
 """Convolutional and residual convolutional networks for images of any size."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,14 +34,19 @@ class ConvEncoder(nn.Module):
 
     channels    of the stages, each of ⌈half⌉ the size of the one before
     blocks      residual blocks a stage; 0 gives a plain convolutional network
+    local       end in a residual block and a convolution instead: the features are a map, each a function of its
+                surroundings in the image
 
     >>> ConvEncoder((3, 17, 9), (8, 16), 6)(torch.zeros(2, 3, 17, 9)).shape
     torch.Size([2, 6])
+    >>> ConvEncoder((3, 16, 8), (8, 16), 2 * 4 * 2, local=True)(torch.zeros(2, 3, 16, 8)).shape
+    torch.Size([2, 16])
     """
 
     def __init__(
-        self, shape: Sequence[int], channels: Sequence[int], out_features: int, activation="silu", *, blocks=0
-    ):
+        self, shape: Sequence[int], channels: Sequence[int], out_features: int, activation="silu", *,
+        blocks: int = 0, local: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.image = _image(shape)
         sizes, act = stage_sizes(shape, len(channels)), ACTIVATIONS[activation]
@@ -49,7 +55,12 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1)]
             layers += [ResidualBlock(wide, activation) for _ in range(blocks)] + [act()]
         height, width = sizes[-1]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * height * width, out_features))
+        if local:
+            last = nn.Conv2d(channels[-1], out_features // (height * width), 3, padding=1)
+            layers += [ResidualBlock(channels[-1], activation), act(), last, nn.Flatten()]
+        else:
+            layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, out_features)]
+        self.layers = nn.Sequential(*layers)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,17 +68,19 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """(N, in_features) ↦ (N, per_feature · C · H · W): the encoder's stages backwards, by transposed convolutions.
+    """(N, in_features) ↦ (N, per_feature · C · H · W): the encoder's stages backwards, by transposed
+    convolutions.
 
     per_feature    numbers the likelihood needs for each pixel, the slowest axis of the output
     start          (out_features,), added to the output, then learned: what the network says before it has learned
+    local          begin with a convolution and a residual block: the latents are a map of the size of the last stage
 
     >>> ConvDecoder(6, (3, 17, 9), (8, 16), per_feature=2)(torch.zeros(5, 6)).shape
     torch.Size([5, 918])
     """
 
     def __init__(self, in_features: int, shape: Sequence[int], channels: Sequence[int], activation="silu", *,
-                 per_feature: int = 1, blocks: int = 0, start: Tensor | None = None):  # fmt: skip
+                 per_feature: int = 1, blocks: int = 0, local: bool = False, start: Tensor | None = None):  # fmt: skip
         super().__init__()
         colours, height, width = _image(shape)
         self.sizes, act = stage_sizes(shape, len(channels)), ACTIVATIONS[activation]
@@ -75,8 +88,14 @@ class ConvDecoder(nn.Module):
         for narrow, wide in zip([per_feature * colours, *channels[:-1]], channels, strict=True):
             stage = [act()] + [ResidualBlock(wide, activation) for _ in range(blocks)]
             self.stages.insert(0, nn.Sequential(*stage, nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)))
-        first = (channels[-1], *self.sizes[-1])
-        self.first = nn.Sequential(nn.Linear(in_features, first[0] * first[1] * first[2]), nn.Unflatten(1, first))
+        wide, place = channels[-1], self.sizes[-1]
+        if local:
+            latents = in_features // math.prod(place)
+            first = nn.Conv2d(latents, wide, 3, padding=1)
+            layers = [nn.Unflatten(1, (latents, *place)), first, ResidualBlock(wide, activation)]
+        else:
+            layers = [nn.Linear(in_features, wide * math.prod(place)), nn.Unflatten(1, (wide, *place))]
+        self.first = nn.Sequential(*layers)
         features = per_feature * colours * height * width
         self.bias = nn.Parameter(torch.zeros(features) if start is None else start.detach().clone())
         self.to(memory_format=torch.channels_last)

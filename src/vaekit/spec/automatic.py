@@ -6,10 +6,15 @@ import torch
 
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
+from vaekit.nets import stage_sizes
 from vaekit.spec.build import choose_device
 from vaekit.spec.settings import AUTO, Specification
 
+ON_A_GRID = ("discretized-logistic", "colour-logistic")
 FEW_VALUES = 255
+LARGE = 48
+"""pixels a side from which on one code for the whole image leaves out what it shows"""
+LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
 LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 12_000, 60_000, 40
@@ -27,18 +32,16 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     if network != "mlp" and not schema.is_image:
         raise VaekitError(f"network '{network}' is for images, and these rows have shape {schema.shape}: choose mlp.")
+    hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network)
     choices = {
         "likelihood": (likelihood, reason),
-        "latent_dim": _latent_dim(schema),
-        "network": (
-            network,
-            f"images of {'×'.join(map(str, schema.shape))}" if network != "mlp" else "fully connected",
-        ),
-        "hidden": _hidden(schema, network),
+        "latent_dim": _latent_dim(schema, network, hidden),
+        "network": (network, _network_reason(schema, network)),
+        "hidden": (hidden, widths),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (_epochs(steps_an_epoch), f"{steps_an_epoch:,} steps an epoch"),
-        "learning_rate": (5e-3, "Adam, warm-up, cosine decay"),
+        "learning_rate": (_learning_rate(schema.features), "Adam, warm-up, cosine decay"),
         "precision": _precision(network, spec.training.device),
         "patience": (15, "records without a better validation bound") if validated else (0, "no validation rows"),
     }
@@ -57,10 +60,8 @@ def check_fits(likelihood: str, binarize: str, schema: Schema) -> None:
             "the bernoulli likelihood is for 0 and 1, and this data has other values: binarize it (dynamic, threshold, "
             "or expected for the textbook's grey-value form), or choose discretized-logistic or gaussian-diagonal."
         )
-    if likelihood == "discretized-logistic" and schema.kind == "real":
-        raise VaekitError(
-            "discretized-logistic is for whole numbers, and this data has others: choose gaussian-diagonal."
-        )
+    if likelihood in ON_A_GRID and schema.kind == "real":
+        raise VaekitError(f"{likelihood} is for whole numbers, and this data has others: choose gaussian-diagonal.")
 
 
 def _likelihood(schema: Schema) -> tuple[str, str]:
@@ -70,24 +71,41 @@ def _likelihood(schema: Schema) -> tuple[str, str]:
         return "bernoulli", "every value is 0 or 1"
     values = (schema.array("high") - schema.array("low")).max()
     if schema.kind == "integer" and values <= FEW_VALUES:
-        return "discretized-logistic", f"whole numbers, at most {int(values) + 1} values"
+        colour = schema.channels == 3
+        kind = "colour images" if colour else "whole numbers"
+        return ON_A_GRID[colour], f"{kind}, at most {int(values) + 1} values"
     return "gaussian-diagonal", "real numbers" if schema.kind == "real" else "whole numbers of a wide range"
 
 
 def _network(schema: Schema, hidden) -> str:
-    """Convolutions for images of 16 pixels a side or more; fully connected layers where their widths were given."""
-    return "conv" if schema.is_image and min(schema.shape[-2:]) >= 16 and hidden == AUTO else "mlp"
+    """By the shorter side of the image; fully connected layers where their widths were given."""
+    if not schema.is_image or hidden != AUTO:
+        return "mlp"
+    side = min(schema.shape[-2:])
+    return "local" if side >= LARGE else "conv" if side >= 16 else "mlp"
+
+
+def _network_reason(schema: Schema, network: str) -> str:
+    if network == "mlp":
+        return "fully connected"
+    size = f"images of {'×'.join(map(str, schema.shape))}"
+    return f"{size}: a latent map, for detail; conv gives one code an image" if network == "local" else size
 
 
 def _hidden(schema: Schema, network: str) -> tuple[tuple[int, ...], str]:
     """Widths of the layers, or channels of the stages: each halves the image, down to about 4 pixels."""
+    if network == "local":
+        return (32, 64, 128), "channels, a stage each"
     if network == "mlp":
         return ((256, 256) if schema.features >= 64 else (64, 64)), f"{schema.features} features"
     stages = max(1, math.ceil(math.log2(max(schema.shape[-2:]) / 4)))
     return tuple(min(128, 32 << i) for i in range(stages)), "channels, a stage each"
 
 
-def _latent_dim(schema: Schema) -> tuple[int, str]:
+def _latent_dim(schema: Schema, network: str, hidden) -> tuple[int, str]:
+    if network == "local":
+        height, width = stage_sizes(schema.shape, len(hidden))[-1]
+        return 16 * height * width, f"16 at each of {height}×{width} places"
     if schema.is_image:
         return (32 if schema.features >= 256 else 16), f"images of {schema.features // schema.channels} pixels"
     return max(1, min(16, schema.features // 2)), f"{schema.features} columns"
@@ -103,9 +121,14 @@ def _precision(network: str, device: str) -> tuple[str, str]:
 
 
 def _batch_size(rows: int, features: int) -> int:
-    """The largest power of two up to a tenth of the rows, and of so many cells in all, from 16 to 256."""
+    """The largest power of two up to a tenth of the rows, and of so many cells in all, at least 16."""
     most = min(rows // 10, BATCH_CELLS // features)
-    return max(16, min(256, 1 << max(0, most.bit_length() - 1)))
+    return max(16, min(LARGEST_BATCH, 1 << max(0, most.bit_length() - 1)))
+
+
+def _learning_rate(features: int) -> float:
+    """5e-3, and lower by the root of what large images take off the batch: its gradient is noisier."""
+    return float(f"{5e-3 * min(1.0, BATCH_CELLS / features / LARGEST_BATCH) ** 0.5:.1g}")
 
 
 def _epochs(steps_an_epoch: int) -> int:

@@ -37,6 +37,26 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
     return []
 
 
+def shortfall(bound: float, schema: Schema) -> list[str]:
+    """A line where a model of whole numbers says less of a row than all values being equally likely would.
+
+    >>> from vaekit.data import describe
+    >>> schema = describe(np.array([[0, 1], [1, 0]]))
+    >>> shortfall(-1.0, schema), shortfall(-9.5, schema)[0][:40]
+    ([], 'a bound of -9.50 nats is below the -1.39')
+    """
+    if schema.kind == "real" or schema.binarized == "expected":
+        return []
+    levels = 2.0 if schema.binarized != "none" else schema.array("high") - schema.array("low") + 1
+    uniform = -float(np.log(np.broadcast_to(levels, schema.shape)).sum())
+    if bound >= uniform:
+        return []
+    return [
+        f"a bound of {bound:.2f} nats is below the {uniform:.2f} of values that are all equally likely: nothing was "
+        f"learned. Train longer (--epochs), with a smaller --learning-rate, or on more rows."
+    ]
+
+
 def _on_a_grid(values: np.ndarray, origin: float, step: float) -> bool:
     index = (values - origin) / step
     return bool(np.abs(index - index.round()).max() < 1e-2)

@@ -28,11 +28,12 @@ def _bernoulli(schema: Schema) -> parts.likelihoods.Likelihood:
     return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
 
 
-def _discretized_logistic(schema: Schema) -> parts.likelihoods.Likelihood:
-    low, high, mean, scale = (schema.array(name) for name in ("low", "high", "mean", "scale"))
-    return parts.likelihoods.DiscretizedLogistic(
-        schema.shape, low=low, high=high, mean=mean, scale=scale, bounded=schema.is_image
-    )
+def _on_a_grid(family) -> Callable[[Schema], parts.likelihoods.Likelihood]:
+    def build(schema: Schema) -> parts.likelihoods.Likelihood:
+        low, high, mean, scale = (schema.array(name) for name in ("low", "high", "mean", "scale"))
+        return family(schema.shape, low=low, high=high, mean=mean, scale=scale, bounded=schema.is_image)
+
+    return build
 
 
 def _mlp(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
@@ -42,17 +43,31 @@ def _mlp(schema: Schema, hidden, activation: str, posterior, likelihood) -> tupl
     return encoder, nets.MLP(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
 
 
-def _convolutional(blocks: int) -> Callable:
+def _convolutional(blocks: int, local: bool = False) -> Callable:
     def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder with the channels `hidden`, a stage each."""
-        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, blocks=blocks)
+        if local:
+            _check_map(schema, hidden, posterior)
+        kind = {"blocks": blocks, "local": local}
+        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, **kind)
         decoder = nets.ConvDecoder(
             posterior.latent_dim, schema.shape, hidden, activation,
-            per_feature=likelihood.per_feature, blocks=blocks, start=likelihood.start(),
+            per_feature=likelihood.per_feature, start=likelihood.start(), **kind,
         )  # fmt: skip
         return encoder, decoder
 
     return build
+
+
+def _check_map(schema: Schema, hidden, posterior) -> None:
+    height, width = nets.stage_sizes(schema.shape, len(hidden))[-1]
+    if not isinstance(posterior, parts.posteriors.Diagonal):
+        raise VaekitError("the local network has one latent a place in the image: it goes with the diagonal posterior.")
+    if posterior.latent_dim % (height * width):
+        raise VaekitError(
+            f"latent_dim is {posterior.latent_dim}, and with {len(hidden)} stages the latents of the local network are "
+            f"a map of {height}×{width}: give a multiple of {height * width}, or auto."
+        )
 
 
 def _elbo(settings, warmup: int) -> objectives.ELBO:
@@ -72,13 +87,19 @@ LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
     "gaussian": _gaussian("shared"),
     "gaussian-unit": _gaussian("unit"),
     "gaussian-diagonal": _gaussian("column"),
-    "discretized-logistic": _discretized_logistic,
+    "discretized-logistic": _on_a_grid(parts.likelihoods.DiscretizedLogistic),
+    "colour-logistic": _on_a_grid(parts.likelihoods.ColourLogistic),
 }
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
 PRIORS = {"standard": parts.priors.StandardNormal}
 OBJECTIVES = {"elbo": _elbo, "iwae": _iwae}
 GRADIENTS = objectives.GRADIENTS
-NETWORKS: dict[str, Callable] = {"mlp": _mlp, "conv": _convolutional(0), "resnet": _convolutional(1)}
+NETWORKS: dict[str, Callable] = {
+    "mlp": _mlp,
+    "conv": _convolutional(0),
+    "resnet": _convolutional(1),
+    "local": _convolutional(0, local=True),
+}
 ACTIVATIONS = tuple(nets.ACTIVATIONS)
 DEVICES = ("cpu", "cuda")
 PRECISIONS = tuple(recipe.PRECISIONS)
