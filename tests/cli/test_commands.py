@@ -300,6 +300,18 @@ def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
     assert np.array_equal(vae.score_samples(rows), array[:, 0])
 
 
+def test_without_data_the_run_s_own_test_rows_are_scored_with_their_labels(vaekit, digits_run, tmp_path):
+    result = vaekit("score", digits_run, "--samples", 10, "-o", tmp_path / "s.csv")
+    assert result.code == 0
+    scores, source = polars.read_csv(tmp_path / "s.csv"), load("digits")
+    spec = Run.open(digits_run).spec
+    test = source.split(spec.training.seed, spec.data.validation, spec.data.test)["test"]
+    assert scores["label"].to_list() == source.labels[test].tolist()
+    np.save(tmp_path / "test.npy", source.x[test])
+    assert vaekit("score", digits_run, tmp_path / "test.npy", "--samples", 10, "-o", tmp_path / "t.npy").code == 0
+    assert np.array_equal(np.load(tmp_path / "t.npy")[:, 0], scores["log_p"].to_numpy())
+
+
 def test_a_row_s_score_is_its_own(vaekit, table_run, tmp_path):
     header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
     (tmp_path / "turned.csv").write_text("\n".join([header, *lines[::-1]]) + "\n")

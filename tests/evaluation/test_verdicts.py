@@ -28,12 +28,14 @@ def baseline(name: str, nats: float | None) -> Baseline:
     (-80.0, -82.01, 1.0, True),
     (-80.0, -81.99, 1.0, False),
     (-80.0, -81.0, 1.0, False),
+    (-80.0, -81.01, 0.1, True),
+    (-80.0, -80.99, 0.1, False),
     (-83.0, -80.0, 0.1, False),
     (-80.0, -83.0, None, False),
     (NAN, -83.0, 0.1, False),
     (1.0, 1.0, 0.0, False),
 ])  # fmt: skip
-def test_overfitting_is_a_gap_of_more_than_two_standard_errors(train, held_out, gap_se, said):
+def test_overfitting_is_a_gap_of_more_than_two_standard_errors_and_a_nat(train, held_out, gap_se, said):
     assert (overfitting(train, held_out, gap_se) is not None) == said
 
 

@@ -59,8 +59,11 @@ def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, 
     return run, run.model(place), place
 
 
-def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.device) -> tuple[Rows, Source]:
-    """The rows of a file or data set, checked against the run's schema; without one, the run's own test rows."""
+def rows_of(
+    run: Run, model: torch.nn.Module, data: str | None, device: torch.device
+) -> tuple[Rows, Source, np.ndarray | None]:
+    """The rows of a file or data set, checked against the run's schema, where they are from, and their labels where it
+    has some; without one, the run's own test rows."""
     settings = run.spec.data
     if data is None:
         source = training_source(run.spec)
@@ -68,13 +71,14 @@ def rows_of(run: Run, model: torch.nn.Module, data: str | None, device: torch.de
         if not len(split["test"]):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
         seed = run.spec.training.seed
-        return Rows(source.x, run.schema, seed=seed, device=device, index=split["test"]), source
+        labels = None if source.labels is None else source.labels[split["test"]]
+        return Rows(source.x, run.schema, seed=seed, device=device, index=split["test"]), source, labels
     source = load(
         data, exclude=settings.exclude, label=settings.label or None, resize=settings.resize,
         colour=run.schema.channels == 3, strict=False,
     )  # fmt: skip
     check_rows_fit(model.likelihood, run.schema, source)
-    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source
+    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source, source.labels
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Rows | None:

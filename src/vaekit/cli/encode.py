@@ -36,9 +36,9 @@ def encode(
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device)
-    rows, source = rows_of(opened, model, data, place)
+    rows, _, labels = rows_of(opened, model, data, place)
     mean, deviation = (t.cpu().numpy() for t in evaluation.encode(model, rows))
     columns = range(model.latent_dim)
     names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
-    write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, source.labels)
+    write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, labels)
     print(f"{counted(len(mean))}, {model.latent_dim} latents, in {output}")

@@ -5,6 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+CLOSE = 0.9
+"""part of its ceiling log n beyond which an estimate of the information says little"""
+
 
 def evaluate(
     run: Path,
@@ -48,7 +51,7 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    chosen, source = rows_of(opened, model, data, place)
+    chosen, source, _ = rows_of(opened, model, data, place)
     chosen = chosen if rows is None else chosen.some(rows)
     train = training_rows(opened, place, source if data is None else None)
     seed = opened.spec.training.seed
@@ -100,7 +103,7 @@ def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
         ("ELBO", f"{result.elbo:.3f} nats", f"a lower bound on {of}"),
         ("rate", f"{result.rate:.3f} nats", "KL(q(z|x) ‖ p(z)), of which"),
         ("  information", f"{parts.information:.3f} nats", f"I_q(x; z), at most log n = {parts.ceiling:.2f}"),
-        ("  marginal", f"{parts.marginal_kl:.3f} nats", "KL(q(z) ‖ p(z)): what a better prior could save"),
+        ("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts)),
         ("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"),
         ("active units", f"{result.active_units} of {result.latent_dim}", "latents that carry something about x"),
     ]  # fmt: skip
@@ -115,6 +118,13 @@ def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
         error = "" if gap.gap_se is None else f" ± {gap.gap_se:.3f}"
         lines.append(("train–test", f"{gap.gap:.3f}{error} nats", "by which the ELBO of training rows is higher"))
     return lines
+
+
+def _marginal(parts) -> str:
+    """What KL(q(z) ‖ p(z)) means: where the rows told apart are as many as there are, the split is a matter of n."""
+    if parts.information > CLOSE * parts.ceiling:
+        return "the rest: more rows would show more information and less of this"
+    return "KL(q(z) ‖ p(z)): what a better prior could save"
 
 
 def _way(method) -> str:

@@ -47,7 +47,7 @@ def reconstruct(
     check_output(output, ".png", ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device)
-    rows, _ = rows_of(opened, model, data, place)
+    rows, _, _ = rows_of(opened, model, data, place)
     count = min(len(rows), n or (10 if picture else len(rows)))
     rows = rows.first(count)
     again = evaluation.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 def score(
     run: Path,
-    data: str,
+    data: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     method: str = "iwae",
@@ -22,7 +22,7 @@ def score(
     run
         the run folder
     data
-        a file, an image, a folder of images or a known data set
+        a file, an image, a folder of images or a known data set; by default the run's own test rows
     output
         a table (.csv, .parquet) with the columns log_p and error, those of the method (for iwae ess, the effective
         number of draws, and pareto_k, above 0.7 where neither number can be trusted) and the rows' labels where they
@@ -42,12 +42,12 @@ def score(
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    rows, source = rows_of(opened, model, data, place)
+    rows, _, labels = rows_of(opened, model, data, place)
     announce(model, rows, way, opened.spec.training.seed)
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
     terms = {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
     columns = {"log_p": result.value, "error": result.scores.error, **(terms if output.suffix != ".npy" else {})}
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
-    write_rows(output, table, list(columns), source.labels)
+    write_rows(output, table, list(columns), labels)
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, Distribution, LatentModel
 from vaekit.errors import VaekitError, unknown
-from vaekit.evaluation.scores import Scores
+from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_quantile
 
 STARTS = ("encoder", "prior")
@@ -176,9 +176,7 @@ class AnnealedImportance:
 
 def _scores(log_w: Tensor, acceptance: Tensor) -> Scores:
     """Of the chains' weights (K, B)."""
-    chains = len(log_w)
-    ess = 1 / log_w.softmax(0).square().sum(0)
-    error = ((chains / ess - 1).clamp(min=0) / (chains - 1)).sqrt()
+    ess, error = weighed(log_w)
     return Scores(log_mean_exp(log_w), error, {"acceptance": acceptance, "ess": ess})
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.scores import Scores
+from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import RowNoise, log_mean_exp
 
 MOST_DRAWS, CELLS = 1024, 2**20
@@ -30,12 +30,10 @@ class ImportanceSampling:
 
     The draws are one low-discrepancy point set, shifted by the row's key. Terms, a row each:
 
-        ess         effective sample size 1 / Σ w̃², w̃ = w / Σ w (Kong 1992)
+        ess         effective number of draws (`weighed`, which gives the error too)
         pareto_k    k̂ of the weights' tail (`pareto_shape`): above 0.7 neither value nor error can be trusted
         curve       log p̂_k for every k of `sizes`, averaged over the K/k blocks of draws, (B, len(sizes)): where it
                     still climbs at its end, K is too small
-
-    The error is that of log p̂_K by the delta method, √((K Σ w̃² − 1) / (K − 1)); infinite for one draw.
     """
 
     samples: int = 100
@@ -56,11 +54,10 @@ class ImportanceSampling:
 
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
-        log_w, k = self.log_weights(model, batch, seed), self.samples
-        squares = log_w.softmax(0).square().sum(0)
-        error = ((k * squares - 1).clamp(min=0) / (k - 1)).sqrt() if k > 1 else torch.full_like(squares, torch.inf)
+        log_w = self.log_weights(model, batch, seed)
+        ess, error = weighed(log_w)
         curve = torch.stack([_blocks(log_w, size) for size in self.sizes], -1)
-        terms = {"ess": 1 / squares, "pareto_k": pareto_shape(log_w), "curve": curve}
+        terms = {"ess": ess, "pareto_k": pareto_shape(log_w), "curve": curve}
         return Scores(curve[:, -1], error, terms)
 
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:

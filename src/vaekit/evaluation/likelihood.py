@@ -1,7 +1,8 @@
 """log p(x) of rows by one method or another, with two errors that must not be confused.
 
 spread    sd/√n over the rows: how far the mean over *other* rows from the same source may lie
-error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n
+error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n, and for quadrature, whose
+          errors are no noise, Σ_i error_i / n
 """
 
 import math
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from vaekit.core import LatentModel
 from vaekit.data import Rows
+from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.maths import standard_error
@@ -57,8 +59,10 @@ class LogLikelihood:
 
     @property
     def error(self) -> float | None:
-        """Of the mean, from the rows' own errors; None where they are not known (one draw a row)."""
-        error = self.scores.error.square().sum().sqrt().item() / self.n
+        """Of the mean, from the rows' own errors; None where they are not known (one draw a row). Those of sampling are
+        independent; those of quadrature may all lie on one side."""
+        each = self.scores.error
+        error = each.mean().item() if self.method == "quadrature" else each.square().sum().sqrt().item() / self.n
         return error if math.isfinite(error) else None
 
     @property
@@ -109,6 +113,8 @@ def log_likelihood(
     to the last bit, depends on the model, the seed and the row's content alone, not on its neighbours, its position
     or the number of threads.
     """
+    if not len(rows):
+        raise VaekitError("there are no rows to score.")
     method = method or ImportanceSampling()
     rows.require(model.likelihood)
     parts = []

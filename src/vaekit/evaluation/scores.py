@@ -33,6 +33,18 @@ class Scores:
         return Scores(torch.cat([p.value for p in parts]), torch.cat([p.error for p in parts]), terms)
 
 
+def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:
+    """What K weights (K, B) say of their own mean: the effective number of them, 1 / Σ w̃² with w̃ = w / Σ w (Kong
+    1992), and the standard error of its logarithm by the delta method, √((K Σ w̃² − 1) / (K − 1)), infinite for one.
+
+    >>> [term.item() for term in weighed(torch.zeros(4, 1))]
+    [4.0, 0.0]
+    """
+    k, squares = len(log_w), log_w.softmax(0).square().sum(0)
+    error = ((k * squares - 1).clamp(min=0) / (k - 1)).sqrt() if k > 1 else torch.full_like(squares, torch.inf)
+    return 1 / squares, error
+
+
 class Method(Protocol):
     """A way of estimating log p(x). Randomness comes from (seed, `batch.key`) alone."""
 

@@ -11,6 +11,8 @@ from vaekit.evaluation.likelihood import LogLikelihood
 
 SURE = 2.0
 """standard errors"""
+WORTH = 1.0
+"""nats a row: a smaller gap between training and other rows is every model's, and no fault to mend"""
 COLLAPSED = 0.1
 """nats: a smaller rate is near 0"""
 
@@ -45,7 +47,7 @@ def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleM
 
 
 def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:
-    """Whether rows trained on score higher than rows held out.
+    """Whether rows trained on score higher than rows held out, by a nat or more.
 
     train, held_out    mean ELBO or log p(x), nats a row
     gap_se             standard error of their difference; None where it is not known
@@ -55,7 +57,7 @@ def overfitting(train: float, held_out: float, gap_se: float | None, measure: st
     >>> overfitting(-80.0, -80.9, 0.5)
     """
     gap = train - held_out
-    if gap_se is None or not gap > SURE * gap_se:
+    if gap_se is None or not gap > max(SURE * gap_se, WORTH):
         return None
     return (
         f"Overfitting: the {measure} is {train:,.2f} nats on training rows and {held_out:,.2f} on others, "
