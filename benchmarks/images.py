@@ -37,15 +37,13 @@ import json
 import lzma
 import math
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results.md"
+from results import Finished, machine, vaekit, write
+
 RUNS, COSTS = Path("runs"), "benchmark.json"
 HEADER = "| command | rows | what auto chose |"
 """how the table in docs/results.md begins"""
@@ -65,15 +63,6 @@ CODECS = {
 }
 
 
-class Finished(NamedTuple):
-    last: dict
-    """the last line that the command printed"""
-    seconds: float
-    """of processor time, which other work on the machine does not lengthen much"""
-    memory: float
-    """largest resident memory, MiB"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", choices=[*DATA, "all"], default="all")
@@ -87,8 +76,7 @@ def main() -> None:
     fitted = again(folder) if given.evaluate else fit(given.data, folder)
     evaluated = vaekit("evaluate", str(folder), "--json")
     row = f"| `benchmarks/images.py {given.data}` | {' | '.join(cells(folder, fitted, evaluated))} |"
-    print(row)
-    write(row)
+    write(HEADER, row)
 
 
 def fit(name: str, folder: Path) -> Finished:
@@ -163,20 +151,6 @@ DATA = {
 }
 
 
-def vaekit(*arguments: str) -> Finished:
-    """Run a command to its end; what it prints goes on to stderr."""
-    line = ""
-    process = subprocess.Popen([sys.executable, "-m", "vaekit", *arguments], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        sys.stderr.write(line)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(process.returncode)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Finished(json.loads(line), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
-
-
 def cells(folder: Path, fitted: Finished, evaluated: Finished) -> list[str]:
     """A row of the table after its command."""
     import torch
@@ -201,7 +175,7 @@ def cells(folder: Path, fitted: Finished, evaluated: Finished) -> list[str]:
         "–" if bits is None else f"**{bits:.3f}**",
         *(baselines(x["test"]) if run.schema.is_image else ["–"] * 4),
         "–" if run.schema.is_image else "{:.2f} ± {:.2f}".format(*normal(x["train"], x["test"])),
-        f"{torch.get_num_threads()} × {platform.machine()}, torch {torch.__version__}",
+        machine(),
     ]  # fmt: skip
 
 
@@ -263,20 +237,6 @@ def normal(train, test) -> tuple[float, float]:
     z = np.linalg.solve(root, (test - train.mean(0)).T)
     log_p = -0.5 * (z**2).sum(0) - np.log(np.diag(root)).sum() - 0.5 * len(root) * math.log(2 * math.pi)
     return log_p.mean(), log_p.std(ddof=1) / math.sqrt(len(log_p))
-
-
-def write(row: str) -> None:
-    """The row in place of the one of the same command, else below the others."""
-    lines = RESULTS.read_text().splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith(HEADER)), None)
-    if start is None:
-        sys.exit(f"{RESULTS} has no table that begins with {HEADER}")
-    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
-    command = row.split("|")[1]
-    others = [line for line in lines[start:end] if line.split("|")[1] != command]
-    place = next((i for i in range(start, end) if lines[i].split("|")[1] == command), end)
-    lines[start:end] = [*others[: place - start], row, *others[place - start :]]
-    RESULTS.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

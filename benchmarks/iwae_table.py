@@ -13,17 +13,14 @@ CELL is one of vae-1, vae-5, vae-50, iwae-5, iwae-50, dreg-50, static; --train s
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+from results import machine, vaekit, write
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
-HEADING = "## The one-layer columns of Burda et al. 2016, Table 1"
+HEADER = "| command | batch | steps |"
+"""how the table in docs/results.md begins"""
 NETWORK = "--binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh --precision bfloat16"
 
 
@@ -64,8 +61,8 @@ def main() -> None:
     train(CELLS[given.cell], given.seed, given.epochs, run)
     if not given.train:
         began = time.monotonic()
-        result = json.loads(vaekit("evaluate", str(run), "--samples", str(given.samples), "--json"))
-        write(row(given.cell, given.seed, run, result, time.monotonic() - began))
+        result = vaekit("evaluate", str(run), "--samples", str(given.samples), "--json").last
+        write(HEADER, row(given.cell, given.seed, run, result, time.monotonic() - began))
 
 
 def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
@@ -78,17 +75,6 @@ def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
     schedule = f"--epochs {epochs or cell.epochs} --batch-size {cell.batch_size} --learning-rate {cell.learning_rate}"
     setting = f"{cell.data} {network} --objective {cell.objective} {schedule} --seed {seed}"
     vaekit("fit", *setting.split(), "--out", str(run), "--overwrite", "--json")
-
-
-def vaekit(*arguments: str) -> str:
-    """The last line that a command prints; the rest goes to stderr."""
-    process = subprocess.Popen([sys.executable, "-m", "vaekit", *arguments], stdout=subprocess.PIPE, text=True)
-    line = ""
-    for line in process.stdout:
-        sys.stderr.write(line)
-    if process.wait():
-        sys.exit(process.returncode)
-    return line
 
 
 def row(name: str, seed: int, run: Path, result: dict, seconds: float) -> str:
@@ -108,23 +94,6 @@ def training_seconds(run: Path) -> float:
     """Wall-clock over all the stretches that a run was trained in; each counts from 0."""
     seconds = [json.loads(line)["seconds"] for line in (run / "times.jsonl").read_text().splitlines()]
     return sum(now for now, after in zip(seconds, [*seconds[1:], 0.0], strict=True) if after < now)
-
-
-def write(line: str) -> None:
-    """Put a row into the table of docs/results.md, in the place of an earlier one of the same command."""
-    lines = RESULTS.read_text().splitlines()
-    start = lines.index(HEADING)
-    command = line.split("|")[1]
-    same = [i for i, old in enumerate(lines) if i > start and old.startswith(f"|{command}|")]
-    table = [i for i, old in enumerate(lines) if i > start and old.startswith("|")]
-    end = next((i for i in table if i + 1 >= len(lines) or not lines[i + 1].startswith("|")), start)
-    lines[same[0] if same else end + 1 : (same[0] if same else end) + 1] = [line]
-    RESULTS.write_text("\n".join(lines) + "\n")
-    print(line)
-
-
-def machine() -> str:
-    return f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

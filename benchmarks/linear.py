@@ -10,16 +10,14 @@ importance sampling on 100 of them, and from both sides on 100 rows that the mod
 
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from results import write
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from vaekit import VAE, evaluation
 from vaekit.data import Rows
-
-RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
@@ -75,22 +73,13 @@ def main() -> None:
             "| command | data | k | exact",
             f"| `benchmarks/linear.py` | {name} | {k} | {best:.6f} | {vae.lower_bound_:.4f} "
             f"| {best - vae.lower_bound_:.4f} | {tight:.4f} | {vae.history_[-1]['step']:,} | {seconds:.0f} |",
+            key=2,
         )
         write(
             "| command | data | k | ELBO",
             f"| `benchmarks/linear.py` | {name} | {k} | {held_against_the_truth(vae, x)} |",
+            key=2,
         )
-
-
-def write(heading: str, row: str) -> None:
-    """A row into the table whose heading starts so, in the place of the one of the same data."""
-    print(row, flush=True)
-    lines = RESULTS.read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(heading)) + 2
-    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
-    same = row.split("|")[1:4]
-    lines[start:end] = [line for line in lines[start:end] if line.split("|")[1:4] != same] + [row]
-    RESULTS.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

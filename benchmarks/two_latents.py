@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 import torch
+from results import DOCS, write
 
 from vaekit import evaluation, report
 from vaekit.cli.common import open_model, rows_of
 
-DOCS = Path(__file__).parent.parent / "docs"
-HEADING = "## Two latents, three ways"
+HEADER = "| command | method | rows |"
+"""how the table in docs/results.md begins"""
 SETTING = (
     "mnist --binarize dynamic --network mlp --hidden 200,200 --latent-dim 2 --activation tanh --validation 0 --seed 0"
 )
@@ -36,11 +37,12 @@ def main() -> None:
         arguments = [*SETTING.split(), "--epochs", str(given.epochs), "--out", str(given.out)]
         subprocess.run([sys.executable, "-m", "vaekit", "fit", *arguments], check=True)
     run, model, device = open_model(given.out, None)
-    rows, _ = rows_of(run, model, None, device)
+    rows, _, _ = rows_of(run, model, None, device)
     report.latent_plane(run.schema, model, rows, DOCS / "pictures" / "plane.png")
 
     few = rows.some(given.rows)
-    write([f"| `{' '.join(sys.argv)}` | {line} |" for line in table(model, few)])
+    for line in table(model, few):
+        write(HEADER, f"| `{' '.join(sys.argv)}` | {line} |", key=2)
 
 
 def table(model: torch.nn.Module, rows) -> list[str]:
@@ -74,18 +76,6 @@ def within(difference: torch.Tensor, error: torch.Tensor, found: evaluation.LogL
     k = found.scores.terms.get("pareto_k")
     trusted = "" if k is None else f"; k̂ ≤ 0.7: {int(agree[k <= 0.7].sum())} of {int((k <= 0.7).sum())}"
     return f"{int(agree.sum())} of {len(agree)}{trusted}"
-
-
-def write(rows: list[str]) -> None:
-    """The rows under the table's heading, in the place of earlier ones."""
-    path = DOCS / "results.md"
-    lines = path.read_text().splitlines()
-    start = lines.index(HEADING)
-    old = [i for i, line in enumerate(lines) if i > start and line.startswith("| `benchmarks/two_latents.py")]
-    rule = next(i for i, line in enumerate(lines) if i > start and line.startswith("|---"))
-    lines[rule + 1 : (old[-1] if old else rule) + 1] = rows
-    path.write_text("\n".join(lines) + "\n")
-    print("\n".join(rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """log p(x) of rows by one method or another, with two errors that must not be confused.
 
 spread    sd/√n over the rows: how far the mean over *other* rows from the same source may lie
-error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n, and for quadrature, whose
-          errors are no noise, Σ_i error_i / n
+error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n, and for quadrature,
+          whose errors are no noise, Σ_i error_i / n
 """
 
 import math
