@@ -91,7 +91,13 @@ def test_the_likelihood_follows_from_the_data(source, changes, likelihood):
 def test_what_was_asked_for_is_kept():
     asked = {"latent_dim": 3, "hidden": (7, 5), "epochs": 9, "batch_size": 11, "learning_rate": 0.5, "patience": 2}
     spec, reasons = automatic(
-        REAL, **asked, activation="tanh", network="mlp", likelihood="gaussian", precision="float32"
+        REAL,
+        **asked,
+        activation="tanh",
+        network="mlp",
+        likelihood="gaussian",
+        precision="float32",
+        compile="off",
     )
     flat = {key: value for section in spec.to_dict().values() for key, value in section.items()}
     assert {key: flat[key] for key in asked} == {**asked, "hidden": [7, 5]}
@@ -116,7 +122,8 @@ def test_few_rows_get_many_epochs_and_many_rows_few(rows):
 def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_can(monkeypatch, network, instructions):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions} if instructions else {})
     spec, reasons = automatic(GREY, network=network, device="cpu")
-    assert spec.training.precision == ("bfloat16" if network != "mlp" and instructions else "float32")
+    wide = network != "mlp"
+    assert spec.training.precision == ("bfloat16" if wide and instructions else "float32")
     assert reasons["precision"]
     assert build_recipe(spec, 48).precision == spec.training.precision
     for precision in ("float32", "bfloat16"):
@@ -152,6 +159,14 @@ def test_large_images_are_learned_in_small_batches_and_small_steps():
 def test_a_map_of_latents_has_the_same_number_at_every_place(changes, words):
     with pytest.raises(VaekitError, match=words):
         prepare(Specification().changed(network="local", hidden=(4,), **changes), COLOUR)
+
+
+def test_wide_layers_have_half_the_bits_and_narrow_ones_do_not(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    schema = describe(np.random.default_rng(0).integers(0, 256, (2, 28, 28)).astype(np.uint8))
+    for hidden, precision in (((400,), "bfloat16"), ((64, 64), "float32"), ((), "float32")):
+        spec = Specification().changed(network="mlp", hidden=hidden, device="cpu")
+        assert resolve(spec, schema, 1000, False)[0].training.precision == precision
 
 
 def test_a_run_older_than_the_choice_of_precision_was_of_float32():

@@ -33,6 +33,7 @@ def fit(
     seed: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    compile: str | None = None,
     exclude: str | None = None,
     label: str | None = None,
     resize: str | None = None,
@@ -98,6 +99,9 @@ def fit(
         auto, cpu or cuda
     precision
         of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32
+    compile
+        on, off or auto: one compiled function a step in the place of many operations, after some seconds of compiling;
+        auto does it for long trainings of fully connected networks where there is a C++ compiler
     exclude
         columns to leave out, separated by commas
     label
@@ -128,8 +132,9 @@ def fit(
         hidden=_widths(hidden), activation=activation, binarize=binarize,
         samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
         epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
-        patience=_number(patience, int), seed=seed, device=device, precision=precision, exclude=_list(exclude),
-        label=label, resize=resize, validation=_fraction_or_path(validation), test=_fraction_or_path(test),
+        patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
+        exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
+        test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
         raise VaekitError(

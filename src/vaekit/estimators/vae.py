@@ -52,6 +52,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     random_state : seed of everything random.
     device : "auto", "cpu" or "cuda".
     precision : "float32", "bfloat16" or "auto": of the networks' products while training.
+    compile : "on", "off" or "auto": compile a step into one function (long trainings of fully connected networks).
     verbose : 1 prints a line a record.
 
     Attributes
@@ -76,7 +77,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self, latent_dim=16, likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
         repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden=(256, 256), network="auto",
         activation="auto", binarize="none", max_epochs="auto", validation_fraction=0.0, batch_size="auto",
-        learning_rate="auto", importance_samples=100, random_state=0, device="auto", precision="auto", verbose=0,
+        learning_rate="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
+        verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -101,6 +103,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.random_state = random_state
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.verbose = verbose
 
     def fit(self, X, y=None) -> "VAE":
@@ -176,7 +179,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
             activation=self.activation, binarize=self.binarize, epochs=self.max_epochs, batch_size=self.batch_size,
             learning_rate=self.learning_rate, seed=int(seed), device=self.device, precision=self.precision,
-            validation=self.validation_fraction, test=0.0,
+            compile=self.compile, validation=self.validation_fraction, test=0.0,
         )  # fmt: skip
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
@@ -241,7 +244,7 @@ def load(folder, *, device: str = "auto") -> VAE:
         hidden=model.hidden, network=model.network, activation=model.activation, binarize=spec.data.binarize,
         max_epochs=spec.training.epochs, batch_size=spec.training.batch_size,
         learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=device,
-        precision=spec.training.precision,
+        precision=spec.training.precision, compile=spec.training.compile,
         importance_samples=run.data.get("importance_samples", 100),
     )  # fmt: skip
     if isinstance(spec.data.validation, float):

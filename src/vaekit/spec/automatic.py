@@ -1,17 +1,24 @@
 """What "auto" means: choices from the schema and the number of rows, each with its reason."""
 
 import math
+import os
+import shutil
 
 import torch
 
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.nets import stage_sizes
+from vaekit.objectives import DOUBLY
 from vaekit.spec.build import choose_device
 from vaekit.spec.settings import AUTO, Specification
 
 ON_A_GRID = ("discretized-logistic", "colour-logistic")
 FEW_VALUES = 255
+WIDE = 2**16
+"""weights in the first layer from which on its products take most of a step"""
+WORTH_COMPILING = 5_000_000
+"""draws through the networks, in all of training"""
 LARGE = 48
 """pixels a side from which on one code for the whole image leaves out what it shows"""
 LARGEST_BATCH = 256
@@ -28,6 +35,9 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     """
     batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
+    epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch)
+    if spec.training.compile == "on" and spec.objective.gradient == DOUBLY:
+        raise VaekitError(f"the {DOUBLY} gradient cannot be compiled: leave --compile out, or choose another gradient.")
     likelihood, reason = _likelihood(schema)
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     if network != "mlp" and not schema.is_image:
@@ -40,9 +50,10 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "hidden": (hidden, widths),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
-        "epochs": (_epochs(steps_an_epoch), f"{steps_an_epoch:,} steps an epoch"),
+        "epochs": (epochs, f"{steps_an_epoch:,} steps an epoch"),
         "learning_rate": (_learning_rate(schema.features), "Adam, warm-up, cosine decay"),
-        "precision": _precision(network, spec.training.device),
+        "precision": _precision(network, schema.features, hidden, spec.training.device),
+        "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
         "patience": (15, "records without a better validation bound") if validated else (0, "no validation rows"),
     }
     asked = {**vars(spec.model), **vars(spec.training)}
@@ -111,13 +122,31 @@ def _latent_dim(schema: Schema, network: str, hidden) -> tuple[int, str]:
     return max(1, min(16, schema.features // 2)), f"{schema.features} columns"
 
 
-def _precision(network: str, device: str) -> tuple[str, str]:
+def _precision(network: str, features: int, hidden, device: str) -> tuple[str, str]:
     """Half the bits where the processor has instructions for them and most of the time goes into products."""
-    if network == "mlp":
-        return "float32", "fully connected: little to gain"
+    if network == "mlp" and features * max(hidden, default=0) < WIDE:
+        return "float32", "narrow layers: little to gain"
     if choose_device(device).type == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16"):
         return "float32", "no bfloat16 instructions here"
-    return "bfloat16", "convolutions; weights and bounds stay float32"
+    return "bfloat16", "the networks' products; weights and bounds stay float32"
+
+
+def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
+    """On where enough goes through the networks to repay the seconds that compiling takes."""
+    if network != "mlp" or choose_device(spec.training.device).type != "cpu":
+        return "off", "nothing to gain for convolutions, or on an accelerator"
+    if spec.objective.gradient == DOUBLY:
+        return "off", f"the {DOUBLY} gradient cannot be compiled"
+    if draws < WORTH_COMPILING:
+        return "off", "a short training"
+    if not has_compiler():
+        return "off", "no C++ compiler found"
+    return "on", f"{draws:,} draws to train on repay its seconds"
+
+
+def has_compiler() -> bool:
+    """Whether this machine has a C++ compiler, which torch.compile calls."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
 def _batch_size(rows: int, features: int) -> int:

@@ -47,6 +47,7 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
         patience=training.patience,
         seed=training.seed,
         precision="float32" if training.precision == AUTO else training.precision,  # of runs older than the choice
+        compiled=training.compile == "on",
     )
 
 

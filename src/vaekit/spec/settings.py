@@ -85,6 +85,7 @@ class TrainingSettings(Section):
     seed: int = setting(0, int, low=0)
     device: str = setting(AUTO, str, choices=tables.DEVICES)
     precision: str = setting(AUTO, str, choices=tables.PRECISIONS)
+    compile: str = setting(AUTO, str, choices=tables.COMPILE)
 
 
 @dataclass(frozen=True)

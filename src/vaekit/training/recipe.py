@@ -30,6 +30,8 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"
     """of the networks' matrix products while training, float32 or bfloat16; weights and likelihoods stay float32"""
+    compiled: bool = False
+    """whether bound and gradient are compiled into one function (`gradient.Compiled`), which takes some seconds"""
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`: linear warm-up, then half a cosine to 0 (Loshchilov & Hutter 2017).

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Bound, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
+from vaekit.training.gradient import Compiled, Eager, Gradient
 from vaekit.training.recipe import PRECISIONS, Recipe
 
 
@@ -32,6 +33,7 @@ class State:
         self.averaged.precision = None  # what is reported is computed in float32
         self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
+        self.gradient = (Compiled if recipe.compiled else Eager)(model.train(), objective)
         self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0, betas=recipe.betas, fused=True)
         self.step = 0
@@ -49,13 +51,12 @@ class State:
     def advance(self, batch: Batch) -> Bound:
         """One step of stochastic gradient descent on one batch; nothing changes if a number is not finite."""
         recipe, device = self.recipe, batch.x.device
-        self.model.train()
         source = generator(recipe.seed, "noise", self.step, device=device)
         noise = self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
-        bound = self.objective(self.model, batch, noise, step=self.step)
-        self.optimizer.zero_grad()
-        bound.loss.backward()
-        self._clip(bound)
+        found = self.gradient(batch, noise, self.step)
+        self._clip(found)
+        for parameter, gradient in zip(self.parameters, found.each, strict=True):
+            parameter.grad = gradient
         self.optimizer.param_groups[0]["lr"] = recipe.rate(self.step)
         self.optimizer.step()
         weight = 1 - recipe.decay(self.step)
@@ -64,7 +65,7 @@ class State:
             for average, buffer in self.buffers:
                 average.copy_(buffer)
         self.step += 1
-        return bound
+        return found.bound
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
@@ -106,9 +107,8 @@ class State:
         for name in COUNTERS:
             setattr(self, name, counters[name])
 
-    def _clip(self, bound: Bound) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
+    def _clip(self, found: Gradient) -> None:
+        bound, norm = found.bound, found.norm.item()
         if not (bound.loss.isfinite() and math.isfinite(norm)):
             terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
             raise TrainingError(
@@ -117,7 +117,7 @@ class State:
             )
         limit = self.recipe.clip * self.gradient_norm
         if 0 < limit < norm:
-            torch._foreach_mul_(gradients, limit / norm)
+            torch._foreach_mul_([g for g in found.each if g is not None], limit / norm)
             norm = limit
         self.gradient_norm += (norm - self.gradient_norm) * (0.05 if self.step else 1.0)
 
