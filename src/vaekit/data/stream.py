@@ -91,10 +91,13 @@ class Rows:
 
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
-        epoch, index = divmod(step, self.batches_per_epoch(size))
-        rows = self._permutation(epoch)[index * size : (index + 1) * size]
-        x = self.take(rows)
+        x = self.take(self.numbers(step, size))
         return Batch(self._drawn(x, step) if self.schema.binarized == "dynamic" else self._plain(x))
+
+    def numbers(self, step: int, size: int) -> Tensor:
+        """Which rows make the batch of training step `step`, (size,)"""
+        epoch, index = divmod(step, self.batches_per_epoch(size))
+        return self._permutation(epoch)[index * size : (index + 1) * size]
 
     def require(self, likelihood) -> None:
         """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored

@@ -8,7 +8,8 @@ from vaekit.core import Bound
 from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
 from vaekit.objectives import over_rows
-from vaekit.training.state import State
+from vaekit.training.blame import blame
+from vaekit.training.state import NotFiniteError, State
 
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
@@ -39,9 +40,21 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
     while not state.finished:
-        _add(state, state.advance(rows.train_batch(state.step, size)))
-        due = state.step % period == 0 or state.step == state.recipe.steps
+        _step(state, rows, size)
+        due = state.sums and (state.step % period == 0 or state.step == state.recipe.steps)
         yield Record(state.step, state.step // per_epoch, _metrics(state, rows, validation) if due else None)
+
+
+def _step(state: State, rows: Rows, size: int) -> None:
+    batch = rows.train_batch(state.step, size)
+    try:
+        _add(state, state.advance(batch))
+    except NotFiniteError as error:
+        if state.recover():
+            return
+        numbers = rows.numbers(state.step, size)
+        culprit = blame(state.model, batch, state.noise(batch), numbers, rows.schema)
+        raise NotFiniteError(f"{error} {culprit}") from error
 
 
 def _add(state: State, bound: Bound) -> None:
@@ -53,9 +66,11 @@ def _add(state: State, bound: Bound) -> None:
 
 def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
     steps = state.sums.pop("steps")
-    metrics = {"step": state.step, "learning_rate": state.recipe.rate(state.step - 1)}
+    metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
+    if state.setbacks:
+        metrics["setbacks"] = state.setbacks
     if validation is not None and len(validation):
         averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
         terms = {state.objective.name: averages.value, **averages.terms}

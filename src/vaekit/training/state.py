@@ -17,6 +17,14 @@ class TrainingError(VaekitError):
     """Training cannot go on."""
 
 
+class NotFiniteError(TrainingError):
+    """A loss, or its gradient, is infinite or no number."""
+
+
+SKIPS, SETBACKS = 3, 3
+"""batches left out in a row before training goes back, and how often it does before it gives up"""
+
+
 class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
@@ -42,6 +50,10 @@ class State:
         self.sums: dict[str, float] = {}
         """of the records' terms since the last record"""
         self.best_value, self.best_step, self.stale = float("-inf"), 0, 0
+        self.skipped = 0
+        """batches left out since the last step"""
+        self.setbacks = 0
+        """times that training went back and halved its rate"""
 
     @property
     def finished(self) -> bool:
@@ -49,23 +61,45 @@ class State:
         return self.step >= recipe.steps or bool(recipe.patience and self.stale >= recipe.patience)
 
     def advance(self, batch: Batch) -> Bound:
-        """One step of stochastic gradient descent on one batch; nothing changes if a number is not finite."""
-        recipe, device = self.recipe, batch.x.device
-        source = generator(recipe.seed, "noise", self.step, device=device)
-        noise = self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
-        found = self.gradient(batch, noise, self.step)
+        """One step of stochastic gradient descent on one batch; NotFiniteError, and nothing changed, if a number is not
+        finite."""
+        found = self.gradient(batch, self.noise(batch), self.step)
         self._clip(found)
         for parameter, gradient in zip(self.parameters, found.each, strict=True):
             parameter.grad = gradient
-        self.optimizer.param_groups[0]["lr"] = recipe.rate(self.step)
+        self.optimizer.param_groups[0]["lr"] = self.rate(self.step)
         self.optimizer.step()
-        weight = 1 - recipe.decay(self.step)
+        weight = 1 - self.recipe.decay(self.step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), self.parameters, weight)
             for average, buffer in self.buffers:
                 average.copy_(buffer)
         self.step += 1
+        self.skipped = 0
         return found.bound
+
+    def noise(self, batch: Batch) -> Tensor:
+        """ε of the step at hand"""
+        source = generator(self.recipe.seed, "noise", self.step, device=batch.x.device)
+        return self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: the recipe's, halved at each setback."""
+        return self.recipe.rate(step) * 0.5**self.setbacks
+
+    def recover(self) -> bool:
+        """After a step that was not finite: leave its batch out, and after some in a row go back to the weights worth
+        keeping, with half the learning rate. False where that was done often enough."""
+        if self.skipped == SKIPS:
+            if self.setbacks == SETBACKS:
+                return False
+            self.model.load_state_dict(self.weights())
+            self.optimizer.state.clear()
+            self.skipped, self.setbacks = 0, self.setbacks + 1
+        else:
+            self.skipped += 1
+        self.step += 1
+        return True
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
@@ -105,13 +139,13 @@ class State:
                 if group.startswith("adam-") and name in values
             }
         for name in COUNTERS:
-            setattr(self, name, counters[name])
+            setattr(self, name, counters.get(name, 0))  # older checkpoints have no setbacks
 
     def _clip(self, found: Gradient) -> None:
         bound, norm = found.bound, found.norm.item()
         if not (bound.loss.isfinite() and math.isfinite(norm)):
             terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
-            raise TrainingError(
+            raise NotFiniteError(
                 f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
                 f"(now {self.recipe.learning_rate:g}) or look for extreme values in the data."
             )
@@ -119,7 +153,7 @@ class State:
         if 0 < limit < norm:
             torch._foreach_mul_([g for g in found.each if g is not None], limit / norm)
             norm = limit
-        self.gradient_norm += (norm - self.gradient_norm) * (0.05 if self.step else 1.0)
+        self.gradient_norm += (norm - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
 
 
-COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale")
+COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", "skipped", "setbacks")

@@ -1,0 +1,130 @@
+"""What training does about numbers that are not finite: leave out, go back, give up and say where."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vaekit import nets, parts
+from vaekit.core import Bound
+from vaekit.data import Rows, describe
+from vaekit.models import FlatModel
+from vaekit.objectives import ELBO
+from vaekit.training import Recipe, State, TrainingError, fit
+from vaekit.training.state import SETBACKS, SKIPS
+
+
+@dataclasses.dataclass
+class Broken:
+    """The ELBO, infinite at some steps."""
+
+    steps: range
+    samples: int = 1
+    name: str = "elbo"
+
+    def __call__(self, model, batch, noise, *, step=0) -> Bound:
+        bound = ELBO(self.samples)(model, batch, noise, step=step)
+        return bound._replace(loss=bound.loss * torch.inf) if step in self.steps else bound
+
+
+def run(bench, state, until=None):
+    return [r.metrics for r in fit(state, bench.rows, bench.validation) if r.metrics or r.step == until]
+
+
+@pytest.mark.parametrize("start", [0, 1, 17])
+@pytest.mark.parametrize("length", [1, SKIPS])
+def test_a_few_batches_are_left_out(bench, start, length):
+    state = bench.state(Broken(range(start, start + length)))
+    records = run(bench, state)
+    assert (state.step, state.setbacks, state.skipped) == (40, 0, 0)
+    assert all(np.isfinite(record["elbo"]) for record in records)
+    assert all("setbacks" not in record for record in records)
+
+
+def test_more_in_a_row_take_training_back_to_the_weights_worth_keeping_at_half_the_rate(bench):
+    state, plain = bench.state(Broken(range(20, 20 + SKIPS + 1))), bench.state()
+    for step in range(20 + SKIPS):
+        batch = bench.rows.train_batch(step, 16)
+        if step < 20:
+            state.advance(batch)
+        else:
+            assert state.recover()
+    assert state.setbacks == 0
+    assert state.recover()
+    assert (state.setbacks, state.skipped, state.step) == (1, 0, 20 + SKIPS + 1)
+    kept, now = state.weights(), state.model.state_dict()
+    assert all(torch.equal(kept[name], now[name]) for name in kept)
+    assert not state.optimizer.state
+    assert state.rate(30) == plain.rate(30) / 2
+    records = run(bench, state)
+    assert [record["setbacks"] for record in records] == [1] * len(records)
+    assert state.step == 40
+
+
+def test_a_run_with_setbacks_repeats_and_goes_on_from_any_step(bench):
+    broken = Broken(range(13, 13 + 2 * SKIPS + 3))
+    whole = bench.state(broken)
+    run(bench, whole)
+    assert whole.setbacks == 2
+    for stop in (12, 14, 17, 18, 21, 25):
+        first, second = bench.state(broken), bench.state(broken)
+        for record in fit(first, bench.rows, bench.validation):
+            if record.step == stop:
+                break
+        second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
+        run(bench, second)
+        assert second.counters() == whole.counters()
+        tensors = second.tensors()
+        assert all(torch.equal(tensor, tensors[name]) for name, tensor in whole.tensors().items())
+
+
+def test_it_gives_up_after_some_setbacks(bench):
+    state = bench.state(Broken(range(5, 1000)), steps=1000)
+    with pytest.raises(TrainingError, match="not finite at step"):
+        run(bench, state)
+    assert state.step == 5 + SETBACKS * (SKIPS + 1) + SKIPS
+    assert all(p.isfinite().all() for p in state.model.parameters())
+
+
+class Fragile(nn.Module):
+    """A network that breaks on values above 50."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) / (x.amax(1, keepdim=True) < 50)
+
+
+def test_the_row_the_column_and_the_term_are_named():
+    x = np.random.default_rng(0).normal(size=(64, 3))
+    x[37, 1] = 99.0
+    schema = describe(x, ("height", "width", "depth"))
+    posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Gaussian((3,), sigma="unit")
+    encoder = Fragile(nets.MLP(3, (4,), posterior.features))
+    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(2), nets.MLP(2, (4,), 3), likelihood)
+    state = State(model, ELBO(), Recipe(steps=100, batch_size=64))
+    with pytest.raises(TrainingError) as error:
+        for _ in fit(state, Rows(x, schema, seed=0)):
+            pass
+    for word in ("It is the rate", "training row 37", "99 in column 'width'", "learning rate"):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("learning_rate", [1e-3, 0.1, 1.0])
+def test_nothing_that_is_not_finite_is_ever_kept(make_bench, scale, learning_rate):
+    bench = make_bench()
+    bench.x = bench.x * scale
+    bench.schema = describe(bench.x)
+    bench.rows = bench.validation = Rows(bench.x, bench.schema, seed=0)
+    state = bench.state(learning_rate=learning_rate, warmup=0)
+    try:
+        records = run(bench, state)
+        assert all(np.isfinite(list(record.values())).all() for record in records)
+    except TrainingError as error:
+        assert "training row" in str(error)  # noqa: PT017
+    assert all(tensor.isfinite().all() for tensor in state.tensors().values())
