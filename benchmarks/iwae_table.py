@@ -57,12 +57,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/table"))
     given = parser.parse_args()
 
-    run = given.out / f"{given.cell}-{given.seed}"
+    longer = f"-{given.epochs}" if given.epochs else ""
+    run = given.out / f"{given.cell}-{given.seed}{longer}"
     train(CELLS[given.cell], given.seed, given.epochs, run)
     if not given.train:
         began = time.monotonic()
         result = vaekit("evaluate", str(run), "--samples", str(given.samples), "--json").last
-        write(HEADER, row(given.cell, given.seed, run, result, time.monotonic() - began))
+        options = f"{given.cell} --seed {given.seed}" + (f" --epochs {given.epochs}" if given.epochs else "")
+        write(HEADER, row(options, run, result, time.monotonic() - began))
 
 
 def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
@@ -77,14 +79,14 @@ def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
     vaekit("fit", *setting.split(), "--out", str(run), "--overwrite", "--json")
 
 
-def row(name: str, seed: int, run: Path, result: dict, seconds: float) -> str:
+def row(options: str, run: Path, result: dict, seconds: float) -> str:
     """A line of the table."""
-    cell, checkpoint = CELLS[name], json.loads((run / "checkpoint.json").read_text())
+    cell, checkpoint = CELLS[options.split()[0]], json.loads((run / "checkpoint.json").read_text())
     estimate = result["log_likelihood"]
     gap = f"{result['generalisation']['gap']:.2f}" if result.get("generalisation") else ""
     nll = f"**{-estimate['mean']:.2f}** ± {estimate['spread']:.2f}"
     return (
-        f"| `benchmarks/iwae_table.py {name} --seed {seed}` | {cell.batch_size} | {checkpoint['counters']['step']:,} "
+        f"| `benchmarks/iwae_table.py {options}` | {cell.batch_size} | {checkpoint['counters']['step']:,} "
         f"| {training_seconds(run):,.0f} | {-result['elbo']:.2f} | {nll} | {estimate['error']:.3f} | {cell.published} "
         f"| {result['active_units']} | {gap} | {seconds:,.0f} | {machine()} |"
     )
