@@ -1,5 +1,6 @@
 """A compiled step is the step: the same bound, gradient and training, up to rounding."""
 
+import dataclasses
 import pickle
 import warnings
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.errors import VaekitError
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
-from vaekit.training import fit
-from vaekit.training.gradient import Compiled, Eager
+from vaekit.training import TrainingError, fit
+from vaekit.training.descent import Compiled, Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
@@ -40,22 +42,39 @@ def state(compile: str, **changes):
 
 
 @needs_compiler
+@pytest.mark.parametrize("clip", [0.0, 0.3])
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
-def test_bound_and_gradient_are_those_of_the_plain_step(changes):
-    compiled, rows = state("on", **changes)
-    plain = Eager(compiled.model, compiled.objective)
-    assert isinstance(compiled.gradient, Compiled)
-    for step in (0, compiled.gradient.warmup, compiled.gradient.warmup + 5):
+def test_a_compiled_step_changes_what_the_plain_one_does(changes, clip):
+    """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
+    (compiled, rows), (plain, _) = state("on", **changes), state("off", **changes)
+    assert isinstance(compiled.descend, Compiled)
+    assert isinstance(plain.descend, Eager)
+    for one in (compiled, plain):
+        one.recipe = dataclasses.replace(one.recipe, clip=clip)
+    within = 2e-2 if "precision" in changes else 1e-4
+    for step in range(compiled.warmup + 6):
         batch = rows.train_batch(step, 32)
-        noise = torch.randn(compiled.objective.samples, 32, 2, generator=torch.Generator().manual_seed(step))
-        one, other = compiled.gradient(batch, noise, step), plain(batch, noise, step)
-        assert torch.allclose(one.bound.value, other.bound.value, rtol=1e-4, atol=1e-4)
-        assert one.bound.terms.keys() == other.bound.terms.keys()
-        assert torch.allclose(one.norm, other.norm, rtol=1e-2 if "precision" in changes else 1e-4)
-        for mine, its in zip(one.each, other.each, strict=True):
-            within = 2e-2 if "precision" in changes else 1e-4
-            assert torch.allclose(mine, its, rtol=within, atol=within * float(its.abs().max()))
-    assert compiled.gradient.seconds > 0
+        one, other = compiled.advance(batch), plain.advance(batch)
+        assert torch.allclose(one.value, other.value, rtol=within, atol=within)
+        assert one.terms.keys() == other.terms.keys()
+    assert compiled.gradient_norm == pytest.approx(plain.gradient_norm, rel=within)
+    mine, its = compiled.tensors(), plain.tensors()
+    assert mine.keys() == its.keys()
+    for name, tensor in its.items():
+        assert torch.allclose(mine[name], tensor, rtol=within, atol=within * max(1e-2, float(tensor.abs().max()))), name
+    assert compiled.descend.seconds > 0
+
+
+@needs_compiler
+def test_a_compiled_step_that_is_not_finite_changes_nothing():
+    compiled, rows = state("on")
+    for step in range(3):
+        compiled.advance(rows.train_batch(step, 32))
+    before = {name: tensor.clone() for name, tensor in compiled.tensors().items()}
+    with pytest.raises(TrainingError, match="not finite at step 3"):
+        compiled.advance(Batch(torch.full((32, 5), torch.inf)))
+    after = compiled.tensors()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 @needs_compiler
@@ -94,8 +113,8 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
 
 def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
     compiled, _ = state("on")
-    compiled.gradient.function = lambda: None
-    assert pickle.loads(pickle.dumps(compiled)).gradient.function is None
+    compiled.descend.function = lambda: None
+    assert pickle.loads(pickle.dumps(compiled)).descend.function is None
 
 
 @pytest.mark.parametrize(

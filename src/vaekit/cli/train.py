@@ -23,8 +23,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": str(folder), "step": state.step, "best_step": state.best_step}), flush=True)
         return 0
-    if getattr(state.gradient, "seconds", None):
-        print(f"Compiling the step took {state.gradient.seconds:.0f} s.")
+    if getattr(state.descend, "seconds", None):
+        print(f"Compiling the step took {state.descend.seconds:.0f} s.")
     if state.best is not None:
         early = "" if state.step >= state.recipe.steps else " (no better bound for a while: stopped early)"
         name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"

@@ -88,5 +88,5 @@ def _select(state: State, value: float) -> None:
     if value > state.best_value:
         state.best_value, state.best_step, state.stale = value, state.step, 0
         state.best = {name: tensor.detach().clone() for name, tensor in state.averaged.state_dict().items()}
-    elif state.step > getattr(state.objective, "warmup", 0):  # until then the loss is not yet the one meant
+    elif state.step > state.warmup:
         state.stale += 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Bound, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
-from vaekit.training.gradient import Compiled, Eager, Gradient
+from vaekit.training.descent import Compiled, Eager, Pace
 from vaekit.training.recipe import PRECISIONS, Recipe
 
 
@@ -29,11 +29,12 @@ class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
-        warmup = getattr(objective, "warmup", 0)
-        if warmup >= recipe.steps:
+        self.warmup = getattr(objective, "warmup", 0)
+        """steps in which the loss is not yet the one meant"""
+        if self.warmup >= recipe.steps:
             raise TrainingError(
-                f"the warm-up takes {warmup:,} steps and training only {recipe.steps:,}: what would be learned is not "
-                f"what the objective says. Shorten the warm-up, or train longer."
+                f"the warm-up takes {self.warmup:,} steps and training only {recipe.steps:,}: what would be learned is "
+                f"not what the objective says. Shorten the warm-up, or train longer."
             )
         self.model, self.objective, self.recipe = model, objective, recipe
         model.precision = PRECISIONS[recipe.precision]
@@ -41,7 +42,8 @@ class State:
         self.averaged.precision = None  # what is reported is computed in float32
         self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
-        self.gradient = (Compiled if recipe.compiled else Eager)(model.train(), objective)
+        self.descend = Compiled() if recipe.compiled else Eager()
+        model.train()
         self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0, betas=recipe.betas, fused=True)
         self.step = 0
@@ -63,17 +65,14 @@ class State:
     def advance(self, batch: Batch) -> Bound:
         """One step of stochastic gradient descent on one batch; NotFiniteError, and nothing changed, if a number is not
         finite."""
-        found = self.gradient(batch, self.noise(batch), self.step)
-        self._clip(found)
-        for parameter, gradient in zip(self.parameters, found.each, strict=True):
-            parameter.grad = gradient
-        self.optimizer.param_groups[0]["lr"] = self.rate(self.step)
-        self.optimizer.step()
-        weight = 1 - self.recipe.decay(self.step)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), self.parameters, weight)
-            for average, buffer in self.buffers:
-                average.copy_(buffer)
+        limit = self.recipe.clip * self.gradient_norm or math.inf
+        pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
+        found = self.descend(self, batch, self.noise(batch), pace)
+        if not found.finite:
+            raise NotFiniteError(self._explained(found.bound))
+        for average, buffer in self.buffers:
+            average.copy_(buffer)
+        self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
         self.step += 1
         self.skipped = 0
         return found.bound
@@ -141,19 +140,12 @@ class State:
         for name in COUNTERS:
             setattr(self, name, counters.get(name, 0))  # older checkpoints have no setbacks
 
-    def _clip(self, found: Gradient) -> None:
-        bound, norm = found.bound, found.norm.item()
-        if not (bound.loss.isfinite() and math.isfinite(norm)):
-            terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
-            raise NotFiniteError(
-                f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
-                f"(now {self.recipe.learning_rate:g}) or look for extreme values in the data."
-            )
-        limit = self.recipe.clip * self.gradient_norm
-        if 0 < limit < norm:
-            torch._foreach_mul_([g for g in found.each if g is not None], limit / norm)
-            norm = limit
-        self.gradient_norm += (norm - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
+    def _explained(self, bound: Bound) -> str:
+        terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
+        return (
+            f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
+            f"(now {self.recipe.learning_rate:g}) or look for extreme values in the data."
+        )
 
 
 COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", "skipped", "setbacks")
