@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vaekit.training.state import State
 
 EPSILON = 1e-8
+MANY = 10_000
+"""models that one process may compile: each is a new version of one and the same function, of which few are allowed"""
 
 
 class Pace(NamedTuple):
@@ -79,19 +81,20 @@ class Compiled:
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if self.failed or state.step < state.warmup:
             return self.eager(state, batch, noise, pace)
-        began, self.function = time.monotonic(), self.function or torch.compile(_step_of(state))
+        began, self.function = time.monotonic(), self.function or torch.compile(_step_of(state), dynamic=False)
         moments = _moments(state)
         count = moments[0]["step"].item() + 1
         first, second = state.recipe.betas
         numbers = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
         try:
-            bound, norm, finite = self.function(
-                [p.detach() for p in state.parameters],
-                [m["exp_avg"] for m in moments],
-                [m["exp_avg_sq"] for m in moments],
-                list(state.averaged.parameters()),
-                *(batch.x, batch.mask, noise, numbers),
-            )
+            with torch._dynamo.config.patch(recompile_limit=MANY):
+                bound, norm, finite = self.function(
+                    [p.detach() for p in state.parameters],
+                    [m["exp_avg"] for m in moments],
+                    [m["exp_avg_sq"] for m in moments],
+                    list(state.averaged.parameters()),
+                    *(batch.x, batch.mask, noise, numbers),
+                )
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).splitlines()[0]
             warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=2)
