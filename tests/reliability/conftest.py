@@ -22,7 +22,15 @@ OPTIONS = (
 STEPS = 15 * (1437 // 64)
 
 
-PRELOADED = ["pytest", "torch._dynamo", "sklearn.datasets", "tomli_w", "vaekit.cli.common", "vaekit.cli.train", "vaekit.estimators"]
+PRELOADED = [
+    "pytest",
+    "torch._dynamo",
+    "sklearn.datasets",
+    "tomli_w",
+    "vaekit.cli.common",
+    "vaekit.cli.train",
+    "vaekit.estimators",
+]
 
 
 def many(quick: int, long: int) -> int:

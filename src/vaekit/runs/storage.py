@@ -77,13 +77,14 @@ def sync(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Make what was appended to a file durable."""
-    handle = os.open(path, os.O_RDWR)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise _failure(path, path.stat().st_size, error) from error
-    finally:
-        os.close(handle)
+        raise _failure(path, path.stat().st_size if path.exists() else 0, error) from error
 
 
 def read(path: Path, sha256: str | None = None, *, most: int | None = None) -> bytes:
