@@ -101,19 +101,23 @@ def test_c4_a_polite_signal_ends_after_the_step_in_hand(vaekit, tmp_path, number
         assert not any(verify(folder).values())
 
 
-def test_c4_a_second_ctrl_c_stops_at_once(small, tmp_path):  # noqa: F811
+def test_c4_a_second_ctrl_c_stops_at_once(small, tmp_path):
     from vaekit.cli.progress import Interrupt
 
     prepared = small.prepare(epochs=30)
     run = small.create(tmp_path / "run", prepared)
     with pytest.raises(SystemExit) as stop, Interrupt().listening() as interrupt:
-        for record in runs.drive(run, prepared, interrupt):
-            if record.step == 7:
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGINT)
-                pytest.fail("the second one did not stop it")
+        twice_at(7, runs.drive(run, prepared, interrupt))
     assert stop.value.code == 130
     assert Run.open(run.folder).state(CPU).step == 7
+
+
+def twice_at(step, records) -> None:
+    for record in records:
+        if record.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second one did not stop it")
 
 
 # C5
@@ -141,7 +145,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small, tmp_path_factory):  # noqa: F811
+def undisturbed(small, tmp_path_factory):
     """Of every kind, the run that nobody stopped."""
     home, finished = tmp_path_factory.mktemp("undisturbed"), {}
     for kind, changes in KINDS.items():
@@ -155,7 +159,7 @@ def undisturbed(small, tmp_path_factory):  # noqa: F811
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES)
-def test_c5_resumed_anywhere(small, undisturbed, tmp_path, kind, place):  # noqa: F811
+def test_c5_resumed_anywhere(small, undisturbed, tmp_path, kind, place):
     changes = {"epochs": 30, **KINDS[kind]}
     prepared = small.prepare(**changes)
     run = small.create(tmp_path / "run", prepared)
@@ -166,7 +170,7 @@ def test_c5_resumed_anywhere(small, undisturbed, tmp_path, kind, place):  # noqa
     assert_goes_on(small, run.folder, changes, undisturbed[kind])
 
 
-def test_c5_stopped_in_a_validation(small, undisturbed, tmp_path, monkeypatch):  # noqa: F811
+def test_c5_stopped_in_a_validation(small, undisturbed, tmp_path, monkeypatch):
     prepared = small.prepare(epochs=30)
     run = small.create(tmp_path / "run", prepared)
 
@@ -180,7 +184,7 @@ def test_c5_stopped_in_a_validation(small, undisturbed, tmp_path, monkeypatch): 
     assert_goes_on(small, run.folder, {"epochs": 30}, undisturbed["plain"])
 
 
-def assert_goes_on(small, folder, changes, expected) -> None:  # noqa: F811
+def assert_goes_on(small, folder, changes, expected) -> None:
     run, prepared = Run.open(folder, repair=True), small.prepare(**changes)
     run.restore(prepared.state)
     run.forget_after(prepared.state.step)

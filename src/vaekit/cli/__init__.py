@@ -41,10 +41,18 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from vaekit.errors import VaekitError
 
+        if _needs_memory(error):
+            _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --samples, --batch-size).")
         if not isinstance(error, VaekitError | OSError):
             raise
         _fail(str(error))
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _needs_memory(error: Exception) -> bool:
+    """Whether there was not enough of it, in Python's words or in torch's."""
+    words = ("allocate memory", "out of memory", "overflow")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 def _plain(error: CycloptsError) -> str:

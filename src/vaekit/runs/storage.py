@@ -15,6 +15,10 @@ NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """what file systems answer that cannot sync a folder: there, its names are as durable as they make them"""
 
 
+CONTAINERS = 1000
+"""lists and objects in one of our JSON files at most: an empty list in a file takes thirty times its memory"""
+
+
 class DamagedError(VaekitError):
     """A file of a run folder is not what was written."""
 
@@ -109,23 +113,24 @@ def read(path: Path, sha256: str | None = None, *, most: int | None = None) -> b
 
 def write_json(path: Path, value: dict) -> str:
     """A JSON file that carries its own name, so that no other can stand in for it, and the SHA-256 of its content."""
-    body = {key: value[key] for key in value if key != "sha256"} | {"file": path.name}
-    seal = hashlib.sha256(_canonical(body)).hexdigest()
-    return write(path, json.dumps({**body, "sha256": seal}, indent=1, ensure_ascii=False).encode())
+    return write(path, _sealed({key: value[key] for key in value if key != "sha256"} | {"file": path.name}))
 
 
 def read_json(path: Path, *, most: int) -> dict:
     """The content of a sealed JSON file, its own hash checked and left out."""
     try:
-        value = json.loads(read(path, most=most))
-        seal = value.pop("sha256")
-        sealed = hashlib.sha256(_canonical(value)).hexdigest()
+        content = read(path, most=most)
+        if content.count(b"[") + content.count(b"{") > CONTAINERS:
+            raise ValueError("made to take memory")
+        value = json.loads(content)
+        del value["sha256"]
+        sealed = _sealed(value)
         name = value.pop("file", path.name)  # files of 0.1.0 do not say theirs
     except DamagedError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: it is not the JSON that was written.") from error
-    if seal != sealed:
+    if content != sealed:  # to the last space
         raise DamagedError(f"{path} is damaged: its content does not match its SHA-256.")
     if name != path.name:
         raise DamagedError(f"{path} is damaged: it was written as {str(name)[:40]}.")
@@ -152,5 +157,7 @@ def _failure(path: Path, needed: int, error: OSError) -> DiskError:
     return DiskError(f"{path} cannot be written: {reason}. What was there before is unchanged.")
 
 
-def _canonical(value: dict) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+def _sealed(value: dict) -> bytes:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    seal = hashlib.sha256(canonical).hexdigest()
+    return json.dumps({**value, "sha256": seal}, indent=1, ensure_ascii=False).encode()

@@ -16,8 +16,6 @@ from vaekit.spec import Specification, build_model
 
 HEADER = 2**20
 """bytes of a header at most: some ten thousand tensors"""
-FEATURES = 2**24
-"""features of a row at most: an image of 4096 × 4096"""
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
@@ -54,8 +52,8 @@ def check_fits(content: bytes, path: Path, spec: Specification, schema: Schema) 
     misfit = VaekitError(f"{path}: the weights do not fit the model that run.toml describes.")
     widths = spec.model.hidden
     numbers = sum(math.prod(shape) for shape in found.values())
-    try:  # every unit and every layer has a number of its own
-        if len(widths) > len(found) or max(spec.model.latent_dim, *widths, 0) > numbers or schema.features > FEATURES:
+    try:  # every layer has a tensor, every unit and every feature a number
+        if len(widths) > len(found) or max(schema.features, spec.model.latent_dim, *widths, 0) > numbers:
             raise misfit
         with torch.device("meta"):  # shapes without content
             model = build_model(spec, schema)
