@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cli.conftest import call
 from test_house import FILES, dangers
 
 from reliability.conftest import OPTIONS, SOAK, many, peak_memory, wait_for
@@ -92,20 +93,30 @@ def array_on_disk(path: Path, mebibytes: int) -> Path:
     return path
 
 
-def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
-    """Mapped pages of the file are the system's to take back: what counts is what the process holds of its own."""
-    from cli.conftest import call
-
-    ceiling = many(64, 256)
-    path = array_on_disk(tmp_path / "x.npy", 4 * ceiling)
-    monkeypatch.setattr(readers, "MAPPED", MIB)
-    options = ("--hidden", "4", "--network", "mlp", "--latent-dim", 2, "--batch-size", 4096, "--epochs", 1,
-               "--likelihood", "gaussian", "--validation", 0.01, "--test", 0.01)  # fmt: skip
-    call("fit", "digits", "--out", tmp_path / "first", "--epochs", 1, "--hidden", 4)  # the imports
+def peak_of_fit(home: Path, mebibytes: int) -> float:
+    """MiB that fitting a file takes above what the process held before. Mapped pages are the system's to take back:
+    what counts is memory of the process's own."""
+    path = array_on_disk(home / f"{mebibytes}.npy", mebibytes)
+    options = ("--hidden", "4", "--network", "mlp", "--latent-dim", 2, "--epochs", 1, "--likelihood", "gaussian")
     with OwnMemory() as own:
-        result = call("fit", path, "--out", tmp_path / "run", *options)
+        result = call("fit", path, "--out", home / f"run-{mebibytes}", *options)
     assert result.code == 0, result.err
-    assert own.peak < min(256, 2 * ceiling) * MIB
+    return own.peak / MIB
+
+
+def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
+    """In the quick form: a file five times as large takes no more."""
+    if SOAK:
+        peak_of_fit(tmp_path, 1)  # what is imported and kept
+        peak = peak_of_fit(tmp_path, 1100)
+        print(f"M1: {peak:.0f} MiB above the baseline")
+        assert peak < 256
+        return
+    monkeypatch.setattr(readers, "MAPPED", MIB)
+    monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.schema.RESOLUTION_CELLS", 2**18)
+    peaks = [peak_of_fit(tmp_path, mebibytes) for mebibytes in (2, 14, 70)]
+    assert peaks[2] < peaks[1] + 28
 
 
 class OwnMemory:
@@ -148,7 +159,7 @@ def test_m2_nothing_grows(small, tmp_path, monkeypatch):
     run = small.create(tmp_path / "run", prepared)
     seen = {}
     for record in runs.drive(run, prepared):
-        if record.step % 25 == 0 or SOAK:
+        if record.step % 100 == 0 or SOAK:
             run.save(prepared.state)
         if record.step in (1000, prepared.state.recipe.steps):
             seen[record.step] = (*held(), len(list(run.folder.iterdir())))
@@ -167,7 +178,7 @@ def test_saving_takes_little_of_the_time(small, tmp_path, monkeypatch):
     run, spent = small.create(tmp_path / "run", prepared), [0.0]
     monkeypatch.setattr(run, "save", lambda state: (spent.append(5.0), clock.__setitem__(0, clock[0] + 5.0)))
     for _ in runs.drive(run, prepared, lambda: clock[0] > 5000):
-        clock[0] += 1.0
+        clock[0] += 10.0
     assert len(spent) > 10
     assert sum(spent[2:-1]) <= 0.02 * clock[0]  # without the first state and the last
 

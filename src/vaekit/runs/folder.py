@@ -159,7 +159,7 @@ class Run:
         """Drop the records of steps that the checkpoint does not know: they will be made again."""
         for name in (METRICS, TIMES):
             log = (self.manifest or {}).get("logs", {}).get(name)
-            if log is not None:
+            if log is not None and (self.folder / name).exists():
                 kept = storage.read(self.folder / name)[: log["bytes"]]
             else:  # no checkpoint yet, or one of 0.1.0
                 kept = "".join(f"{json.dumps(r)}\n" for r in _lines(self.folder / name) if r["step"] <= step).encode()
