@@ -1,6 +1,7 @@
 """Files → arrays. Each reader gives the fields of a Source: x, and names and labels where the file has them."""
 
 import gzip
+import math
 import tokenize
 import zipfile
 import zlib
@@ -10,11 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.tables import read_csv, read_parquet
+from vaekit.data.unpacked import check_unpacked
 from vaekit.errors import VaekitError
 
 MAPPED = 2**30
 """bytes above which an .npy stays on disk, mapped into memory"""
-DAMAGE = (ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    ValueError, EOFError, KeyError, SyntaxError, OverflowError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
@@ -40,8 +45,12 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
         raise
     except OSError as error:
         raise VaekitError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise VaekitError(f"{path.name} needs more memory than there is: split it, or save it as .npy.") from error
     except DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].rstrip(".")[:200] if str(error) else type(error).__name__
+        if "pickle" in reason.lower():  # NumPy's own advice is to load it all the same
+            reason = "it holds Python objects, which are never unpickled. Save numbers"
         raise VaekitError(f"{path.name} is damaged or not what its name says: {reason}.") from error
 
 
@@ -61,24 +70,56 @@ def read_npz(path: Path) -> dict:
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
         if chosen is None:
             raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
-        labels = next((archive[n] for n in LABEL_NAMES if n in names and n != chosen), None)
+        label = next((n for n in LABEL_NAMES if n in names and n != chosen), None)
+        for member in filter(None, (chosen, label)):
+            _check_member(archive.zip, f"{member}.npy", path.name)
+        labels = None if label is None else archive[label]
         return {"x": _native(archive[chosen]), "labels": labels}
 
 
 def read_idx(path: Path) -> dict:
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-        content = file.read()
+    if not path.name.endswith(".gz"):
+        return {"x": parse_idx(path.read_bytes(), path.name)}
+    with gzip.open(path, "rb") as file:
+        start = file.read(4 + 4 * 255)  # the longest header
+        expected = _idx_size(start, path.name)
+        check_unpacked(path.name, path.stat().st_size, expected)
+        content = start + file.read(max(0, expected + 1 - len(start)))  # a byte too many is noticed
     return {"x": parse_idx(content, path.name)}
+
+
+def _check_member(archive: zipfile.ZipFile, member: str, name: str) -> None:
+    """Refuse an array that promises more than its archive holds."""
+    if member not in archive.namelist():
+        return
+    info = archive.getinfo(member)
+    check_unpacked(name, info.compress_size, info.file_size)
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise VaekitError(f"{name}: the array '{member}' is of a format that vaekit does not read: {version}.")
+        header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]](file)
+    shape, _, dtype = header
+    if math.prod(shape) * dtype.itemsize > info.file_size:
+        raise VaekitError(f"{name} is truncated or damaged: '{member}' of shape {shape} is not all there.")
+
+
+def _idx_shape(content: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist())
+
+
+def _idx_size(content: bytes, name: str) -> int:
+    """The bytes that a whole IDX file has, from its beginning."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
+        raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
+    return 4 + 4 * content[3] + math.prod(_idx_shape(content)) * np.dtype(IDX_TYPES[content[2]]).itemsize
 
 
 def parse_idx(content: bytes, name: str) -> np.ndarray:
     """An array from the IDX format: two zero bytes, type, number of axes, their lengths, the values."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
-        raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
-    axes, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
+    expected = _idx_size(content, name)
+    axes, dtype, shape = content[3], np.dtype(IDX_TYPES[content[2]]), _idx_shape(content)
     start = 4 + 4 * axes
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
-    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(shape) != axes or len(content) != expected:
         raise VaekitError(
             f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}."

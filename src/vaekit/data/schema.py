@@ -232,12 +232,14 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 
 def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Smallest and largest value of each feature, float64, and whether all values are whole numbers."""
-    low, high, whole = np.inf, -np.inf, True
+    low, high, whole = _flat(x[:1])[0], _flat(x[:1])[0], True
     for rows in row_blocks(x.shape):
         block = _flat(x[rows])
         low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
         whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
-    return np.asarray(low, np.float64), np.asarray(high, np.float64), whole
+    least, most = low.astype(np.float64), high.astype(np.float64)
+    merged = (low != high) & (least == most)  # whole numbers beyond 2⁵³: different, whatever float64 makes of them
+    return least, np.where(merged, np.nextafter(most, np.inf), most), whole
 
 
 def _kind(low: np.ndarray, high: np.ndarray, whole: bool) -> str:
