@@ -107,6 +107,7 @@ REFUSED = {
     "a shape of 10^12 in an archive": ("x.npz", lambda: npz(x=header((10**12, 2))), "x.npz", "not all there"),
     "labels of 10^12 in an archive": ("x.npz", lambda: npz(x=npy(X), y=header((10**12,))), "x.npz", "not all there"),
     "no array in an archive": ("x.npz", lambda: npz(x=b"hello"), "x.npz"),
+    "text in an archive": ("x.npz", lambda: npz(x=b"hello").replace(b"x.npy", b"x.txt"), "x.npz", "no array"),
     "two arrays, which?": ("x.npz", lambda: npz(p=npy(X), q=npy(X)), "p, q", "'x'"),
     "a bomb": ("x.npz", lambda: npz(x=npy(np.zeros((300, MIB // 8)))), "x.npz", "times"),
     "a bomb in gzip": ("x.idx.gz", lambda: gzipped(300), "x.idx.gz", "times"),

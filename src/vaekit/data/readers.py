@@ -22,6 +22,7 @@ DAMAGE = (
 )  # fmt: skip
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
 
 
@@ -55,7 +56,10 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
 
 
 def read_npy(path: Path) -> dict:
-    # Mapped first: a header that promises more than the file holds is refused before memory is taken.
+    with path.open("rb") as file:
+        if file.read(6) == np.lib.format.MAGIC_PREFIX:
+            file.seek(0)
+            _check_array(file, path.stat().st_size, path.name)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
@@ -91,17 +95,23 @@ def read_idx(path: Path) -> dict:
 def _check_member(archive: zipfile.ZipFile, member: str, name: str) -> None:
     """Refuse an array that promises more than its archive holds."""
     if member not in archive.namelist():
-        return
+        raise VaekitError(f"{name}: '{member.removesuffix('.npy')}' is no array.")
     info = archive.getinfo(member)
     check_unpacked(name, info.compress_size, info.file_size)
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise VaekitError(f"{name}: the array '{member}' is of a format that vaekit does not read: {version}.")
-        header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]](file)
-    shape, _, dtype = header
-    if math.prod(shape) * dtype.itemsize > info.file_size:
-        raise VaekitError(f"{name} is truncated or damaged: '{member}' of shape {shape} is not all there.")
+        _check_array(file, info.file_size, f"{name}: '{member}'")
+
+
+def _check_array(file, size: int, where: str) -> None:
+    """Refuse an .npy of which not all is there, from its header alone, and one of Python objects."""
+    version = np.lib.format.read_magic(file)
+    if version not in NPY_HEADERS:
+        raise VaekitError(f"{where} is of a version of the format that vaekit does not read: {version}.")
+    shape, _, dtype = NPY_HEADERS[version](file)
+    if dtype.hasobject:
+        raise VaekitError(f"{where} holds Python objects, which are never unpickled: save numbers.")
+    if math.prod(shape) * dtype.itemsize > size:
+        raise VaekitError(f"{where} is truncated or damaged: an array of shape {shape} is not all there.")
 
 
 def _idx_shape(content: bytes) -> tuple[int, ...]:
