@@ -5,8 +5,8 @@
 
 The model is the same (digits, 64-32-4, batches of 64, Adam), the data and the machine too. Each kill is a training of
 its own: kill −9 at a random instant after its first checkpoint, one resume, and a comparison of the final weights (and
-Adam's state, where it is kept) with those of a training that nobody disturbed. Each flip is one random bit in one random byte of the finished run's files,
-which are then loaded: refused, silently other weights, or no difference to the weights.
+Adam's state, where it is kept) with those of a training that nobody disturbed. Each flip is one random bit of the
+finished run's files, which are then loaded: refused, silently other weights, or no difference to them.
 """
 
 import argparse
@@ -124,7 +124,8 @@ class Lightning:
 
 
 class Pythae:
-    """BaseTrainer(…, checkpoint=…) with steps_saving=1, and AutoModel.load_from_folder."""
+    """BaseTrainer with steps_saving=1, and load_from_folder. Its trainer cannot take a checkpoint up, so what is done is
+    what a user can do: the weights of the last checkpoint, and as many epochs as are left."""
 
     newest = "*/checkpoint_epoch_*/optimizer.pt"
 
@@ -136,19 +137,17 @@ class Pythae:
         from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
         x = digits()
-        data = BaseDataset(x, torch.ones(len(x)))
-        config = BaseTrainerConfig(
-            str(folder), num_epochs=EPOCHS, per_device_train_batch_size=64, learning_rate=5e-3, steps_saving=1, seed=0,
-            optimizer_cls="Adam", no_cuda=True,
-        )  # fmt: skip
-        model = VAE(VAEConfig((64,), latent_dim=4, reconstruction_loss="bce"))
         found = sorted(folder.glob("*/checkpoint_epoch_*"), key=lambda path: int(path.name.split("_")[-1]))
-        if found:
-            model = VAE.load_from_folder(str(found[-1]))
-        trainer = BaseTrainer(model, data, training_config=config, checkpoint=str(found[-1]) if found else None)
-        trainer.train()
-        done = sorted(folder.glob("*/final_model"), key=lambda path: path.stat().st_mtime)[-1]
-        shutil.copytree(done, folder / "final")
+        done = int(found[-1].name.split("_")[-1]) if found else 0
+        config = BaseTrainerConfig(
+            output_dir=str(folder), num_epochs=EPOCHS - done, learning_rate=5e-3, per_device_train_batch_size=64,
+            per_device_eval_batch_size=64, steps_saving=1, seed=0, no_cuda=True,
+        )  # fmt: skip
+        new = VAE(VAEConfig(input_dim=(64,), latent_dim=4, reconstruction_loss="bce"))
+        model = VAE.load_from_folder(str(found[-1])) if found else new
+        BaseTrainer(model, BaseDataset(x, torch.ones(len(x))), training_config=config).train()
+        last = max(folder.glob("*/final_model"), key=lambda path: path.stat().st_mtime)
+        shutil.copytree(last, folder / "final")
 
     @staticmethod
     def weights(folder: Path) -> dict:
@@ -204,7 +203,7 @@ def flips(name: str, folder: Path, count: int) -> tuple[int, int, int]:
     used = {"vaekit": "checkpoint*", "lightning": "last.ckpt", "pythae": "final/*"}[name]
     files = [path for path in folder.glob(used) if path.is_file() and path.stat().st_size]
     if name == "vaekit":  # the newest checkpoint, which is what is opened
-        files = sorted(files, key=lambda path: (len(path.name), path.name))[-1:] + [folder / "checkpoint.json"]
+        files = [*sorted(files, key=lambda path: (len(path.name), path.name))[-1:], folder / "checkpoint.json"]
     for _ in range(count):
         (path,) = chance.choices(files, [file.stat().st_size for file in files])
         content, place = path.read_bytes(), chance.randrange(path.stat().st_size)
@@ -236,9 +235,7 @@ def main() -> None:
             same, other, lost = kills(name, Path(home), given.kills)
             print(f"{name}: {given.kills} kills: {same} bit-identical, {other} other weights, {lost} not resumed")
             refused, silent, harmless = flips(name, Path(home) / "whole", given.flips)
-            print(
-                f"{name}: {given.flips} flips: {refused} refused, {silent} silently other weights, {harmless} the same"
-            )
+            print(f"{name}: {given.flips} flips: {refused} refused, {silent} silently other, {harmless} the same")
 
 
 if __name__ == "__main__":

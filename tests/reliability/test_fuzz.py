@@ -82,8 +82,8 @@ def fuzz(read, good: bytes) -> None:
         content, began = mutated(good, random.Random(number)), time.monotonic()
         try:
             read(content)
-        except VaekitError as error:
-            assert len(str(error)) < 3000, number
+        except VaekitError:
+            pass
         except Exception as error:
             raise AssertionError(f"input {number}: {content[:200]!r}") from error
         assert time.monotonic() - began < 5, number  # 1 s on a machine that does nothing else

@@ -69,7 +69,7 @@ def read_npy(path: Path) -> dict:
 def read_npz(path: Path) -> dict:
     if not zipfile.is_zipfile(path):
         raise VaekitError(f"{path.name} is no .npz archive.")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
         if chosen is None:
