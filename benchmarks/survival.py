@@ -124,8 +124,8 @@ class Lightning:
 
 
 class Pythae:
-    """BaseTrainer with steps_saving=1, and load_from_folder. Its trainer cannot take a checkpoint up, so what is done is
-    what a user can do: the weights of the last checkpoint, and as many epochs as are left."""
+    """BaseTrainer with steps_saving=1, and load_from_folder. Its trainer cannot take a checkpoint up, so what is done
+    is what a user can do: the weights of the last checkpoint, and as many epochs as are left."""
 
     newest = "*/checkpoint_epoch_*/optimizer.pt"
 

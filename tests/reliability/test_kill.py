@@ -184,6 +184,29 @@ def test_c5_stopped_in_a_validation(small, undisturbed, tmp_path, monkeypatch):
     assert_goes_on(small, run.folder, {"epochs": 30}, undisturbed["plain"])
 
 
+def test_c5_without_keyed_noise_it_would_be_seen(small, undisturbed, tmp_path, monkeypatch):
+    """Noise from one generator that is only ever drawn from, as it is usually done: a resumed training starts it anew."""
+
+    def training(folder, until=None):
+        running = torch.Generator().manual_seed(0)
+        monkeypatch.setattr("vaekit.training.state.generator", lambda *key, device: running)
+        prepared = small.prepare(epochs=30)
+        run = small.create(folder, prepared)
+        for record in runs.drive(run, prepared, lambda: prepared.state.step == until):
+            assert record.step
+        return prepared.state
+
+    whole = training(tmp_path / "whole")
+    training(tmp_path / "run", 50)
+    run, prepared = Run.open(tmp_path / "run"), small.prepare(epochs=30)
+    run.restore(prepared.state)
+    running = torch.Generator().manual_seed(0)
+    monkeypatch.setattr("vaekit.training.state.generator", lambda *key, device: running)
+    list(runs.drive(run, prepared))
+    with pytest.raises(AssertionError):
+        assert_equal(prepared.state, whole)
+
+
 def assert_goes_on(small, folder, changes, expected) -> None:
     run, prepared = Run.open(folder, repair=True), small.prepare(**changes)
     run.restore(prepared.state)
