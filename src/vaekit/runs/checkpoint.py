@@ -5,8 +5,12 @@ previous.json      the same of the checkpoint before
 """
 
 import hashlib
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+
+import torch
 
 import vaekit
 from vaekit.errors import VaekitError
@@ -140,3 +144,33 @@ def _complaint(check, *arguments) -> str:
     except VaekitError as error:
         return str(error)
     return ""
+
+
+def versions(device: torch.device) -> dict:
+    """What a result can depend on in its last bits."""
+    threads = torch.get_num_threads()
+    return {"vaekit": vaekit.__version__, "torch": str(torch.__version__), "device": device.type, "threads": threads}
+
+
+def alike(saved, fresh) -> bool:
+    """Whether saved counters are of the kinds that a fresh state's are."""
+    if isinstance(fresh, bool) or isinstance(saved, bool):
+        return type(saved) is type(fresh)
+    if isinstance(fresh, dict):
+        return isinstance(saved, dict) and all(alike(saved.get(key, 0.0), value) for key, value in fresh.items())
+    if isinstance(fresh, int):
+        return isinstance(saved, int) and 0 <= saved < 2**63
+    return fresh is None or isinstance(saved, float | int if isinstance(fresh, float) else type(fresh))
+
+
+def lines(path: Path) -> Iterator[dict]:
+    """The records in a file, up to one that is not whole."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+            record["step"]
+        except (ValueError, TypeError, KeyError):  # the last line of a run that was killed while writing it
+            return
+        yield record

@@ -11,15 +11,13 @@ metrics.jsonl               one record a line; times.jsonl beside it holds the w
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-import vaekit
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.runs import checkpoint, storage, tensors
+from vaekit.runs import checkpoint, settings, storage, tensors
 from vaekit.runs.checkpoint import METRICS, NEWEST, PREVIOUS, RUN, SCHEMA, TIMES
 from vaekit.runs.lock import Lock, in_use, other_holder
 from vaekit.spec import Specification, build_state
@@ -62,7 +60,7 @@ class Run:
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         about = {"format": checkpoint.FORMAT, "schema": schema.to_dict(), "data": data}
         hashes = {
-            RUN: storage.write(folder / RUN, _toml(spec)),
+            RUN: storage.write(folder / RUN, settings.dump(spec)),
             SCHEMA: storage.write_json(folder / SCHEMA, about),
         }
         return cls(folder, spec, schema, data, hashes)
@@ -110,6 +108,9 @@ class Run:
             run._check_resumable()
         except VaekitError:
             raise error from None
+        newest = checkpoint.whole(folder)
+        if newest is not None:  # it may be of a training made longer since
+            run.manifest["replaces"] = newest["files"][RUN]
         storage.write_json(folder / NEWEST, run.manifest)
         step = run.manifest["counters"]["step"]
         run.notes.append(f"{error} Going on from the checkpoint before it, after step {step:,}.")
@@ -121,7 +122,7 @@ class Run:
         replaces    the SHA-256 of a run.toml that is about to be written again
         """
         manifest = {
-            **_versions(state.parameters[0].device),
+            **checkpoint.versions(state.parameters[0].device),
             "finished": state.finished,
             "specification": self.spec.to_dict(),
             "counters": state.counters(),
@@ -148,7 +149,7 @@ class Run:
 
     def _load(self, state: State, content: bytes) -> None:
         counters = self.manifest["counters"]
-        if not _alike(counters, state.counters()):
+        if not checkpoint.alike(counters, state.counters()):
             raise storage.DamagedError(f"{self.folder / NEWEST} is damaged: its counters are not those of a training.")
         try:
             state.load(tensors.unpack(content, self.folder / checkpoint.tensor_file(self.manifest)), counters)
@@ -162,12 +163,13 @@ class Run:
             if log is not None and (self.folder / name).exists():
                 kept = storage.read(self.folder / name)[: log["bytes"]]
             else:  # no checkpoint yet, or one of 0.1.0
-                kept = "".join(f"{json.dumps(r)}\n" for r in _lines(self.folder / name) if r["step"] <= step).encode()
+                known = (r for r in checkpoint.lines(self.folder / name) if r["step"] <= step)
+                kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
             storage.write(self.folder / name, kept)
 
     def respecify(self, spec: Specification, state: State) -> None:
         """Go on under a changed specification (more epochs): first in the checkpoint, which is the truth."""
-        before, self.spec, text = self.hashes[RUN], spec, _toml(spec)
+        before, self.spec, text = self.hashes[RUN], spec, settings.dump(spec)
         self.hashes[RUN] = hashlib.sha256(text).hexdigest()
         self.save(state, replaces=before)
         storage.write(self.folder / RUN, text)
@@ -191,7 +193,7 @@ class Run:
     def metrics(self) -> list[dict]:
         """The records so far, oldest first; DamagedError where those that the checkpoint knows were changed."""
         checkpoint.check(self.folder, self.manifest or {"files": {}}, METRICS)
-        return list(_lines(self.folder / METRICS))
+        return list(checkpoint.lines(self.folder / METRICS))
 
     def log(self, metrics: dict, seconds: float | None = None) -> None:
         """Append one record; wall-clock goes to a file of its own, so that metrics repeat to the bit."""
@@ -206,7 +208,7 @@ class Run:
 
         Other versions of vaekit or torch, another device or number of threads can change results in the last bits.
         """
-        then, now = self.manifest, _versions(device)
+        then, now = self.manifest, checkpoint.versions(device)
         return {name: [then[name], now[name]] for name in now if name in then and then[name] != now[name]}
 
     def note_changes(self, changes: dict[str, list]) -> None:
@@ -227,10 +229,10 @@ class Run:
         try:
             checkpoint.check(self.folder, self.manifest, RUN)
         except storage.DamagedError as error:
-            if _sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
+            if settings.sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
                 raise storage.DamagedError(
-                    f"{error} (Edited? To train with other settings, copy it and fit with --config. `vaekit resume` "
-                    f"writes it again.)"
+                    f"{error} (Edited? To train with other settings, copy it and fit with --config. Delete it, and "
+                    f"`vaekit resume` writes it again.)"
                 ) from error
 
     def _check_resumable(self) -> None:
@@ -247,17 +249,16 @@ class Run:
             storage.remove(self.folder / TIMES)
             self.manifest["logs"].pop(TIMES)
             self.notes.append(f"{error} It is begun anew.")
-        found = _sha256(self.folder / RUN)
+        found = settings.sha256(self.folder / RUN)
         if found == self.hashes[RUN]:
             return
-        newest = checkpoint.whole(self.folder) or self.manifest
-        edits = _edits(self.folder / RUN, self.spec)
-        if edits and found not in (self.manifest.get("replaces"), newest["files"][RUN]):
+        edits = settings.edits(self.folder / RUN, self.spec)
+        if edits and found != self.manifest.get("replaces"):
             raise VaekitError(
                 f"{self.folder / RUN} was edited since the run was trained: {'; '.join(edits)}. To go on as before, "
                 f"delete it: `vaekit resume` writes it again. For other settings, fit with --config and a copy."
             )
-        self.hashes[RUN] = storage.write(self.folder / RUN, _toml(self.spec))
+        self.hashes[RUN] = storage.write(self.folder / RUN, settings.dump(self.spec))
         self.notes.append(f"{self.folder / RUN} is written again: it was not what the checkpoint says.")
 
 
@@ -295,58 +296,3 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise VaekitError(
             f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite."
         )
-
-
-def _toml(spec: Specification) -> bytes:
-    import tomli_w
-
-    return tomli_w.dumps(spec.to_dict()).encode()
-
-
-def _edits(path: Path, spec: Specification) -> list[str]:
-    """How the settings in a run.toml differ from the run's; nothing where it is no specification."""
-    import tomllib
-
-    try:
-        found = Specification.from_dict(tomllib.loads(storage.read(path, most=checkpoint.MOST).decode())).to_dict()
-    except (ValueError, RecursionError):
-        return []
-    return [
-        f"{name} is {value!r} there and {spec.to_dict()[section][name]!r} in the run"
-        for section, settings in found.items()
-        for name, value in settings.items()
-        if value != spec.to_dict()[section][name]
-    ]
-
-
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _versions(device: torch.device) -> dict:
-    """What a result can depend on in its last bits."""
-    threads = torch.get_num_threads()
-    return {"vaekit": vaekit.__version__, "torch": str(torch.__version__), "device": device.type, "threads": threads}
-
-
-def _alike(saved, fresh) -> bool:
-    """Whether saved counters are of the kinds that a fresh state's are."""
-    if isinstance(fresh, bool) or isinstance(saved, bool):
-        return type(saved) is type(fresh)
-    if isinstance(fresh, dict):
-        return isinstance(saved, dict) and all(_alike(saved.get(key, 0.0), value) for key, value in fresh.items())
-    if isinstance(fresh, int):
-        return isinstance(saved, int) and 0 <= saved < 2**63
-    return fresh is None or isinstance(saved, float | int if isinstance(fresh, float) else type(fresh))
-
-
-def _lines(path: Path) -> Iterator[dict]:
-    if not path.exists():
-        return
-    for line in path.read_bytes().splitlines():
-        try:
-            record = json.loads(line)
-            record["step"]
-        except (ValueError, TypeError, KeyError):  # the last line of a run that was killed while writing it
-            return
-        yield record
