@@ -361,6 +361,7 @@ HOSTILE = {
     "counters of text": counted(step="7"),
     "a step of 2^70": counted(step=2**70),
     "a negative step": counted(step=-1),
+    "sums of text": counted(sums={"elbo": "x"}),
     "no sums": counted(sums=[]),
     "no counters": {"counters": {}},
     "10^12 features": {"schema": lambda saved: saved["schema"].update(shape=[HUGE], names=None)},

@@ -153,11 +153,15 @@ def versions(device: torch.device) -> dict:
 
 
 def alike(saved, fresh) -> bool:
-    """Whether saved counters are of the kinds that a fresh state's are."""
+    """Whether saved counters are of the kinds that a fresh state's are; what is missing, `State.load` judges.
+
+    >>> alike({"step": 7, "sums": {"elbo": -1.5}}, {"step": 0, "sums": {}}), alike({"step": "7"}, {"step": 0})
+    (True, False)
+    """
     if isinstance(fresh, bool) or isinstance(saved, bool):
         return type(saved) is type(fresh)
     if isinstance(fresh, dict):
-        return isinstance(saved, dict) and all(alike(saved.get(key, 0.0), value) for key, value in fresh.items())
+        return isinstance(saved, dict) and all(alike(value, fresh.get(key, 0.0)) for key, value in saved.items())
     if isinstance(fresh, int):
         return isinstance(saved, int) and 0 <= saved < 2**63
     return fresh is None or isinstance(saved, float | int if isinstance(fresh, float) else type(fresh))

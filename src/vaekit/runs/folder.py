@@ -151,9 +151,10 @@ class Run:
         counters = self.manifest["counters"]
         if not checkpoint.alike(counters, state.counters()):
             raise storage.DamagedError(f"{self.folder / NEWEST} is damaged: its counters are not those of a training.")
+        found = tensors.unpack(content, self.folder / checkpoint.tensor_file(self.manifest))
         try:
-            state.load(tensors.unpack(content, self.folder / checkpoint.tensor_file(self.manifest)), counters)
-        except (RuntimeError, KeyError) as error:
+            state.load(found, counters)
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise VaekitError(f"{self.folder}: the weights do not fit the model that {RUN} describes.") from error
 
     def forget_after(self, step: int) -> None:
