@@ -178,7 +178,10 @@ class Run:
     def state(self, device: torch.device) -> State:
         """The newest checkpoint as a training state, built from the specification alone."""
         content = self._content()  # before memory is taken for the model
-        state = build_state(self.spec, self.schema, self.data["train"], device)
+        rows = self.data.get("train")
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
+        state = build_state(self.spec, self.schema, rows, device)
         self._load(state, content)
         return state
 
@@ -222,9 +225,6 @@ class Run:
         left = [k for part in (self.spec.model, self.spec.training) for k, v in vars(part).items() if v == AUTO]
         if set(left) - {"device", "precision"}:
             raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(left)} is still auto.")
-        rows = self.data.get("train")
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-            raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
 
     def _check_specification(self) -> None:
         try:
