@@ -3,7 +3,8 @@
     pip install lightning pythae==0.1.2        in an environment that has vaekit
     python benchmarks/survival.py [vaekit] [lightning] [pythae] [--kills 10] [--flips 200]
 
-The model is the same (digits, 64-32-4, batches of 64, Adam), the data and the machine too. Each kill is a training of
+Digits, 4 latents, batches of 64, Adam, one machine; the networks are not the same: 64-32-4 in vaekit and Lightning,
+pythae's own default. Each kill is a training of
 its own: kill −9 at a random instant after its first checkpoint, one resume, and a comparison of the final weights (and
 Adam's state, where it is kept) with those of a training that nobody disturbed. Each flip is one random bit of the
 finished run's files, which are then loaded: refused, silently other weights, or no difference to them.
