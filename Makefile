@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test defects docs lint format clean
+.PHONY: demo test soak defects docs lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/installed
+	VAEKIT_SOAK=1 $(BIN)/python -m pytest tests/reliability
 
 defects: $(VENV)/installed
 	$(BIN)/python tests/seeded_defects.py

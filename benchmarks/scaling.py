@@ -100,13 +100,12 @@ def main() -> None:
 def draw(measured: dict[str, dict[int, float]]) -> None:
     from matplotlib import pyplot
 
-    figure, places = pyplot.subplots(1, len(measured), figsize=(14, 3), layout="constrained")
+    figure, places = pyplot.subplots(1, len(measured), figsize=(14, 3), sharey=True, layout="constrained")
     for place, (axis, seconds) in zip(places, measured.items(), strict=True):
         place.loglog(list(seconds), [1e3 * value for value in seconds.values()], "o-")
         place.set_xlabel(axis)
         place.grid(alpha=0.3)
-    places[0].set_ylabel("ms a step")
-    places[-1].set_ylabel("ms a row")
+    places[0].set_ylabel("ms a step (K: a row)")
     figure.savefig(PICTURE, dpi=90)
 
 

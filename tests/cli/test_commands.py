@@ -34,8 +34,9 @@ def strict(text: str) -> dict:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    (path,) = folder.glob("checkpoint-*.safetensors")
-    return safetensors.torch.load_file(path)
+    """Those of the newest checkpoint."""
+    (name,) = (n for n in json.loads((folder / "checkpoint.json").read_text())["files"] if n.endswith(".safetensors"))
+    return safetensors.torch.load_file(folder / name)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -58,7 +59,7 @@ def test_a_run_folder_holds_what_re_creates_the_run(digits_run):
     names = {p.name for p in digits_run.iterdir()}
     assert {"run.toml", "schema.json", "checkpoint.json", "metrics.jsonl", "times.jsonl", "pictures"} <= names
     assert not [name for name in names if name.endswith((".part", ".pt", ".pkl"))]
-    assert len(list(digits_run.glob("checkpoint-*.safetensors"))) == 1
+    assert len(list(digits_run.glob("checkpoint-*.safetensors"))) == 2
     run = Run.open(digits_run)
     assert run.finished
     assert run.data["train"], run.data["validation"] == (1437, 180)

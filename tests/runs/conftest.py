@@ -1,5 +1,6 @@
 """A run small enough to be trained hundreds of times."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ class Small:
             if record.step == steps:
                 break
         return prepared
+
+
+def manifest(folder: Path) -> dict:
+    """What a run's newest checkpoint says, but for the wall-clock."""
+    found = json.loads((folder / "checkpoint.json").read_text())
+    del found["sha256"]
+    found["logs"].pop("times.jsonl", None)
+    return found
 
 
 def assert_equal(a: State, b: State) -> None:

@@ -9,6 +9,7 @@ import vaekit
 COMMANDS = {
     "fit": "Train a VAE on a file or a known data set, and keep it in a run folder.",
     "resume": "Go on training a run that was stopped, or train a finished one longer.",
+    "verify": "Check that every file of a run folder is what was written.",
     "evaluate": "ELBO, rate, distortion and log p(x) of a run on its test rows or on other data, beside baselines.",
     "score": "log p(x) of each row, with its error.",
     "sample": "Generate new rows: images, arrays or tables.",
@@ -40,10 +41,18 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from vaekit.errors import VaekitError
 
+        if _needs_memory(error):
+            _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --samples, --batch-size).")
         if not isinstance(error, VaekitError | OSError):
             raise
         _fail(str(error))
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _needs_memory(error: Exception) -> bool:
+    """Whether there was not enough of it, in Python's words or in torch's."""
+    words = ("allocate memory", "out of memory", "overflow")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 def _plain(error: CycloptsError) -> str:

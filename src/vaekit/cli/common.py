@@ -35,8 +35,9 @@ def training_source(spec: Specification) -> Source:
     if settings.digest and source.digest != settings.digest:
         places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
         raise VaekitError(
-            f"{places} is not the data of this run: its content has changed since. Restore the file, or fit "
-            f"again (with --config, delete the line `digest` first)."
+            f"{places} is not the data of this run: it has {len(source):,} rows with the digest {source.digest[:12]}…, "
+            f"and the run was fitted to {settings.digest[:12]}…. Restore the file, or fit again (with --config, delete "
+            f"the line `digest` first)."
         )
     return source
 

@@ -1,6 +1,7 @@
 """Files → arrays. Each reader gives the fields of a Source: x, and names and labels where the file has them."""
 
 import gzip
+import math
 import tokenize
 import zipfile
 import zlib
@@ -10,13 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.tables import read_csv, read_parquet
+from vaekit.data.unpacked import check_unpacked
 from vaekit.errors import VaekitError
 
 MAPPED = 2**30
 """bytes above which an .npy stays on disk, mapped into memory"""
-DAMAGE = (ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    ValueError, EOFError, KeyError, SyntaxError, OverflowError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
 
 
@@ -40,13 +46,20 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
         raise
     except OSError as error:
         raise VaekitError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise VaekitError(f"{path.name} needs more memory than there is: split it, or save it as .npy.") from error
     except DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].rstrip(".")[:200] if str(error) else type(error).__name__
+        if "pickle" in reason.lower():  # NumPy's own advice is to load it all the same
+            reason = "it holds Python objects, which are never unpickled. Save numbers"
         raise VaekitError(f"{path.name} is damaged or not what its name says: {reason}.") from error
 
 
 def read_npy(path: Path) -> dict:
-    # Mapped first: a header that promises more than the file holds is refused before memory is taken.
+    with path.open("rb") as file:
+        if file.read(6) == np.lib.format.MAGIC_PREFIX:
+            file.seek(0)
+            _check_array(file, path.stat().st_size, path.name)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
@@ -56,29 +69,67 @@ def read_npy(path: Path) -> dict:
 def read_npz(path: Path) -> dict:
     if not zipfile.is_zipfile(path):
         raise VaekitError(f"{path.name} is no .npz archive.")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
         if chosen is None:
             raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
-        labels = next((archive[n] for n in LABEL_NAMES if n in names and n != chosen), None)
+        label = next((n for n in LABEL_NAMES if n in names and n != chosen), None)
+        for member in filter(None, (chosen, label)):
+            _check_member(archive.zip, f"{member}.npy", path.name)
+        labels = None if label is None else archive[label]
         return {"x": _native(archive[chosen]), "labels": labels}
 
 
 def read_idx(path: Path) -> dict:
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-        content = file.read()
+    if not path.name.endswith(".gz"):
+        return {"x": parse_idx(path.read_bytes(), path.name)}
+    with gzip.open(path, "rb") as file:
+        start = file.read(4 + 4 * 255)  # the longest header
+        expected = _idx_size(start, path.name)
+        check_unpacked(path.name, path.stat().st_size, expected)
+        content = start + file.read(max(0, expected + 1 - len(start)))  # a byte too many is noticed
     return {"x": parse_idx(content, path.name)}
+
+
+def _check_member(archive: zipfile.ZipFile, member: str, name: str) -> None:
+    """Refuse an array that promises more than its archive holds."""
+    if member not in archive.namelist():
+        raise VaekitError(f"{name}: '{member.removesuffix('.npy')}' is no array.")
+    info = archive.getinfo(member)
+    check_unpacked(name, info.compress_size, info.file_size)
+    with archive.open(member) as file:
+        _check_array(file, info.file_size, f"{name}: '{member}'")
+
+
+def _check_array(file, size: int, where: str) -> None:
+    """Refuse an .npy of which not all is there, from its header alone, and one of Python objects."""
+    version = np.lib.format.read_magic(file)
+    if version not in NPY_HEADERS:
+        raise VaekitError(f"{where} is of a version of the format that vaekit does not read: {version}.")
+    shape, _, dtype = NPY_HEADERS[version](file)
+    if dtype.hasobject:
+        raise VaekitError(f"{where} holds Python objects, which are never unpickled: save numbers.")
+    if math.prod(shape) * dtype.itemsize > size:
+        raise VaekitError(f"{where} is truncated or damaged: an array of shape {shape} is not all there.")
+
+
+def _idx_shape(content: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist())
+
+
+def _idx_size(content: bytes, name: str) -> int:
+    """The bytes that a whole IDX file has, from its beginning."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
+        raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
+    return 4 + 4 * content[3] + math.prod(_idx_shape(content)) * np.dtype(IDX_TYPES[content[2]]).itemsize
 
 
 def parse_idx(content: bytes, name: str) -> np.ndarray:
     """An array from the IDX format: two zero bytes, type, number of axes, their lengths, the values."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
-        raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
-    axes, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
+    expected = _idx_size(content, name)
+    axes, dtype, shape = content[3], np.dtype(IDX_TYPES[content[2]]), _idx_shape(content)
     start = 4 + 4 * axes
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
-    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(shape) != axes or len(content) != expected:
         raise VaekitError(
             f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}."

@@ -11,6 +11,7 @@ from vaekit.errors import VaekitError
 Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
+KINDS = ("binary", "integer", "real")
 LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
 CHANNELS = (1, 3, 4)
@@ -94,7 +95,27 @@ class Schema:
         wrong = set(values) ^ {f.name for f in fields(cls)}
         if wrong:
             raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(wrong))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        schema = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        wrong = schema._impossible()
+        if wrong:
+            raise VaekitError(f"the schema is damaged: {', '.join(wrong)} cannot be so.")
+        return schema
+
+    def _impossible(self) -> list[str]:
+        """The fields that no description of data has: whoever wrote the file, what is opened is of one piece."""
+        shaped = isinstance(self.shape, tuple) and 1 <= len(self.shape) <= 8 and all(map(_is_size, self.shape))
+        features = math.prod(self.shape) if shaped else 0
+        fits = {
+            "shape": shaped and features < 2**40,
+            "kind": self.kind in KINDS,
+            "names": self.names is None or (_is_list(self.names, features, str) and len(self.shape) == 1),
+            **{name: _are_numbers(getattr(self, name), features) for name in ("low", "high", "mean")},
+            **{name: _are_numbers(getattr(self, name), features, least=0) for name in ("resolution", "scale")},
+            "binarized": self.binarized in ("none", "dynamic", "threshold", "expected"),
+            "grey": _are_numbers(self.grey, 1, least=0) and not isinstance(self.grey, tuple),
+            "channels_last": isinstance(self.channels_last, bool),
+        }
+        return [name for name, right in fits.items() if not right]
 
     def as_binary(self, how: str) -> "Schema":
         """The schema of the same data once binarised (`how`: dynamic, threshold, expected)."""
@@ -107,6 +128,22 @@ class Schema:
         mean = _pack(np.asarray(self.mean) / grey)
         kind = "real" if how == "expected" else "binary"
         return replace(self, kind=kind, low=0.0, high=1.0, resolution=1.0, mean=mean, binarized=how, grey=grey)
+
+
+def _is_size(side) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 1 <= side < 2**40
+
+
+def _is_list(values, length: int, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(values, tuple) and len(values) == length and all(isinstance(v, kind) for v in values)
+
+
+def _are_numbers(values, features: int, least: float = -math.inf) -> bool:
+    """One finite number above `least`, or one a feature."""
+    if not isinstance(values, tuple):
+        values, features = (values,), 1
+    right = _is_list(values, features, (int, float)) and not any(isinstance(v, bool) for v in values)
+    return right and all(least < v and abs(v) < math.inf for v in values)
 
 
 def describe(
@@ -195,12 +232,14 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 
 def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Smallest and largest value of each feature, float64, and whether all values are whole numbers."""
-    low, high, whole = np.inf, -np.inf, True
+    low, high, whole = _flat(x[:1])[0], _flat(x[:1])[0], True
     for rows in row_blocks(x.shape):
         block = _flat(x[rows])
         low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
         whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
-    return np.asarray(low, np.float64), np.asarray(high, np.float64), whole
+    least, most = low.astype(np.float64), high.astype(np.float64)
+    merged = (low != high) & (least == most)  # whole numbers beyond 2⁵³: different, whatever float64 makes of them
+    return least, np.where(merged, np.nextafter(most, np.inf), most), whole
 
 
 def _kind(low: np.ndarray, high: np.ndarray, whole: bool) -> str:

@@ -1,9 +1,11 @@
 """Tables with named columns: .csv and .parquet."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
+from vaekit.data.unpacked import check_unpacked
 from vaekit.errors import VaekitError, unknown
 
 
@@ -15,7 +17,9 @@ def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None
         _check_header(path)
         table = polars.read_csv(path, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
     except polars.exceptions.PolarsError as error:
-        raise VaekitError(f"{path.name} is no readable CSV table: {_first_line(error)}.") from error
+        reason = _first_line(error)
+        remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
+        raise VaekitError(f"{path.name} is no readable CSV table: {reason}.{remedy}") from error
     return _fields(table, path.name, exclude, label, strict)
 
 
@@ -28,10 +32,20 @@ def read_parquet(path: Path, exclude: tuple[str, ...] = (), label: str | None = 
     if ends != (b"PAR1", b"PAR1"):  # what polars says of such files is not for people
         raise VaekitError(f"{path.name} is truncated or no Parquet file: it does not start and end with 'PAR1'.")
     try:
+        _check_unpacked(path)
         table = polars.read_parquet(path)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise VaekitError(f"{path.name} is no readable Parquet table: {_first_line(error)}.") from error
     return _fields(table, path.name, exclude, label, strict)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a small file of very many rows: a column of one number packs to nothing."""
+    import polars
+
+    found = polars.scan_parquet(path)
+    cells = found.select(polars.len()).collect().item() * len(found.collect_schema())
+    check_unpacked(path.name, path.stat().st_size, 8 * cells)
 
 
 def _fields(table, file: str, exclude: tuple[str, ...], label: str | None, strict: bool) -> dict:
@@ -42,6 +56,8 @@ def _fields(table, file: str, exclude: tuple[str, ...], label: str | None, stric
             raise unknown(f"column of {file}", name, table.columns)
     labels = table[label].to_numpy() if label in table.columns else None
     table = table.drop(aside, strict=False)
+    if not table.height:
+        raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
     columns = [_numbers(table[name], file) for name in table.columns]
     if not columns:
         raise VaekitError(f"{file}: no columns are left to learn from.")
@@ -64,8 +80,15 @@ def _numbers(column, file: str) -> np.ndarray:
         cell, where = column[row], f"{file}, row {row} (counted from 0, below the header), column '{column.name}'"
         if cell is None or not cell.strip():
             raise VaekitError(f"{where}: the cell is empty. Fill it, drop the row, or --exclude '{column.name}'.")
-        raise VaekitError(f"{where}: '{cell[:40]}' is no number. {remedy}")
+        raise VaekitError(f"{where}: '{cell[:40]}' is no number. {_hint(column.name, cell)}{remedy}")
     return numbers.to_numpy()
+
+
+def _hint(name: str, cell: str) -> str:
+    """What a person is likely to have meant."""
+    if any(sign in name and sign in cell for sign in ";\t"):
+        return "Separate columns by commas. "
+    return "Write decimals with a point. " if re.fullmatch(r"\s*-?\d*,\d+\s*", cell) else ""
 
 
 def _check_header(path: Path) -> None:

@@ -1,8 +1,9 @@
 """Run folders: atomic, hashed, without pickle."""
 
+from vaekit.runs.checkpoint import verify
 from vaekit.runs.drive import drive
-from vaekit.runs.folder import Run, check_free, save_state
+from vaekit.runs.folder import Run, check_free, check_run, save_state
 from vaekit.runs.lock import Lock
-from vaekit.runs.storage import DamagedError
+from vaekit.runs.storage import DamagedError, DiskError
 
-__all__ = ["DamagedError", "Lock", "Run", "check_free", "drive", "save_state"]
+__all__ = ["DamagedError", "DiskError", "Lock", "Run", "check_free", "check_run", "drive", "save_state", "verify"]

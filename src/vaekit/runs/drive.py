@@ -8,11 +8,14 @@ from vaekit.spec import Prepared
 from vaekit.training import Record, TrainingError, fit
 
 SAVE_SECONDS = 30.0
+SAVE_SHARE = 0.02
+"""of the time that saving may take: where one save is slow, the next comes later"""
 
 
 def drive(run: Run, prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
     """Train to the end, yielding each step's Record; `stop()` true ends after the step in hand, state saved."""
-    state, began, saved = prepared.state, time.monotonic(), time.monotonic()
+    state, began = prepared.state, time.monotonic()
+    due = began + SAVE_SECONDS
     if state.step == 0:
         run.save(state)
     records = fit(state, prepared.rows["train"], prepared.rows["validation"])
@@ -20,9 +23,10 @@ def drive(run: Run, prepared: Prepared, stop: Callable[[], bool] = lambda: False
         for record in records:
             if record.metrics:
                 run.log(record.metrics, time.monotonic() - began)
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if (now := time.monotonic()) > due:
                 run.save(state)
                 saved = time.monotonic()
+                due = saved + max(SAVE_SECONDS, (saved - now) / SAVE_SHARE)
             try:
                 yield record
             except BaseException:  # whoever drives stops here, between two steps: the state is whole

@@ -2,33 +2,31 @@
 
 run.toml                    the whole specification; `vaekit fit --config run.toml` repeats the run
 schema.json                 what the data was: schema, digest, split sizes
-checkpoint-N.safetensors    every tensor of the training state after step N
-checkpoint.json             which of them is the newest whole one, its counters, and the SHA-256 of all of these
+checkpoint-N.safetensors    every tensor of the training state after step N; of the newest checkpoint and the one before
+checkpoint.json             the newest checkpoint: its counters, and the SHA-256 of all that belongs to it
+previous.json               the same of the one before, which `resume` goes back to where the newest is damaged
 metrics.jsonl               one record a line; times.jsonl beside it holds the wall-clock
 """
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
-import vaekit
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.runs import storage
-from vaekit.runs.lock import Lock
+from vaekit.runs import checkpoint, settings, storage, tensors
+from vaekit.runs.checkpoint import METRICS, NEWEST, PREVIOUS, RUN, SCHEMA, TIMES
+from vaekit.runs.lock import Lock, in_use, other_holder
 from vaekit.spec import Specification, build_state
+from vaekit.spec.settings import AUTO
 from vaekit.training import State
 
-FORMAT = 1
-RUN, SCHEMA, CHECKPOINT, METRICS, TIMES = "run.toml", "schema.json", "checkpoint.json", "metrics.jsonl", "times.jsonl"
 PICTURES = "pictures"
+MOST = 2**26
+"""bytes of schema.json: ten numbers for each of 300,000 features"""
 
 
 class Run:
@@ -36,6 +34,12 @@ class Run:
 
     def __init__(self, folder: Path, spec: Specification, schema: Schema, data: dict, hashes: dict[str, str]):
         self.folder, self.spec, self.schema, self.data, self.hashes = folder, spec, schema, data, hashes
+        self.manifest: dict | None = None
+        """the newest checkpoint's, where there is one"""
+        self.changes: list[dict] = []
+        """of versions, device and threads, with the steps after which they came"""
+        self.notes: list[str] = []
+        """what `open` had to repair"""
 
     @classmethod
     def create(
@@ -48,13 +52,15 @@ class Run:
         folder = Path(folder)
         check_free(folder, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        for old in [*folder.glob("checkpoint*"), *(folder / name for name in (METRICS, TIMES))]:
-            old.unlink(missing_ok=True)
+        for name in (NEWEST, PREVIOUS, METRICS, TIMES):  # without the first it is no run any more
+            (folder / name).unlink(missing_ok=True)
+        for old in folder.glob("checkpoint-*"):
+            old.unlink()
+        storage.clear_parts(folder)
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
-        about = {"format": FORMAT, "schema": schema.to_dict(), "data": data}
+        about = {"format": checkpoint.FORMAT, "schema": schema.to_dict(), "data": data}
         hashes = {
-            RUN: storage.write(folder / RUN, _toml(spec)),
+            RUN: storage.write(folder / RUN, settings.dump(spec)),
             SCHEMA: storage.write_json(folder / SCHEMA, about),
         }
         return cls(folder, spec, schema, data, hashes)
@@ -63,69 +69,120 @@ class Run:
     def open(cls, folder: str | Path, *, repair: bool = False) -> "Run":
         """Read a run folder; VaekitError where it is none, is newer than this version, or is damaged.
 
-        repair    write run.toml again where it is not what the checkpoint says
+        repair    go back to the previous checkpoint where the newest is damaged, and write run.toml again where it is
+                  not what the checkpoint says; `notes` says what was done. For the holder of the folder's Lock alone
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise VaekitError(f"{folder} is no run folder: there is no such folder.")
-        if not (folder / CHECKPOINT).exists():
-            raise VaekitError(f"{folder} is no run folder, or nothing was saved in it yet: it has no {CHECKPOINT}.")
-        manifest = _manifest(folder)
-        hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
-        storage.read(folder / SCHEMA, hashes[SCHEMA])
-        saved = storage.read_json(folder / SCHEMA)
-        spec = Specification.from_dict(manifest["specification"])
-        run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
-        run._check_specification(repair)
+        folder = check_run(folder)
+        if not repair:
+            run = cls._read(folder, NEWEST)
+            run._check_specification()
+            return run
+        storage.clear_parts(folder)
+        try:
+            run = cls._read(folder, NEWEST)
+            run._check_resumable()
+        except storage.DamagedError as error:
+            run = cls._previous(folder, error)
+        run._repair()
         return run
 
-    def save(self, state: State) -> None:
-        """Write the state as the newest checkpoint; the one before stays until the new one is whole on disk."""
-        _sync(self.folder / METRICS)  # the records first: a checkpoint must not know more than they do
-        tensors = {
-            name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.tensors().items()
-        }
-        content = safetensors.torch.save(tensors)
-        name = f"checkpoint-{state.step}.safetensors"
-        digest = storage.write(self.folder / name, content)
+    @classmethod
+    def _read(cls, folder: Path, name: str) -> "Run":
+        manifest = checkpoint.read(folder, name)
+        hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
+        storage.read(folder / SCHEMA, hashes[SCHEMA], most=MOST)
+        saved = storage.read_json(folder / SCHEMA, most=MOST)
+        spec = Specification.from_dict(manifest["specification"])
+        if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):
+            raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
+        run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
+        run.manifest, run.changes = manifest, manifest.get("changes", [])
+        run._check_complete()
+        return run
+
+    @classmethod
+    def _previous(cls, folder: Path, error: VaekitError) -> "Run":
+        """The checkpoint before the newest, made the newest; `error` where it is damaged too."""
+        try:
+            run = cls._read(folder, PREVIOUS)
+            run._check_resumable()
+        except VaekitError:
+            raise error from None
+        newest = checkpoint.whole(folder)
+        if newest is not None:  # it may be of a training made longer since
+            run.manifest["replaces"] = newest["files"][RUN]
+        storage.write_json(folder / NEWEST, run.manifest)
+        step = run.manifest["counters"]["step"]
+        run.notes.append(f"{error} Going on from the checkpoint before it, after step {step:,}.")
+        return run
+
+    def save(self, state: State, replaces: str | None = None) -> None:
+        """Write the state as the newest checkpoint and keep the one before; a failure leaves both as they were.
+
+        replaces    the SHA-256 of a run.toml that is about to be written again
+        """
         manifest = {
-            "format": FORMAT,
-            "vaekit": vaekit.__version__,
+            **checkpoint.versions(state.parameters[0].device),
             "finished": state.finished,
             "specification": self.spec.to_dict(),
             "counters": state.counters(),
-            "files": {**self.hashes, name: digest},
+            "files": self.hashes,
+            "logs": checkpoint.seal_logs(self.folder),  # a checkpoint must not know more than the records do
+            "changes": self.changes,
         }
-        storage.write_json(self.folder / CHECKPOINT, manifest)
-        for old in self.folder.glob("checkpoint-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        content = tensors.pack(state.tensors())
+        self.manifest = checkpoint.commit(
+            self.folder, state.step, content, manifest if replaces is None else {**manifest, "replaces": replaces}
+        )
 
     def restore(self, state: State) -> None:
         """Put the newest checkpoint into a state of the same specification."""
-        manifest = _manifest(self.folder)
+        self._load(state, self._content())
+
+    def _content(self) -> bytes:
+        """The newest checkpoint's tensors as bytes, found whole and of this specification."""
+        self.manifest = checkpoint.read(self.folder)
+        name = checkpoint.tensor_file(self.manifest)
+        content = storage.read(self.folder / name, self.manifest["files"][name])
+        tensors.check_fits(content, self.folder / name, self.spec, self.schema)
+        return content
+
+    def _load(self, state: State, content: bytes) -> None:
+        counters = self.manifest["counters"]
+        if not checkpoint.alike(counters, state.counters()):
+            raise storage.DamagedError(f"{self.folder / NEWEST} is damaged: its counters are not those of a training.")
+        found = tensors.unpack(content, self.folder / checkpoint.tensor_file(self.manifest))
         try:
-            state.load(_tensors(self.folder, manifest), manifest["counters"])
-        except (RuntimeError, KeyError) as error:
+            state.load(found, counters)
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise VaekitError(f"{self.folder}: the weights do not fit the model that {RUN} describes.") from error
 
     def forget_after(self, step: int) -> None:
         """Drop the records of steps that the checkpoint does not know: they will be made again."""
         for name in (METRICS, TIMES):
-            kept = [line for line in _lines(self.folder / name) if line["step"] <= step]
-            storage.write(self.folder / name, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            log = (self.manifest or {}).get("logs", {}).get(name)
+            if log is not None and (self.folder / name).exists():
+                kept = storage.read(self.folder / name)[: log["bytes"]]
+            else:  # no checkpoint yet, or one of 0.1.0
+                known = (r for r in checkpoint.lines(self.folder / name) if r["step"] <= step)
+                kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
+            storage.write(self.folder / name, kept)
 
     def respecify(self, spec: Specification, state: State) -> None:
         """Go on under a changed specification (more epochs): first in the checkpoint, which is the truth."""
-        self.spec, text = spec, _toml(spec)
+        before, self.spec, text = self.hashes[RUN], spec, settings.dump(spec)
         self.hashes[RUN] = hashlib.sha256(text).hexdigest()
-        self.save(state)
+        self.save(state, replaces=before)
         storage.write(self.folder / RUN, text)
 
     def state(self, device: torch.device) -> State:
         """The newest checkpoint as a training state, built from the specification alone."""
-        state = build_state(self.spec, self.schema, self.data["train"], device)
-        self.restore(state)
+        content = self._content()  # before memory is taken for the model
+        rows = self.data.get("train")
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
+        state = build_state(self.spec, self.schema, rows, device)
+        self._load(state, content)
         return state
 
     def model(self, device: torch.device) -> torch.nn.Module:
@@ -134,12 +191,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return _manifest(self.folder)["finished"]
+        return checkpoint.read(self.folder)["finished"]
 
     @property
     def metrics(self) -> list[dict]:
-        """The records so far, oldest first."""
-        return list(_lines(self.folder / METRICS))
+        """The records so far, oldest first; DamagedError where those that the checkpoint knows were changed."""
+        checkpoint.check(self.folder, self.manifest or {"files": {}}, METRICS)
+        return list(checkpoint.lines(self.folder / METRICS))
 
     def log(self, metrics: dict, seconds: float | None = None) -> None:
         """Append one record; wall-clock goes to a file of its own, so that metrics repeat to the bit."""
@@ -147,25 +205,72 @@ class Run:
         if seconds is not None:
             lines[TIMES] = {"step": metrics["step"], "seconds": round(seconds, 3)}
         for name, line in lines.items():
-            with (self.folder / name).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            storage.append(self.folder / name, f"{json.dumps(line)}\n".encode())
 
-    def _check_specification(self, repair: bool) -> None:
+    def differences(self, device: torch.device) -> dict[str, list]:
+        """What is not as it was when the checkpoint was written: {"torch": ["2.12.0", "2.13.0"]}, and so on.
+
+        Other versions of vaekit or torch, another device or number of threads can change results in the last bits.
+        """
+        then, now = self.manifest, checkpoint.versions(device)
+        return {name: [then[name], now[name]] for name in now if name in then and then[name] != now[name]}
+
+    def note_changes(self, changes: dict[str, list]) -> None:
+        """Record with every checkpoint from now on what changed here."""
+        if changes:
+            self.changes = [*self.changes, {"after_step": self.manifest["counters"]["step"], **changes}]
+
+    def _check_complete(self) -> None:
+        """Refuse what no run is: nothing in it is left to \"auto\" but where it computes."""
+        left = [k for part in (self.spec.model, self.spec.training) for k, v in vars(part).items() if v == AUTO]
+        if set(left) - {"device", "precision"}:
+            raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(left)} is still auto.")
+
+    def _check_specification(self) -> None:
         try:
-            storage.read(self.folder / RUN, self.hashes[RUN])
+            checkpoint.check(self.folder, self.manifest, RUN)
         except storage.DamagedError as error:
-            if not repair:
+            if settings.sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
                 raise storage.DamagedError(
-                    f"{error} (Edited? To train with other settings, copy it and fit with --config. `vaekit resume` "
-                    f"writes it again.)"
+                    f"{error} (Edited? To train with other settings, copy it and fit with --config. Delete it, and "
+                    f"`vaekit resume` writes it again.)"
                 ) from error
-            self.hashes[RUN] = storage.write(self.folder / RUN, _toml(self.spec))
+
+    def _check_resumable(self) -> None:
+        """All files but run.toml and the wall-clock, which are not needed to go on."""
+        for name in checkpoint.covered(self.manifest):
+            if name not in (RUN, TIMES):
+                checkpoint.check(self.folder, self.manifest, name)
+
+    def _repair(self) -> None:
+        """Write run.toml again where it is not what the checkpoint says; begin times.jsonl anew if it is damaged."""
+        try:
+            checkpoint.check(self.folder, self.manifest, TIMES)
+        except storage.DamagedError as error:
+            storage.remove(self.folder / TIMES)
+            self.manifest["logs"].pop(TIMES)
+            self.notes.append(f"{error} It is begun anew.")
+        found = settings.sha256(self.folder / RUN)
+        if found == self.hashes[RUN]:
+            return
+        edits = settings.edits(self.folder / RUN, self.spec)
+        if edits and found != self.manifest.get("replaces"):
+            raise VaekitError(
+                f"{self.folder / RUN} was edited since the run was trained: {'; '.join(edits)}. To go on as before, "
+                f"delete it: `vaekit resume` writes it again. For other settings, fit with --config and a copy."
+            )
+        self.hashes[RUN] = storage.write(self.folder / RUN, settings.dump(self.spec))
+        self.notes.append(f"{self.folder / RUN} is written again: it was not what the checkpoint says.")
 
 
-def _toml(spec: Specification) -> bytes:
-    import tomli_w
-
-    return tomli_w.dumps(spec.to_dict()).encode()
+def check_run(folder: str | Path) -> Path:
+    """The path of a folder that holds a run, as far as can be seen without reading it; VaekitError for others."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise VaekitError(f"{folder} is no run folder: there is no such folder.")
+    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+        raise VaekitError(f"{folder} is no run folder, or nothing was saved in it yet: it has no {NEWEST}.")
+    return folder
 
 
 def save_state(
@@ -181,46 +286,14 @@ def save_state(
         run.save(state)
 
 
-def _sync(path: Path) -> None:
-    if path.exists():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
 def check_free(folder: Path, overwrite: bool) -> None:
     """Refuse to write a new run over an old one, or over a file."""
     if folder.exists() and not folder.is_dir():
         raise VaekitError(f"{folder} is a file: choose another folder for the run.")
-    if not overwrite and any((folder / name).exists() for name in (RUN, CHECKPOINT)):
+    if not overwrite and any((folder / name).exists() for name in (RUN, NEWEST, PREVIOUS)):
+        holder = other_holder(folder)
+        if holder is not None:
+            raise in_use(folder, holder)
         raise VaekitError(
             f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite."
         )
-
-
-def _manifest(folder: Path) -> dict:
-    manifest = storage.read_json(folder / CHECKPOINT)
-    if manifest["format"] > FORMAT:
-        raise VaekitError(
-            f"{folder} was written by vaekit {manifest['vaekit']} (format {manifest['format']}); this is "
-            f"{vaekit.__version__}, which reads up to format {FORMAT}: upgrade vaekit."
-        )
-    return manifest
-
-
-def _tensors(folder: Path, manifest: dict) -> dict[str, Tensor]:
-    name = next(name for name in manifest["files"] if name.endswith(".safetensors"))
-    content = storage.read(folder / name, manifest["files"][name])
-    try:
-        return safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise storage.DamagedError(f"{folder / name} is no safetensors file: {error}.") from error
-
-
-def _lines(path: Path):
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # the last line of a run that was killed while writing it
-            return

@@ -1,0 +1,15 @@
+"""Packed files that would fill the memory."""
+
+from vaekit.errors import VaekitError
+
+BOMB, RATIO = 2**28, 200
+"""bytes from which on a file is not unpacked to more than so many times its size"""
+
+
+def check_unpacked(name: str, packed: int, unpacked: int) -> None:
+    """Refuse a small file that would take much memory, before it does."""
+    if unpacked > BOMB and unpacked > RATIO * packed:
+        raise VaekitError(
+            f"{name} would take {unpacked:,} bytes, {unpacked // max(1, packed):,} times what it has: if that is "
+            f"meant, unpack it and save it as .npy."
+        )

@@ -1,0 +1,160 @@
+"""F1: whatever becomes of a good file, what comes of it is its content or our error, in little time and memory."""
+
+import gzip
+import io
+import itertools
+import random
+import struct
+import time
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reliability.conftest import many, peak_memory
+from vaekit.data import load
+from vaekit.errors import VaekitError
+from vaekit.runs import Run
+from vaekit.spec import Specification
+
+SECONDS = many(2, 30)
+X = np.random.default_rng(0).normal(size=(30, 3))
+
+
+def saved(save, *arguments) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, *arguments)
+    return buffer.getvalue()
+
+
+def parquet() -> bytes:
+    import polars
+
+    return saved(lambda buffer: polars.DataFrame({"a": X[:, 0], "b": X[:, 1]}).write_parquet(buffer))
+
+
+GOOD = {
+    "x.npy": lambda: saved(np.save, X),
+    "x.npz": lambda: saved(np.savez_compressed, X),
+    "x.csv": lambda: ("a,b\n" + "".join(f"{a},{b}\n" for a, b, _ in X)).encode(),
+    "x.idx": lambda: struct.pack(">BBBB2I", 0, 0, 8, 2, 30, 3) + bytes(range(90)),
+    "x.idx.gz": lambda: gzip.compress(struct.pack(">BBBB2I", 0, 0, 8, 2, 30, 3) + bytes(range(90))),
+    "x.png": lambda: saved(lambda buffer: Image.new("RGB", (9, 7), "red").save(buffer, "PNG")),
+    "x.parquet": parquet,
+}
+WORDS = (
+    b"\0",
+    b"\xff" * 4,
+    b"\x7f\xff\xff\xff",
+    b"-1",
+    b"1e308",
+    b"nan",
+    b",",
+    b"\n",
+    b'"',
+    b"[",
+    b"{",
+    b"'",
+    b"9" * 20,
+)
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """A few changes: bytes and words put in, taken out, repeated and flipped."""
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        a, b = sorted(chance.randrange(len(content) + 1) for _ in range(2))
+        b = min(b, a + chance.choice((1, 8, 64)))
+        change = chance.randrange(5)
+        middle = {0: b"", 1: chance.choice(WORDS), 2: content[a:b] * chance.choice((2, 50)), 3: content[a:b][::-1],
+                  4: bytes(byte ^ 1 << chance.randrange(8) for byte in content[a:b])}[change]  # fmt: skip
+        content = content[:a] + middle + content[b:]
+        if not content:
+            break
+    return content
+
+
+def fuzz(read, good: bytes) -> None:
+    """For so many seconds, all of them different; what fails can be had again from its number."""
+    end = time.monotonic() + SECONDS
+    for number in itertools.count():
+        content, began = mutated(good, random.Random(number)), time.monotonic()
+        try:
+            read(content)
+        except VaekitError:
+            pass
+        except Exception as error:
+            raise AssertionError(f"input {number}: {content[:200]!r}") from error
+        assert time.monotonic() - began < 5, number  # 1 s on a machine that does nothing else
+        if time.monotonic() > end:
+            return
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_f1_readers(tmp_path, name):
+    path = tmp_path / name
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        load(path)
+
+    read(GOOD[name]())
+    assert peak_memory(lambda: fuzz(read, GOOD[name]())) < 512 * 2**20
+
+
+@pytest.fixture
+def folder(small, tmp_path):
+    run = small.create(tmp_path / "run", small.prepare())
+    run.save(small.trained(3).state)
+    return run.folder
+
+
+def test_f1_the_container(folder, monkeypatch):
+    """The file of tensors and the manifest, as if whoever changed them had made their hashes right."""
+    from vaekit.runs import checkpoint, storage
+
+    path = folder / "checkpoint-3.safetensors"
+    good, manifest = path.read_bytes(), checkpoint.read(folder)
+
+    def read(content: bytes) -> None:
+        manifest["files"][path.name] = storage.write(path, content)
+        storage.write_json(folder / "checkpoint.json", manifest)
+        Run.open(folder).state(torch.device("cpu"))
+
+    monkeypatch.setattr(storage.os, "fsync", lambda handle: None)
+    assert peak_memory(lambda: fuzz(read, good)) < 512 * 2**20
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "schema.json"])
+def test_f1_the_manifest(folder, monkeypatch, name):
+    from vaekit.runs import checkpoint, storage
+
+    good = (folder / name).read_bytes()
+    manifest = checkpoint.read(folder)
+
+    def read(content: bytes) -> None:
+        try:
+            value = storage.json.loads(content)
+            value.pop("sha256", None)
+        except (ValueError, AttributeError, RecursionError, TypeError):
+            return
+        sha256 = storage.write_json(folder / name, value)
+        if name == "schema.json":
+            manifest["files"][name] = sha256
+            storage.write_json(folder / "checkpoint.json", manifest)
+        Run.open(folder).state(torch.device("cpu"))
+
+    monkeypatch.setattr(storage.os, "fsync", lambda handle: None)
+    fuzz(read, good)
+
+
+def test_f1_the_configuration(folder):
+    def read(content: bytes) -> None:
+        try:
+            values = tomllib.loads(content.decode())
+        except (ValueError, RecursionError):
+            return
+        Specification.from_dict(values)
+
+    fuzz(read, (folder / "run.toml").read_bytes())

@@ -1,0 +1,201 @@
+"""K1, M1, M2, D3: one writer, whole files for readers, nothing grows, no code from data."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli.conftest import call
+from test_house import FILES, dangers
+
+from reliability.conftest import OPTIONS, SOAK, many, peak_memory, wait_for
+from vaekit import runs
+from vaekit.data import readers
+from vaekit.runs import Run, checkpoint, storage, verify
+
+CPU = torch.device("cpu")
+LONG = ("--epochs", "4000")
+MIB = 2**20
+
+
+# K1
+
+
+def holder(folder: Path) -> str:
+    return (folder / "run.lock").read_text() if (folder / "run.lock").exists() else ""
+
+
+def test_k1_one_of_four_trains_and_the_others_name_it(vaekit, tmp_path):
+    folder, options = tmp_path / "run", (*OPTIONS[:-6], *LONG, *OPTIONS[-4:])
+    four = [vaekit.start("fit", "digits", "--out", folder, *options) for _ in range(4)]
+    wait_for(lambda: sum(process.is_alive() for process in four) == 1)
+    (running,) = (process for process in four if process.is_alive())
+    assert sorted(p.exitcode for p in four if p is not running) == [2, 2, 2]
+    assert vaekit.output().count(f"in use by process {running.pid}") == 3
+    for late in (("fit", "digits", "--out", folder), ("fit", "digits", "--out", folder, "--overwrite"),
+                 ("resume", folder)):  # fmt: skip
+        assert vaekit.run(*late) == 2
+    assert vaekit.output().count(f"in use by process {running.pid}") == 6
+    running.kill()
+    running.join()
+    assert holder(folder) == str(running.pid)  # what is left of it holds nobody up
+    last = vaekit.start("resume", folder)
+    wait_for(lambda: holder(folder) == str(last.pid))
+    os.kill(last.pid, signal.SIGINT)
+    last.join(60)
+    assert last.exitcode == 130, vaekit.output()
+    assert not any(verify(folder).values())
+
+
+def test_k1_without_the_lock_two_would_train(vaekit, tmp_path):
+    options = (*OPTIONS[:-6], *LONG, *OPTIONS[-4:])
+    first = vaekit.start("fit", "digits", "--out", tmp_path / "run", *options)
+    wait_for(lambda: checkpoint.whole(tmp_path / "run") is not None)
+    second = vaekit.start("resume", tmp_path / "run", locked=False)
+    wait_for(lambda: "step " in vaekit.output())
+    second.join(1)
+    both = first.is_alive() and second.is_alive()
+    for process in (first, second):
+        process.kill()
+        process.join()
+    assert both
+
+
+def test_k1_readers_see_whole_files(vaekit, tmp_path):
+    folder = tmp_path / "run"
+    process = vaekit.start("fit", "digits", "--out", folder, *OPTIONS, save_seconds=0.05)
+    wait_for(lambda: checkpoint.whole(folder) is not None)
+    steps = []
+    while process.is_alive() and len(steps) < many(60, 1000):
+        run = Run.open(folder)
+        steps.append(run.state(CPU).step)
+        assert all(record["step"] for record in run.metrics)
+        assert not any(verify(folder).values())
+    process.join(60)
+    assert process.exitcode == 0
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 3
+
+
+# M1
+
+
+def array_on_disk(path: Path, mebibytes: int) -> Path:
+    """Grey images of 64 × 64, as an .npy."""
+    x = np.lib.format.open_memmap(path, "w+", np.uint8, (mebibytes * MIB // 4096, 64, 64))
+    block = np.random.default_rng(0).integers(0, 256, (256, 64, 64), np.uint8)
+    for start in range(0, len(x), len(block)):
+        x[start : start + len(block)] = block
+    return path
+
+
+def peak_of_fit(home: Path, mebibytes: int) -> float:
+    """MiB that fitting a file takes above what the process held before. Mapped pages are the system's to take back:
+    what counts is memory of the process's own."""
+    path = array_on_disk(home / f"{mebibytes}.npy", mebibytes)
+    options = ("--hidden", "4", "--network", "mlp", "--latent-dim", 2, "--epochs", 1, "--likelihood", "gaussian")
+    with OwnMemory() as own:
+        result = call("fit", path, "--out", home / f"run-{mebibytes}", *options)
+    assert result.code == 0, result.err
+    return own.peak / MIB
+
+
+def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
+    """In the quick form: a file five times as large takes no more."""
+    if SOAK:
+        peak_of_fit(tmp_path, 1)  # what is imported and kept
+        peak = peak_of_fit(tmp_path, 1100)
+        print(f"M1: {peak:.0f} MiB above the baseline")
+        assert peak < 256
+        return
+    monkeypatch.setattr(readers, "MAPPED", MIB)
+    monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.schema.RESOLUTION_CELLS", 2**18)
+    peaks = [peak_of_fit(tmp_path, mebibytes) for mebibytes in (2, 14, 70)]
+    assert peaks[2] < peaks[1] + 28
+
+
+class OwnMemory:
+    """The most that this process held in memory of its own (no file's pages) above what it held before."""
+
+    def __enter__(self):
+        self.start, self.peak, self.over = self._now(), 0, threading.Event()
+        self.watch = threading.Thread(target=self._watch)
+        self.watch.start()
+        return self
+
+    def __exit__(self, *error):
+        self.over.set()
+        self.watch.join()
+
+    def _watch(self):
+        while not self.over.wait(0.01):
+            self.peak = max(self.peak, self._now() - self.start)
+
+    @staticmethod
+    def _now() -> int:
+        status = Path("/proc/self/status")
+        if not status.exists():
+            pytest.skip("the system does not say how much memory is in use")
+        return 1024 * next(int(s.split()[1]) for s in status.read_text().splitlines() if s.startswith("RssAnon"))
+
+
+# M2
+
+
+def held() -> tuple[int, int, int]:
+    """(KiB of memory of its own, open files, threads) of this process"""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]), len(os.listdir("/proc/self/fd")), int(fields["Threads"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say what is in use")
+def test_m2_nothing_grows(small, tmp_path, monkeypatch):
+    prepared = small.prepare(epochs=1250 * many(1, 10))
+    run = small.create(tmp_path / "run", prepared)
+    seen = {}
+    for record in runs.drive(run, prepared):
+        if record.step % 100 == 0 or SOAK:
+            run.save(prepared.state)
+        if record.step in (1000, prepared.state.recipe.steps):
+            seen[record.step] = (*held(), len(list(run.folder.iterdir())))
+    assert prepared.state.step >= 5000
+    before, after = seen.values()
+    assert after[1:] == before[1:]  # files, threads, files of the run folder
+    assert after[0] - before[0] < 4096
+
+
+def test_saving_takes_little_of_the_time(small, tmp_path, monkeypatch):
+    """At most two hundredths, however slow the disk: the next save waits until that is so."""
+    drive = runs.drive.__globals__
+    clock = [0.0]
+    monkeypatch.setattr(drive["time"], "monotonic", lambda: clock[0])
+    prepared = small.prepare(epochs=1000)
+    run, spent = small.create(tmp_path / "run", prepared), [0.0]
+    monkeypatch.setattr(run, "save", lambda state: (spent.append(5.0), clock.__setitem__(0, clock[0] + 5.0)))
+    for _ in runs.drive(run, prepared, lambda: clock[0] > 5000):
+        clock[0] += 10.0
+    assert len(spent) > 10
+    assert sum(spent[2:-1]) <= 0.02 * clock[0]  # without the first state and the last
+
+
+# D3
+
+
+def test_d3_no_code_from_data():
+    assert [danger for path, file in FILES.items() for danger in dangers(file.read_text(encoding="utf8"), path)] == []
+
+
+def test_what_is_logged_is_json(small, tmp_path):
+    run = small.create(tmp_path / "run", small.prepare())
+    run.log({"step": 1, "elbo": -1.0}, 0.5)
+    assert [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == run.metrics
+
+
+def test_the_measure_of_memory_measures():
+    taken = peak_memory(lambda: storage.json.dumps([0] * 5_000_000))
+    assert taken == 0 or taken > 10 * MIB
