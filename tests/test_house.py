@@ -111,14 +111,14 @@ def wrong_arrows(source: str, path: str) -> list[str]:
 def dangers(source: str, path: str = "x.py") -> list[str]:
     """Every way in which a file could run code that came with the data."""
     tree, found = ast.parse(source), []
-    known = bindings(tree)
+    known, shadowed = bindings(tree), {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for line, name in imports(tree, path):
         if name.split(".")[0] in FORBIDDEN_MODULES or name in FORBIDDEN_NAMES:
             found.append(f"{path}:{line} imports {name}")
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
             name = _dotted(node, known)
-            if name in FORBIDDEN_NAMES:
+            if name in FORBIDDEN_NAMES and name not in shadowed and isinstance(node.ctx, ast.Load):
                 found.append(f"{path}:{node.lineno} uses {name}")
         elif isinstance(node, ast.Call):
             for keyword in node.keywords:
@@ -219,6 +219,7 @@ def test_no_file_can_run_what_came_with_data(path):
     "import torch as t\nreader = t.load",
     "import torch.serialization as s\ns.load('x')",
     "eval('1')",
+    "compile('1', '', 'eval')",
     "exec('x = 1')",
     "import builtins\nbuiltins.exec('x = 1')",
     "import yaml\nyaml.load('x')",
@@ -235,6 +236,10 @@ def test_what_only_looks_dangerous_is_not():
     harmless = """import numpy, json, torch, re
 model.eval(), load(x), model.load(x), json.load(f), re.compile("x"), torch.compile(model)
 numpy.load("x", allow_pickle=False), "torch.load(x)"
+class Settings:
+    compile: str = "on"
+def fit(compile):
+    return Settings(compile=compile)
 """
     assert dangers(harmless) == []
 

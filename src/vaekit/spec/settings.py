@@ -9,6 +9,8 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.spec import tables
 
 AUTO = "auto"
+WIDEST = 2**20
+"""a layer, or a code, has fewer numbers: more are a slip of the pen, or meant to fill the memory"""
 
 
 def setting(
@@ -51,12 +53,12 @@ class DataSettings(Section):
 class ModelSettings(Section):
     """The three distributions and the networks between them."""
 
-    latent_dim: int | str = setting(AUTO, int, low=1)
+    latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST)
     likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
     posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
     prior: str = setting("standard", str, choices=tables.PRIORS)
     network: str = setting(AUTO, str, choices=tables.NETWORKS)
-    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1)
+    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST)
     activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
 
 

@@ -138,7 +138,7 @@ class State:
                 if group.startswith("adam-") and name in values
             }
         for name in COUNTERS:
-            setattr(self, name, counters.get(name, 0))  # older checkpoints have no setbacks
+            setattr(self, name, counters.get(name, 0) if name in LATER else counters[name])
 
     def _explained(self, bound: Bound) -> str:
         terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
@@ -148,4 +148,6 @@ class State:
         )
 
 
-COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", "skipped", "setbacks")
+LATER = ("skipped", "setbacks")
+"""what older checkpoints do not have"""
+COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", *LATER)
