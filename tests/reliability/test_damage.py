@@ -24,6 +24,7 @@ import vaekit
 from reliability.conftest import many, peak_memory
 from vaekit.errors import VaekitError
 from vaekit.runs import DamagedError, Run, checkpoint, storage, tensors, verify
+from vaekit.spec.settings import WIDEST
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -444,7 +445,7 @@ def test_d2_what_is_no_file_is_refused(folder, tmp_path, name, kind):
 
 
 def test_d2_without_a_check_of_sizes_it_would_not_be_refused(folder, monkeypatch):
-    forge(folder, **model(hidden=[HUGE]))
+    forge(folder, **model(hidden=[WIDEST - 1] * 2))
     monkeypatch.setattr(tensors, "check_fits", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="memory"):
         Run.open(folder).state(CPU)

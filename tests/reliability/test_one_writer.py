@@ -67,18 +67,19 @@ def test_k1_without_the_lock_two_would_train(vaekit, tmp_path):
 
 def test_k1_readers_see_whole_files(vaekit, tmp_path):
     folder = tmp_path / "run"
-    process = vaekit.start("fit", "digits", "--out", folder, *OPTIONS, save_seconds=0.05)
+    longer = [2000 if option == "15" else option for option in OPTIONS]
+    process = vaekit.start("fit", "digits", "--out", folder, *longer, save_seconds=0.05)
     wait_for(lambda: checkpoint.whole(folder) is not None)
     steps = []
-    while process.is_alive() and len(steps) < many(60, 1000):
+    while len(set(steps)) < many(10, 300):
+        assert process.is_alive()
         run = Run.open(folder)
         steps.append(run.state(CPU).step)
         assert all(record["step"] for record in run.metrics)
         assert not any(verify(folder).values())
+    process.kill()
     process.join(60)
-    assert process.exitcode == 0
     assert steps == sorted(steps)
-    assert len(set(steps)) > 3
 
 
 # M1
@@ -105,7 +106,7 @@ def peak_of_fit(home: Path, mebibytes: int) -> float:
 
 
 def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
-    """In the quick form: a file five times as large takes no more."""
+    """In the quick form: a file ten times as large takes no more."""
     if SOAK:
         peak_of_fit(tmp_path, 1)  # what is imported and kept
         peak = peak_of_fit(tmp_path, 1100)
@@ -115,8 +116,8 @@ def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "MAPPED", MIB)
     monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
     monkeypatch.setattr("vaekit.data.schema.RESOLUTION_CELLS", 2**18)
-    peaks = [peak_of_fit(tmp_path, mebibytes) for mebibytes in (2, 14, 70)]
-    assert peaks[2] < peaks[1] + 28
+    peaks = [peak_of_fit(tmp_path, mebibytes) for mebibytes in (2, 14, 140)]
+    assert peaks[2] < peaks[1] + 70  # of 126 more in the file
 
 
 class OwnMemory:
