@@ -2,13 +2,16 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from runs.conftest import manifest
 from vaekit import runs, training
+from vaekit.data import Source
 from vaekit.runs import Run
-from vaekit.training import TrainingError, loop
+from vaekit.spec import Specification, prepare
+from vaekit.training import TrainingError, fit, loop
 
 CPU = torch.device("cpu")
 
@@ -157,3 +160,30 @@ def test_wall_clock_is_kept_apart(small, whole):
     run, _ = whole
     assert all("seconds" not in record for record in run.metrics)
     assert len((run.folder / "times.jsonl").read_text().splitlines()) == len(run.metrics)
+
+
+@pytest.mark.parametrize("network", ["conv", "resnet", "local"])
+def test_a_convolutional_run_resumes_to_the_bit(network):
+    """Its weights lie in memory with their channels last, and so must the moments that come back from disk."""
+    x = np.random.default_rng(0).integers(0, 256, (48, 3, 16, 16)).astype(np.uint8)
+    spec = Specification().changed(
+        network=network, hidden=(4, 8), latent_dim=16, batch_size=8, epochs=4, device="cpu", precision="float32"
+    )
+
+    def training():
+        prepared = prepare(spec, Source(x))
+        return prepared.state, prepared.rows["train"]
+
+    whole, rows = training()
+    for _ in fit(whole, rows):
+        pass
+    stopped, rows = training()
+    for record in fit(stopped, rows):
+        if record.step == 7:
+            break
+    later, rows = training()
+    tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in stopped.tensors().items()}
+    later.load(tensors, stopped.counters())
+    for _ in fit(later, rows):
+        pass
+    assert all(torch.equal(tensor, later.tensors()[name]) for name, tensor in whole.tensors().items())

@@ -330,3 +330,15 @@ def test_saving_waits_for_no_one(small, saved, same):
     with Lock(folder), pytest.raises(VaekitError, match="in use"):
         save_state(folder, prepared.spec, prepared.schema, small.data, prepared.state, [], overwrite=True)
     same(Run.open(folder).state(CPU), state)
+
+
+def test_a_run_older_than_precision_and_compiling_opens_and_goes_on_as_it_began(small, tmp_path):
+    prepared = small.prepare()
+    run = small.create(tmp_path / "run", prepared)
+    run.save(prepared.state)
+    manifest = storage.read_json(run.folder / "checkpoint.json", most=2**20)
+    for key in ("precision", "compile"):
+        del manifest["specification"]["training"][key]
+    storage.write_json(run.folder / "checkpoint.json", manifest)
+    training = Run.open(run.folder).spec.training
+    assert (training.precision, training.compile) == ("float32", "off")

@@ -10,7 +10,6 @@ import torch
 
 from vaekit.core import Batch
 from vaekit.data import Source
-from vaekit.errors import VaekitError
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
 from vaekit.training import TrainingError, fit
@@ -31,6 +30,7 @@ SMALL = {
 CASES = {
     "elbo": {},
     "sticking the landing, bfloat16": {"gradient": "sticking-the-landing", "precision": "bfloat16"},
+    "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
     "warm-up": {"warmup": 0.5, "beta": 2.0},
 }
@@ -99,7 +99,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
         raise torch._dynamo.exc.TorchDynamoException("no compiler\nand more")
 
     compiled, rows = state("on")
-    monkeypatch.setattr(torch, "compile", lambda function: refuse)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: refuse)
     with pytest.warns(UserWarning, match="without compiling, as that failed: no compiler"):
         compiled.advance(rows.train_batch(0, 32))
     with warnings.catch_warnings():
@@ -125,7 +125,6 @@ def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
         ({"epochs": 10, "samples": 10}, 60_000, "on"),
         ({"epochs": 100, "compile": "off"}, 60_000, "off"),
         ({"epochs": 1, "compile": "on"}, 1000, "on"),
-        ({"epochs": 100, "objective": "iwae", "samples": 5, "gradient": "doubly-reparameterised"}, 60_000, "off"),
     ],
 )
 def test_long_trainings_are_compiled(monkeypatch, changes, rows, expected):
@@ -137,9 +136,3 @@ def test_long_trainings_are_compiled(monkeypatch, changes, rows, expected):
     assert resolve(Specification().changed(**{**SMALL, **changes}), schema, rows, False)[0].training.compile == (
         expected if "compile" in changes else "off"
     )
-
-
-def test_what_cannot_be_compiled_is_refused():
-    doubly = {"objective": "iwae", "samples": 5, "gradient": "doubly-reparameterised"}
-    with pytest.raises(VaekitError, match="cannot be compiled"):
-        state("on", **doubly)

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _needs_memory(error: Exception) -> bool:
     """Whether there was not enough of it, in Python's words or in torch's."""
-    words = ("allocate memory", "out of memory", "overflow")
+    words = ("allocate memory", "out of memory", "size calculation overflowed")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 

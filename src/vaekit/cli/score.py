@@ -47,7 +47,11 @@ def score(
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
     terms = {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
-    columns = {"log_p": result.value, "error": result.scores.error, **(terms if output.suffix != ".npy" else {})}
+    columns = {
+        "log_p": result.value,
+        "error": result.scores.error,
+        **(terms if output.suffix.lower() != ".npy" else {}),
+    }
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), labels)
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

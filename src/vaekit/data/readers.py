@@ -3,6 +3,7 @@
 import gzip
 import math
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -41,7 +42,9 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
     if strict and not table and (exclude or label):
         raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv and .parquet files.")
     try:
-        return reader(path, exclude, label, strict) if table else reader(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # NumPy's, of headers that Python 2 wrote
+            return reader(path, exclude, label, strict) if table else reader(path)
     except VaekitError:
         raise
     except OSError as error:

@@ -148,8 +148,13 @@ def _complaint(check, *arguments) -> str:
 
 def versions(device: torch.device) -> dict:
     """What a result can depend on in its last bits."""
-    threads = torch.get_num_threads()
-    return {"vaekit": vaekit.__version__, "torch": str(torch.__version__), "device": device.type, "threads": threads}
+    return {
+        "vaekit": vaekit.__version__,
+        "torch": str(torch.__version__),
+        "device": device.type,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def alike(saved, fresh) -> bool:

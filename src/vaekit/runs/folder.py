@@ -28,6 +28,9 @@ PICTURES = "pictures"
 MOST = 2**26
 """bytes of schema.json: ten numbers for each of 300,000 features"""
 
+OLDER = {"precision": "float32", "compile": "off"}
+"""what runs did before there was a choice"""
+
 
 class Run:
     """A run folder, opened. `create` starts one, `open` reads one."""
@@ -92,7 +95,8 @@ class Run:
         hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
         storage.read(folder / SCHEMA, hashes[SCHEMA], most=MOST)
         saved = storage.read_json(folder / SCHEMA, most=MOST)
-        spec = Specification.from_dict(manifest["specification"])
+        said = manifest["specification"]
+        spec = Specification.from_dict({**said, "training": {**OLDER, **said.get("training", {})}})
         if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):
             raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
         run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
@@ -223,8 +227,8 @@ class Run:
     def _check_complete(self) -> None:
         """Refuse what no run is: nothing in it is left to \"auto\" but where it computes."""
         left = [k for part in (self.spec.model, self.spec.training) for k, v in vars(part).items() if v == AUTO]
-        if set(left) - {"device", "precision"}:
-            raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(left)} is still auto.")
+        if wrong := set(left) - {"device"}:
+            raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(sorted(wrong))} is still auto.")
 
     def _check_specification(self) -> None:
         try:

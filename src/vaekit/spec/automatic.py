@@ -9,7 +9,6 @@ import torch
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.nets import stage_sizes
-from vaekit.objectives import DOUBLY
 from vaekit.spec.build import choose_device
 from vaekit.spec.settings import AUTO, Specification
 
@@ -36,8 +35,6 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
     epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch)
-    if spec.training.compile == "on" and spec.objective.gradient == DOUBLY:
-        raise VaekitError(f"the {DOUBLY} gradient cannot be compiled: leave --compile out, or choose another gradient.")
     likelihood, reason = _likelihood(schema)
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     if network != "mlp" and not schema.is_image:
@@ -135,8 +132,6 @@ def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
     if network != "mlp" or choose_device(spec.training.device).type != "cpu":
         return "off", "nothing to gain for convolutions, or on an accelerator"
-    if spec.objective.gradient == DOUBLY:
-        return "off", f"the {DOUBLY} gradient cannot be compiled"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
     if not has_compiler():
@@ -156,7 +151,7 @@ def _batch_size(rows: int, features: int) -> int:
 
 
 def _learning_rate(features: int) -> float:
-    """5e-3, and lower by the root of what large images take off the batch: its gradient is noisier."""
+    """5e-3, and lower by the root of the features of a row where these are too many for the largest batch."""
     return float(f"{5e-3 * min(1.0, BATCH_CELLS / features / LARGEST_BATCH) ** 0.5:.1g}")
 
 

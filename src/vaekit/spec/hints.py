@@ -45,15 +45,14 @@ def shortfall(bound: float, schema: Schema) -> list[str]:
     >>> shortfall(-1.0, schema), shortfall(-9.5, schema)[0][:40]
     ([], 'a bound of -9.50 nats is below the -1.39')
     """
-    if schema.kind == "real" or schema.binarized == "expected":
+    if schema.kind == "real":
         return []
-    levels = 2.0 if schema.binarized != "none" else schema.array("high") - schema.array("low") + 1
-    uniform = -float(np.log(np.broadcast_to(levels, schema.shape)).sum())
+    uniform = -float(np.log(schema.array("high") - schema.array("low") + 1).sum())
     if bound >= uniform:
         return []
     return [
-        f"a bound of {bound:.2f} nats is below the {uniform:.2f} of values that are all equally likely: nothing was "
-        f"learned. Train longer (--epochs), with a smaller --learning-rate, or on more rows."
+        f"a bound of {bound:.2f} nats is below the {uniform:.2f} of values that are all equally likely. Train longer "
+        f"(--epochs), with a smaller --learning-rate, on more rows, or choose another --likelihood."
     ]
 
 

@@ -10,7 +10,7 @@ from vaekit.spec import tables
 
 AUTO = "auto"
 WIDEST = 2**20
-"""a layer, or a code, has fewer numbers: more are a slip of the pen, or meant to fill the memory"""
+"""numbers of a layer, or a code, at most: more are a slip of the pen, or meant to fill the memory"""
 
 
 def setting(
@@ -53,12 +53,12 @@ class DataSettings(Section):
 class ModelSettings(Section):
     """The three distributions and the networks between them."""
 
-    latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST)
+    latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
     posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
     prior: str = setting("standard", str, choices=tables.PRIORS)
     network: str = setting(AUTO, str, choices=tables.NETWORKS)
-    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST)
+    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
 
 

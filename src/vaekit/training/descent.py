@@ -83,7 +83,7 @@ class Compiled:
             return self.eager(state, batch, noise, pace)
         began, self.function = time.monotonic(), self.function or torch.compile(_step_of(state), dynamic=False)
         moments = _moments(state)
-        count = moments[0]["step"].item() + 1
+        count = max(m["step"].item() for m in moments) + 1
         first, second = state.recipe.betas
         numbers = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
         try:

@@ -92,8 +92,11 @@ class State:
         if self.skipped == SKIPS:
             if self.setbacks == SETBACKS:
                 return False
-            self.model.load_state_dict(self.weights())
+            weights = self.weights()
+            self.model.load_state_dict(weights)
+            self.averaged.load_state_dict(weights)
             self.optimizer.state.clear()
+            self.gradient_norm = 0.0  # to be measured afresh
             self.skipped, self.setbacks = 0, self.setbacks + 1
         else:
             self.skipped += 1
@@ -133,7 +136,7 @@ class State:
         self.best = groups.get("best")
         for name, parameter in zip(self.names, self.parameters, strict=True):
             self.optimizer.state[parameter] = {
-                group.removeprefix("adam-"): values[name].to(parameter.device)
+                group.removeprefix("adam-"): _laid_out(values[name], parameter.detach())
                 for group, values in groups.items()
                 if group.startswith("adam-") and name in values
             }
@@ -142,10 +145,18 @@ class State:
 
     def _explained(self, bound: Bound) -> str:
         terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
+        halved = f", halved {self.setbacks} times" if self.setbacks else ""
         return (
             f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
-            f"(now {self.recipe.learning_rate:g}) or look for extreme values in the data."
+            f"(now {self.recipe.learning_rate:g}{halved}) or look for extreme values in the data."
         )
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A moment as its parameter lies in memory (channels last, say): fused Adam looks at no strides."""
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter).copy_(tensor)
 
 
 LATER = ("skipped", "setbacks")
