@@ -11,20 +11,14 @@ runs/peers, which is made at the first call (`--here`: use the present one).
 import argparse
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
-import time
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 ENVIRONMENT = ROOT / "runs" / "peers"
-HEADER = "| command | contender | ms a step |"
-USE_HEADER = "| command | contender | µs a row |"
-"""how the tables in docs/performance.md begin"""
 
 
 def main() -> None:
@@ -49,26 +43,6 @@ def environment() -> None:
         wanted = ["-r", str(HERE / "requirements-peers.txt"), "-e", str(ROOT), "-c", str(ROOT / "constraints.txt")]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     os.execv(python, [str(python), *sys.argv])
-
-
-def in_turn(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, the contenders one after another in each round, after one call each that is not counted."""
-    for contender in contenders.values():
-        contender()
-    seconds = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, contender in contenders.items():
-            began = time.perf_counter()
-            contender()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
-
-
-def ratios(seconds: dict[str, list[float]], name: str) -> str:
-    """How many times as fast as the first contender: median, and the smallest and largest round."""
-    first = next(iter(seconds.values()))
-    each = [one / other for one, other in zip(first, seconds[name], strict=True)]
-    return f"**{statistics.median(first) / statistics.median(seconds[name]):.2f}** ({min(each):.2f} … {max(each):.2f})"
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import statistics
 import sys
+import time
+from collections.abc import Callable
 
 import contenders
 import numpy as np
 import torch
 from contenders import Work
 from results import DOCS, machine, write
-from speed import HEADER, USE_HEADER, in_turn, ratios
 
 from vaekit import evaluation, nets, parts
 from vaekit.data import Rows, Source, load
@@ -16,6 +17,9 @@ from vaekit.models import FlatModel
 from vaekit.spec import Specification, prepare
 
 PAGE = DOCS / "performance.md"
+HEADER = "| command | contender | ms a step |"
+USE_HEADER = "| command | contender | µs a row |"
+"""how the tables in docs/performance.md begin"""
 FASTEST = {
     "vaekit, float32": contenders.ours("float32", "off"),
     "vaekit, float32, compiled": contenders.ours("float32", "on"),
@@ -38,6 +42,26 @@ TRAININGS = {
                 {**CAREFUL, **PYTHAE, **PLAIN}, 2),
     "table": (Work((30,), (64,), 8, 128, images=False), {**CAREFUL, **PYTHAE, **JAX, **FASTEST}, 300),
 }  # fmt: skip
+
+
+def in_turn(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, the contenders one after another in each round, after one call each that is not counted."""
+    for contender in contenders.values():
+        contender()
+    seconds = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            began = time.perf_counter()
+            contender()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratios(seconds: dict[str, list[float]], name: str) -> str:
+    """How many times as fast as the first contender: median, and the smallest and largest round."""
+    first = next(iter(seconds.values()))
+    each = [one / other for one, other in zip(first, seconds[name], strict=True)]
+    return f"**{statistics.median(first) / statistics.median(seconds[name]):.2f}** ({min(each):.2f} … {max(each):.2f})"
 
 
 def training(name: str, rounds: int) -> None:
