@@ -1,7 +1,13 @@
 """Fixtures that several rooms share."""
 
+import signal
+
 import pytest
 import torch
+
+for number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:  # as under nohup, or in a shell's background
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
