@@ -93,8 +93,7 @@ class Run:
     def _read(cls, folder: Path, name: str) -> "Run":
         manifest = checkpoint.read(folder, name)
         hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
-        storage.read(folder / SCHEMA, hashes[SCHEMA], most=MOST)
-        saved = storage.read_json(folder / SCHEMA, most=MOST)
+        saved = storage.read_json(folder / SCHEMA, hashes[SCHEMA], most=MOST)
         said = manifest["specification"]
         spec = Specification.from_dict({**said, "training": {**OLDER, **said.get("training", {})}})
         if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):

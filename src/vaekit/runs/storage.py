@@ -116,10 +116,10 @@ def write_json(path: Path, value: dict) -> str:
     return write(path, _sealed({key: value[key] for key in value if key != "sha256"} | {"file": path.name}))
 
 
-def read_json(path: Path, *, most: int) -> dict:
+def read_json(path: Path, sha256: str | None = None, *, most: int) -> dict:
     """The content of a sealed JSON file, its own hash checked and left out."""
     try:
-        content = read(path, most=most)
+        content = read(path, sha256, most=most)
         if content.count(b"[") + content.count(b"{") > CONTAINERS:
             raise ValueError("made to take memory")
         value = json.loads(content)

@@ -5,6 +5,7 @@
 Both change a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
 """
 
+import contextlib
 import time
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,13 +82,15 @@ class Compiled:
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if self.failed or state.step < state.warmup:
             return self.eager(state, batch, noise, pace)
-        began, self.function = time.monotonic(), self.function or torch.compile(_step_of(state), dynamic=False)
+        began, compiling = time.monotonic(), self.function is None
+        if compiling:
+            self.function = torch.compile(_step_of(state), dynamic=False)
         moments = _moments(state)
         count = max(m["step"].item() for m in moments) + 1
         first, second = state.recipe.betas
         numbers = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
-        try:
-            with torch._dynamo.config.patch(recompile_limit=MANY):
+        try:  # the limit matters while compiling alone, and setting it takes a while
+            with torch._dynamo.config.patch(recompile_limit=MANY) if compiling else contextlib.nullcontext():
                 bound, norm, finite = self.function(
                     [p.detach() for p in state.parameters],
                     [m["exp_avg"] for m in moments],
@@ -100,7 +103,8 @@ class Compiled:
             warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=2)
             self.failed = True
             return self.eager(state, batch, noise, pace)
-        self.seconds = self.seconds or time.monotonic() - began
+        if compiling:
+            self.seconds = time.monotonic() - began
         if finite := bool(finite):
             torch._foreach_add_([m["step"] for m in moments], 1)
         return Descent(bound, norm.item(), finite)
