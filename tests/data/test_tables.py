@@ -6,7 +6,7 @@ import numpy as np
 import polars
 import pytest
 
-from vaekit.data import load
+from vaekit.data import load, tables
 from vaekit.errors import VaekitError
 
 
@@ -79,6 +79,19 @@ def test_columns_that_are_not_there_are_named(tmp_path):
     refused(path, "'lenth'", "did you mean 'length'", exclude=("lenth",))
     refused(path, "no columns are left", exclude=("length",))
     refused(write(tmp_path / "none.parquet", a=polars.Series([], dtype=polars.Float64)), "(0, 1)")
+
+
+def test_a_file_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
+    """As damaged ones do that make polars ask for 2^61 bytes."""
+    path = write(tmp_path / "x.parquet", a=[1.0, 2.0])
+    monkeypatch.setattr(tables, "TRIAL", "import os; os.abort()")
+    refused(path, "x.parquet is no readable Parquet table: its reader does not survive it")
+
+
+def test_a_reader_is_not_taken_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "polars.py").write_text("raise SystemExit('executed')")
+    assert len(load(write(tmp_path / "x.parquet", a=[1.0, 2.0])).x) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"a,b\n1,2\n" * 9, b"PAR1" + b"\xff" * 40 + b"PAR1"])

@@ -174,6 +174,16 @@ def test_d1_damaged_wall_clock_costs_nothing_else(folder):
     assert not any(verify(folder).values())
 
 
+def test_d1_a_wall_clock_begun_anew_is_no_damage_later(folder):
+    (folder / "times.jsonl").unlink()
+    assert "begun anew" in Run.open(folder, repair=True).notes[0]
+    assert Run.open(folder, repair=True).notes == []
+    assert not any(verify(folder).values())
+    (folder / "checkpoint.json").unlink()
+    (note,) = Run.open(folder, repair=True).notes
+    assert "from the checkpoint before it" in note
+
+
 def test_d1_nothing_can_be_added_to_a_finished_run(folder):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10000, "elbo": 0.0}\n')
@@ -389,6 +399,13 @@ def test_d2_a_hostile_run_is_refused(folder, tmp_path, monkeypatch, case):
     assert_safe(folder, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["more", "model/more", "other/encoder"])
+def test_d2_a_tensor_too_many_is_refused(folder, tmp_path, name):
+    content = (folder / checkpoint.tensor_file(checkpoint.read(folder))).read_bytes()
+    forge(folder, content=safetensors.torch.save({**safetensors.torch.load(content), name: torch.zeros(())}))
+    assert_safe(folder, tmp_path)
+
+
 def assert_safe(folder, home) -> None:
     """Rule R, in time and memory, for whatever opens a run."""
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -399,9 +416,9 @@ def assert_safe(folder, home) -> None:
         "load": lambda: cannot_load(folder),
     }
     for name, attempt in attempts.items():
-        began = time.monotonic()
+        began = time.process_time()
         taken = peak_memory(attempt)
-        assert time.monotonic() - began < many(10, 2), name  # 2 s on a machine that does nothing else
+        assert time.process_time() - began < 2, name
         assert taken < 64 * MIB + 2 * size, name
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.name != "run.lock"} == before
     assert not (home / "executed").exists()

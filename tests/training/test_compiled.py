@@ -105,6 +105,9 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # said once
         compiled.advance(rows.train_batch(1, 32))
+        later, _ = state("on")
+        later.load(compiled.tensors(), compiled.counters())
+        later.advance(rows.train_batch(2, 32))  # resumed, it does not try again
     plain, _ = state("off")
     for step in range(2):
         plain.advance(rows.train_batch(step, 32))

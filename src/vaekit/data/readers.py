@@ -110,7 +110,10 @@ def _check_array(file, size: int, where: str) -> None:
     version = np.lib.format.read_magic(file)
     if version not in NPY_HEADERS:
         raise VaekitError(f"{where} is of a version of the format that vaekit does not read: {version}.")
-    shape, _, dtype = NPY_HEADERS[version](file)
+    try:
+        shape, _, dtype = NPY_HEADERS[version](file)
+    except TypeError as error:  # NumPy's, of keys that are not text
+        raise VaekitError(f"{where} is damaged: its header is none of an array.") from error
     if dtype.hasobject:
         raise VaekitError(f"{where} holds Python objects, which are never unpickled: save numbers.")
     if math.prod(shape) * dtype.itemsize > size:

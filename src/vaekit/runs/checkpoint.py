@@ -103,6 +103,17 @@ def seal_logs(folder: Path) -> dict[str, dict]:
     return logs
 
 
+def without(folder: Path, log: str) -> dict:
+    """Both manifests without one file of records, which is begun anew; the newest as written."""
+    for name in (PREVIOUS, NEWEST):
+        manifest = whole(folder, name)
+        if manifest is not None:
+            logs = {known: about for known, about in manifest.get("logs", {}).items() if known != log}
+            manifest = {**manifest, "logs": logs}
+            storage.write_json(folder / name, manifest)
+    return manifest
+
+
 def covered(manifest: dict) -> list[str]:
     """The names of all files that a manifest vouches for."""
     return [*manifest["files"], *manifest.get("logs", {})]

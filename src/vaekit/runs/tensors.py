@@ -67,5 +67,6 @@ def check_fits(content: bytes, path: Path, spec: Specification, schema: Schema) 
         group, _, name = name.partition("/")
         groups.setdefault(group, {})[name] = shape
     whole = groups["model"] == groups["averaged"] == expected
-    if not whole or any(s not in ((), expected.get(n)) for group in groups.values() for n, s in group.items()):
+    named = [(name, shape) for group in groups.values() for name, shape in group.items()]
+    if not whole or any(name not in expected or shape not in ((), expected[name]) for name, shape in named):
         raise misfit

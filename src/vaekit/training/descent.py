@@ -72,7 +72,7 @@ class Compiled:
     """
 
     def __init__(self):
-        self.eager, self.function, self.failed = Eager(), None, False
+        self.eager, self.function = Eager(), None
         self.seconds: float | None = None
         """what compiling took"""
 
@@ -80,7 +80,7 @@ class Compiled:
         return {**vars(self), "function": None}  # compiled again where it is needed again
 
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if self.failed or state.step < state.warmup:
+        if state.uncompiled or state.step < state.warmup:
             return self.eager(state, batch, noise, pace)
         began, compiling = time.monotonic(), self.function is None
         if compiling:
@@ -101,7 +101,7 @@ class Compiled:
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).splitlines()[0]
             warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=2)
-            self.failed = True
+            state.uncompiled = 1
             return self.eager(state, batch, noise, pace)
         if compiling:
             self.seconds = time.monotonic() - began

@@ -56,6 +56,8 @@ class State:
         """batches left out since the last step"""
         self.setbacks = 0
         """times that training went back and halved its rate"""
+        self.uncompiled = 0
+        """1 where compiling failed: a training that is resumed does not try again, and repeats"""
 
     @property
     def finished(self) -> bool:
@@ -155,10 +157,10 @@ class State:
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     """A moment as its parameter lies in memory (channels last, say): fused Adam looks at no strides."""
     if tensor.shape != parameter.shape:
-        return tensor.to(parameter.device)
+        return tensor.to(parameter.device, copy=True)
     return torch.empty_like(parameter).copy_(tensor)
 
 
-LATER = ("skipped", "setbacks")
+LATER = ("skipped", "setbacks", "uncompiled")
 """what older checkpoints do not have"""
 COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", *LATER)
