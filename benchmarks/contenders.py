@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from vaekit import nets
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare
+from vaekit.training import fit
 
 Steps = Callable[[int], None]
 RATE = 1e-3
@@ -103,13 +104,13 @@ def ours(precision: str, compiled: str) -> Callable[[Work, np.ndarray], tuple[St
             precision=precision, compile=compiled, device="cpu",
         )  # fmt: skip
         prepared = prepare(spec, Source(x))
-        state, rows = prepared.state, prepared.rows["train"]
+        records = fit(prepared.state, prepared.rows["train"])
 
         def steps(count: int) -> None:
             for _ in range(count):
-                state.advance(rows.train_batch(state.step, work.batch))
+                next(records)
 
-        return steps, sum(p.numel() for p in state.parameters)
+        return steps, sum(p.numel() for p in prepared.state.parameters)
 
     return build
 

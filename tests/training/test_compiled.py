@@ -116,8 +116,8 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
 
 def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
     compiled, _ = state("on")
-    compiled.descend.function = lambda: None
-    assert pickle.loads(pickle.dumps(compiled)).descend.function is None
+    compiled.descend.functions = {(): lambda: None}
+    assert pickle.loads(pickle.dumps(compiled)).descend.functions == {}
 
 
 @pytest.mark.parametrize(

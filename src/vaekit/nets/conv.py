@@ -103,7 +103,9 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         y = self.first(z).contiguous(memory_format=torch.channels_last)
         for stage, (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
-            y = stage(y)[..., :height, :width]  # doubling overshoots an odd size by one
+            y = stage(y)
+            if y.shape[-2:] != (height, width):  # doubling overshoots an odd size by one
+                y = y[..., :height, :width]
         return y.flatten(1) + self.bias
 
 

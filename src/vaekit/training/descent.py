@@ -5,9 +5,10 @@
 Both change a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
 """
 
-import contextlib
 import time
 import warnings
+from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from vaekit.training.state import State
 
 EPSILON = 1e-8
-MANY = 10_000
-"""models that one process may compile: each is a new version of one and the same function, of which few are allowed"""
+COMPILING = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "cpp_wrapper": True}
+"""no look at what stays the same at every call, and no Python between the kernels: a third of a small step"""
 
 
 class Pace(NamedTuple):
@@ -68,70 +69,101 @@ class Compiled:
     """The same as one function, compiled when first called (`torch.compile`): the many small operations of a bound, its
     gradient and Adam become few. Needs a C++ compiler; without one it is `Eager`, and says so.
 
-    Steps of a warm-up, in which the loss changes from step to step, are not compiled.
+    Steps of a warm-up, in which the loss changes from step to step, are not compiled. Model and objective are taken to
+    stay as they were when it was compiled: nothing but the shapes of a batch is looked at again.
     """
 
     def __init__(self):
-        self.eager, self.function = Eager(), None
+        self.eager, self.functions, self.numbers = Eager(), {}, None
         self.seconds: float | None = None
         """what compiling took"""
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "function": None}  # compiled again where it is needed again
+        return {**vars(self), "functions": {}, "numbers": None}  # compiled again where it is needed again
 
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if state.uncompiled or state.step < state.warmup:
             return self.eager(state, batch, noise, pace)
-        began, compiling = time.monotonic(), self.function is None
-        if compiling:
-            self.function = torch.compile(_step_of(state), dynamic=False)
-        moments = _moments(state)
-        count = max(m["step"].item() for m in moments) + 1
-        first, second = state.recipe.betas
-        numbers = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
-        try:  # the limit matters while compiling alone, and setting it takes a while
-            with torch._dynamo.config.patch(recompile_limit=MANY) if compiling else contextlib.nullcontext():
-                bound, norm, finite = self.function(
-                    [p.detach() for p in state.parameters],
-                    [m["exp_avg"] for m in moments],
-                    [m["exp_avg_sq"] for m in moments],
-                    list(state.averaged.parameters()),
-                    *(batch.x, batch.mask, noise, numbers),
-                )
+        shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape)
+        if shapes not in self.functions:
+            return self._compile(shapes, state, batch, noise, pace)
+        return self._call(self.functions[shapes], state, batch, noise, pace)
+
+    def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+        """Compile and go the first step."""
+        began = time.monotonic()
+        function = torch.compile(_of_its_own(_step_of(state)), dynamic=False, options=COMPILING)
+        try:
+            found = self._call(function, state, batch, noise, pace)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).splitlines()[0]
-            warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=2)
+            warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=3)
             state.uncompiled = 1
             return self.eager(state, batch, noise, pace)
-        if compiling:
-            self.seconds = time.monotonic() - began
+        self.functions[shapes], self.seconds = function, time.monotonic() - began
+        return found
+
+    def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+        if self.numbers is None or not self.numbers.are_of(state):
+            self.numbers = Numbers.of(state)
+        numbers, (first, second) = self.numbers, state.recipe.betas
+        count = int(numbers.steps[0]) + 1
+        rates = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
+        with torch.no_grad():
+            bound, norm, finite = function(*numbers[:4], batch.x, batch.mask, noise, rates)
         if finite := bool(finite):
-            torch._foreach_add_([m["step"] for m in moments], 1)
+            numbers.steps.add_(1)
         return Descent(bound, norm.item(), finite)
 
 
-def _moments(state: "State") -> list[dict[str, Tensor]]:
-    """Adam's state of each parameter, as `torch.optim.Adam` keeps it."""
-    for p in state.parameters:
-        if not state.optimizer.state[p]:
-            zeros = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
-            state.optimizer.state[p] = {"step": torch.zeros((), device=p.device), **zeros}
-    return [state.optimizer.state[p] for p in state.parameters]
+class Numbers(NamedTuple):
+    """What a step changes: the very tensors of a state, parameter by parameter."""
+
+    parameters: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    averaged: list[Tensor]
+    steps: Tensor
+    """Adam's count for each parameter: of all the same"""
+
+    @staticmethod
+    def of(state: "State") -> "Numbers":
+        """Adam's state is made where there is none yet, as `torch.optim.Adam` keeps it."""
+        parameters = [p.detach() for p in state.parameters]
+        moments = [state.optimizer.state[p] for p in state.parameters]
+        known = [m["step"] for m in moments if m]
+        steps = torch.stack(known) if known else torch.zeros(len(parameters), device=parameters[0].device)
+        for parameter, moment, step in zip(parameters, moments, steps, strict=True):
+            moment["step"] = step
+            for name in ("exp_avg", "exp_avg_sq"):
+                moment.setdefault(name, torch.zeros_like(parameter))
+        means, squares = ([m[name] for m in moments] for name in ("exp_avg", "exp_avg_sq"))
+        return Numbers(parameters, means, squares, list(state.averaged.parameters()), steps)
+
+    def are_of(self, state: "State") -> bool:
+        """Whether they still are: moments are others after a state was loaded, or went back."""
+        return state.optimizer.state[state.parameters[0]].get("exp_avg") is self.means[0]
 
 
-def _step_of(state: "State"):
+def _of_its_own(function: Callable) -> Callable:
+    """The same function with code of its own: what is compiled is kept by the code, and one state's is not another's."""
+    return FunctionType(
+        function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
+    )
+
+
+def _step_of(state: "State") -> Callable:
     """A state's step as a function of tensors alone, of which it changes the first four lists."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
 
-    @torch.no_grad()
-    def step(parameters, means, squares, averaged, x, mask, noise, numbers):
+    def step(parameters, means, squares, averaged, x, mask, noise, rates):
         def loss(parameters):
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound
 
         gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(parameters)
-        rate, limit, weight, unbias_mean, unbias_square = numbers.unbind()
+        rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
         norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
         finite = norm.isfinite() & value.isfinite()
         scale = torch.where(norm > limit, limit / norm, 1.0)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+import torch
+
 from vaekit.core import Bound
 from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
@@ -59,8 +61,9 @@ def _step(state: State, rows: Rows, size: int) -> None:
 
 def _add(state: State, bound: Bound) -> None:
     terms = {state.objective.name: bound.value, **bound.terms}
-    for name, value in terms.items():
-        state.sums[name] = state.sums.get(name, 0.0) + value.mean().item()
+    means = torch.stack(list(terms.values())).mean(1).tolist()
+    for name, mean in zip(terms, means, strict=True):
+        state.sums[name] = state.sums.get(name, 0.0) + mean
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
