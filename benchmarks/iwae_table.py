@@ -6,7 +6,8 @@ weights, far fewer steps than the 9.8 million of batch 20 behind the published f
 literature (50,000 / 10,000 / 10,000), with the weights of the best validation bound. Needs `mnist` and `static-mnist`
 (see `vaekit datasets`). A command that was stopped goes on where it was; its row in docs/results.md is replaced.
 
-    python benchmarks/iwae_table.py CELL [--seed N] [--epochs N] [--samples K] [--train] [--out runs/table]
+    python benchmarks/iwae_table.py CELL [--seed N] [--epochs N] [--precision P] [--samples K] [--train]
+                                         [--out runs/table]
 
 CELL is one of vae-1, vae-5, vae-50, iwae-5, iwae-50, dreg-50, static; --train stops before the evaluation.
 """
@@ -21,7 +22,7 @@ from results import machine, vaekit, write
 
 HEADER = "| command | batch | steps |"
 """how the table in docs/results.md begins"""
-NETWORK = "--binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh --precision bfloat16"
+NETWORK = "--binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh"
 
 
 class Cell(NamedTuple):
@@ -52,22 +53,24 @@ def main() -> None:
     parser.add_argument("cell", choices=CELLS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of the training")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/table"))
     given = parser.parse_args()
 
-    longer = f"-{given.epochs}" if given.epochs else ""
-    run = given.out / f"{given.cell}-{given.seed}{longer}"
-    train(CELLS[given.cell], given.seed, given.epochs, run)
+    options = {"epochs": given.epochs, "precision": None if given.precision == "bfloat16" else given.precision}
+    changed = {name: value for name, value in options.items() if value}
+    run = given.out / "-".join(map(str, (given.cell, given.seed, *changed.values())))
+    train(CELLS[given.cell], given.seed, given.epochs, given.precision, run)
     if not given.train:
         began = time.monotonic()
         result = vaekit("evaluate", str(run), "--samples", str(given.samples), "--json").last
-        options = f"{given.cell} --seed {given.seed}" + (f" --epochs {given.epochs}" if given.epochs else "")
-        write(HEADER, row(options, run, result, time.monotonic() - began))
+        command = " ".join([given.cell, f"--seed {given.seed}", *(f"--{name} {changed[name]}" for name in changed)])
+        write(HEADER, row(command, run, result, time.monotonic() - began))
 
 
-def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
+def train(cell: Cell, seed: int, epochs: int | None, precision: str, run: Path) -> None:
     """Fit, go on with a fit that was stopped, or leave a finished one as it is."""
     if (run / "checkpoint.json").exists():
         if not json.loads((run / "checkpoint.json").read_text())["finished"]:
@@ -75,7 +78,7 @@ def train(cell: Cell, seed: int, epochs: int | None, run: Path) -> None:
         return
     network = NETWORK if "static" not in cell.data else NETWORK.replace("--binarize dynamic ", "")
     schedule = f"--epochs {epochs or cell.epochs} --batch-size {cell.batch_size} --learning-rate {cell.learning_rate}"
-    setting = f"{cell.data} {network} --objective {cell.objective} {schedule} --seed {seed}"
+    setting = f"{cell.data} {network} --precision {precision} --objective {cell.objective} {schedule} --seed {seed}"
     vaekit("fit", *setting.split(), "--out", str(run), "--overwrite", "--json")
 
 

@@ -245,3 +245,13 @@ def test_row_noise_is_finite_at_the_edges_of_the_unit_interval(monkeypatch):
             monkeypatch.setattr(maths, "_sobol", lambda *_, points=points: points)
             monkeypatch.setattr(maths, "keyed_uniform", lambda keys, *_: np.zeros((len(keys), 2)))
             assert maths.RowNoise(KEYS, 0, 3, dtype=dtype)(3, 4, 2).isfinite().all()
+
+
+@pytest.mark.parametrize("limit", [2, 100, 128, 200, 255])
+def test_bytes_below_a_limit_are_equally_likely(limit):
+    drawn = maths.bytes_below(limit, (300, 1001), np.random.Generator(np.random.SFC64(1)))
+    counts = np.bincount(drawn.ravel(), minlength=256)
+    expected = drawn.size / limit
+    chi2 = ((counts[:limit] - expected) ** 2 / expected).sum()
+    assert not counts[limit:].any()
+    assert abs(chi2 - (limit - 1)) < 5 * (2 * (limit - 1)) ** 0.5

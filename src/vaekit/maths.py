@@ -101,6 +101,22 @@ def generator(seed: int, purpose: str, *counters: int, device: torch.device | st
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose, *counters))
 
 
+def bytes_below(limit: int, shape: tuple[int, ...], source: np.random.Generator) -> np.ndarray:
+    """Uniform on 0, 1, … limit − 1 ≤ 255, each independent and exactly as likely: whole random bytes, and those beyond
+    drawn again.
+
+    >>> bytes_below(3, (2, 2), np.random.default_rng(0)).max() < 3
+    True
+    """
+    if limit < 128:  # most bytes would be drawn again
+        return source.integers(0, limit, shape, np.uint8)
+    count = math.prod(shape)
+    drawn = source.bit_generator.random_raw(-(-count // 8)).view(np.uint8)[:count]
+    beyond = np.flatnonzero(drawn >= limit)
+    drawn[beyond] = source.integers(0, limit, len(beyond), np.uint8)
+    return drawn.reshape(shape)
+
+
 def normal_noise(source: torch.Generator, dtype: torch.dtype | None = None) -> NoiseSource:
     """ε drawn in sequence from a generator: the noise of training and of generation."""
     return lambda samples, rows, dims: torch.randn(

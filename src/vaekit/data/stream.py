@@ -10,7 +10,7 @@ from vaekit.core import Batch, lazy
 from vaekit.data.ondisk import on_disk
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
-from vaekit.maths import derive_seed, generator, keyed_uniform, row_keys
+from vaekit.maths import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 
 BLOCK = 256
 """rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
@@ -145,8 +145,8 @@ class Rows:
         """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
         if x.dtype == torch.uint8 and self.schema.grey == int(self.schema.grey):
             source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", step)))
-            u = source.integers(0, int(self.schema.grey), x.shape, np.uint8)  # of bytes: quicker than of reals
-            return (torch.from_numpy(u).to(self.device) < x).view(torch.uint8).float()
+            u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
+            return (u.to(self.device) < x).view(torch.uint8).float()
         source = generator(self.seed, "binarize", step, device=self.device)
         return (torch.rand(x.shape, generator=source, device=self.device) < x / self.schema.grey).float()
 

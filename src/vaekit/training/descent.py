@@ -146,7 +146,7 @@ class Numbers(NamedTuple):
 
 
 def _of_its_own(function: Callable) -> Callable:
-    """The same function with code of its own: what is compiled is kept by the code, and one state's is not another's."""
+    """The same function with code of its own: what is compiled is kept by the code, and each state has its own."""
     return FunctionType(
         function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
     )
