@@ -63,7 +63,7 @@ AIMED = {
     "between tensors and manifest": ("replace", 10),
     "while the manifest is written": ("fsync", 20),
     "before a folder is synced": ("fsync", 23),
-    "while old tensors are removed": ("unlink", 2),
+    "while old tensors are removed": ("unlink", 6),
 }
 
 

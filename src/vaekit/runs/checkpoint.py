@@ -137,7 +137,15 @@ def verify(folder: str | Path) -> dict[str, str]:
     >>> verify(tempfile.mkdtemp())["checkpoint.json"].endswith("is missing: the run folder is incomplete.")
     True
     """
-    folder, found = Path(folder), {}
+    folder = Path(folder)
+    while True:
+        newest, found = whole(folder), _verified(folder)
+        if not any(found.values()) or whole(folder) == newest:  # else a training saved meanwhile
+            return found
+
+
+def _verified(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
     for name in (NEWEST, PREVIOUS):
         if name == NEWEST or (folder / name).exists():
             found[name] = _complaint(read, folder, name)
