@@ -1,5 +1,6 @@
 """Rows → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -163,8 +164,11 @@ class Rows:
         return (self._plain(x),)
 
     def _plain(self, x: Tensor) -> Tensor:
-        grey = x.float() / self.schema.grey
-        return (grey >= 0.5).float() if self.schema.binarized == "threshold" else grey
+        grey = self.schema.grey
+        if self.schema.binarized == "threshold":
+            least = torch.full_like(x, math.ceil(grey / 2) if x.dtype == torch.uint8 else grey / 2)
+            return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
+        return x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
 
 
 def _narrow(x: np.ndarray) -> np.ndarray:
