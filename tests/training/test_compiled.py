@@ -12,7 +12,7 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
-from vaekit.training import TrainingError, fit
+from vaekit.training import TrainingError, descent, fit
 from vaekit.training.descent import Compiled, Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
@@ -34,6 +34,11 @@ CASES = {
     "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
     "warm-up": {"warmup": 0.5, "beta": 2.0},
 }
+
+
+@pytest.fixture(autouse=True)
+def from_the_first_step_on(monkeypatch):
+    monkeypatch.setattr(descent, "EAGERLY", 0)
 
 
 def state(compile: str, **changes):
@@ -112,6 +117,18 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
     for step in range(2):
         plain.advance(rows.train_batch(step, 32))
     assert all(torch.equal(t, plain.tensors()[name]) for name, t in compiled.tensors().items())
+
+
+@needs_compiler
+def test_the_first_steps_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(descent, "EAGERLY", 2)
+    compiled, rows = state("on")
+    seconds = []
+    for step in range(3):
+        compiled.advance(rows.train_batch(step, 32))
+        seconds.append(compiled.descend.seconds)
+    assert seconds[:2] == [None, None]
+    assert seconds[2] > 0
 
 
 def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():

@@ -100,8 +100,9 @@ def fit(
     precision
         of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32
     compile
-        on, off or auto: one compiled function a step in the place of many operations, after some seconds of compiling;
-        auto does it for long trainings of fully connected networks where there is a C++ compiler
+        on, off or auto: one compiled function a step in the place of many operations, from step 100 on, where it is
+        compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
+        compiler
     exclude
         columns to leave out, separated by commas
     label

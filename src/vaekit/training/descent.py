@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from vaekit.training.state import State
 
 EPSILON = 1e-8
+EAGERLY = 100
+"""steps before the first that is compiled: training starts, and shows what is wrong, at once"""
 COMPILING = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "cpp_wrapper": True}
 """no look at what stays the same at every call, and no Python between the kernels: a third of a small step"""
 
@@ -44,45 +47,61 @@ class Descent(NamedTuple):
     finite: bool
 
 
+class Adam(NamedTuple):
+    """Adam's state, a tensor for each parameter."""
+
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: Tensor
+    """(n,), of parameters that are used all the same"""
+
+    @staticmethod
+    def zero(parameters: list[nn.Parameter]) -> "Adam":
+        means, squares = ([torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2))
+        return Adam(means, squares, torch.zeros(len(parameters), device=parameters[0].device))
+
+
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         bound = state.objective(state.model, batch, noise, step=state.step)
         gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
-        used = [g for g in gradient if g is not None]
+        numbers = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps, strict=True)
+        parameters, used, means, squares, steps = map(list, zip(*(n for n in numbers if n[1] is not None), strict=True))
         norm = torch.nn.utils.get_total_norm(used)
         if not (norm.isfinite() and bound.loss.isfinite()):
             return Descent(bound, norm.item(), False)
-        if norm > pace.limit:
-            torch._foreach_mul_(used, pace.limit / norm)
-        for parameter, g in zip(state.parameters, gradient, strict=True):
-            parameter.grad = g
-        state.optimizer.param_groups[0]["lr"] = pace.rate
-        state.optimizer.step()
         with torch.no_grad():
+            if norm > pace.limit:
+                torch._foreach_mul_(used, pace.limit / norm)
+            first, second = state.recipe.betas
+            adam(
+                parameters, used, means, squares, [], steps, lr=pace.rate, beta1=first, beta2=second, eps=EPSILON,
+                weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
+            )  # fmt: skip
             torch._foreach_lerp_(list(state.averaged.parameters()), state.parameters, pace.weight)
         return Descent(bound, norm.item(), True)
 
 
 class Compiled:
-    """The same as one function, compiled when first called (`torch.compile`): the many small operations of a bound, its
-    gradient and Adam become few. Needs a C++ compiler; without one it is `Eager`, and says so.
+    """The same as one function (`torch.compile`): the many small operations of a bound, its gradient and Adam become
+    few. Needs a C++ compiler; without one it is `Eager`, and says so.
 
-    Steps of a warm-up, in which the loss changes from step to step, are not compiled. Model and objective are taken to
-    stay as they were when it was compiled: nothing but the shapes of a batch is looked at again.
+    The first steps, and those of a warm-up, in which the loss changes from step to step, are not compiled. Model and
+    objective are taken to stay as they were when it was: nothing but the shapes of a batch is looked at again.
     """
 
     def __init__(self):
-        self.eager, self.functions, self.numbers = Eager(), {}, None
+        self.eager, self.functions, self.tensors = Eager(), {}, ()
         self.seconds: float | None = None
         """what compiling took"""
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "functions": {}, "numbers": None}  # compiled again where it is needed again
+        return {**vars(self), "functions": {}, "tensors": ()}  # compiled again where it is needed again
 
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if state.uncompiled or state.step < state.warmup:
+        if state.uncompiled or state.step < max(EAGERLY, state.warmup):
             return self.eager(state, batch, noise, pace)
         shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape)
         if shapes not in self.functions:
@@ -92,6 +111,7 @@ class Compiled:
     def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
+        self.tensors = [p.detach() for p in state.parameters], list(state.averaged.parameters())
         function = torch.compile(_of_its_own(_step_of(state)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
@@ -104,45 +124,14 @@ class Compiled:
         return found
 
     def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if self.numbers is None or not self.numbers.are_of(state):
-            self.numbers = Numbers.of(state)
-        numbers, (first, second) = self.numbers, state.recipe.betas
-        count = int(numbers.steps[0]) + 1
+        first, second = state.recipe.betas
+        count = int(state.adam.steps[0]) + 1
         rates = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
         with torch.no_grad():
-            bound, norm, finite = function(*numbers[:4], batch.x, batch.mask, noise, rates)
+            bound, norm, finite = function(*self.tensors, *state.adam[:2], batch.x, batch.mask, noise, rates)
         if finite := bool(finite):
-            numbers.steps.add_(1)
+            state.adam.steps.add_(1)
         return Descent(bound, norm.item(), finite)
-
-
-class Numbers(NamedTuple):
-    """What a step changes: the very tensors of a state, parameter by parameter."""
-
-    parameters: list[Tensor]
-    means: list[Tensor]
-    squares: list[Tensor]
-    averaged: list[Tensor]
-    steps: Tensor
-    """Adam's count for each parameter: of all the same"""
-
-    @staticmethod
-    def of(state: "State") -> "Numbers":
-        """Adam's state is made where there is none yet, as `torch.optim.Adam` keeps it."""
-        parameters = [p.detach() for p in state.parameters]
-        moments = [state.optimizer.state[p] for p in state.parameters]
-        known = [m["step"] for m in moments if m]
-        steps = torch.stack(known) if known else torch.zeros(len(parameters), device=parameters[0].device)
-        for parameter, moment, step in zip(parameters, moments, steps, strict=True):
-            moment["step"] = step
-            for name in ("exp_avg", "exp_avg_sq"):
-                moment.setdefault(name, torch.zeros_like(parameter))
-        means, squares = ([m[name] for m in moments] for name in ("exp_avg", "exp_avg_sq"))
-        return Numbers(parameters, means, squares, list(state.averaged.parameters()), steps)
-
-    def are_of(self, state: "State") -> bool:
-        """Whether they still are: moments are others after a state was loaded, or went back."""
-        return state.optimizer.state[state.parameters[0]].get("exp_avg") is self.means[0]
 
 
 def _of_its_own(function: Callable) -> Callable:
@@ -157,7 +146,7 @@ def _step_of(state: "State") -> Callable:
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
 
-    def step(parameters, means, squares, averaged, x, mask, noise, rates):
+    def step(parameters, averaged, means, squares, x, mask, noise, rates):
         def loss(parameters):
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound

@@ -1,14 +1,12 @@
 """The training loop: a generator, so that whoever drives it logs, saves and stops."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import torch
 
 from vaekit.core import Bound
 from vaekit.data import Rows
-from vaekit.data.stream import BLOCK
 from vaekit.objectives import over_rows
 from vaekit.training.blame import blame
 from vaekit.training.state import NotFiniteError, State
@@ -41,10 +39,11 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     size = min(state.recipe.batch_size, len(rows))
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
+    few = rows.first(ACTIVE_ROWS)
     while not state.finished:
         _step(state, rows, size)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.steps)
-        yield Record(state.step, state.step // per_epoch, _metrics(state, rows, validation) if due else None)
+        yield Record(state.step, state.step // per_epoch, _metrics(state, few, validation) if due else None)
 
 
 def _step(state: State, rows: Rows, size: int) -> None:
@@ -67,7 +66,7 @@ def _add(state: State, bound: Bound) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
+def _metrics(state: State, few: Rows, validation: Rows | None) -> dict:
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
@@ -81,8 +80,9 @@ def _metrics(state: State, rows: Rows, validation: Rows | None) -> dict:
         metrics["active_units"] = averages.active_units
         _select(state, metrics[f"validation_{state.objective.name}"])
     else:
-        few = islice(rows.blocks(), -(-ACTIVE_ROWS // BLOCK))
-        metrics["active_units"] = over_rows(state.objective, state.averaged, few, state.recipe.seed).active_units
+        metrics["active_units"] = over_rows(
+            state.objective, state.averaged, few.blocks(), state.recipe.seed
+        ).active_units
     return metrics
 
 

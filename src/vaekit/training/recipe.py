@@ -31,7 +31,7 @@ class Recipe:
     precision: str = "float32"
     """of the networks' matrix products while training, float32 or bfloat16; weights and likelihoods stay float32"""
     compiled: bool = False
-    """whether a step is compiled into one function (`descent.Compiled`), which takes some seconds"""
+    """whether a step is compiled into one function (`descent.Compiled`), after the first 100"""
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`: linear warm-up, then half a cosine to 0 (Loshchilov & Hutter 2017).

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Bound, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
-from vaekit.training.descent import Compiled, Eager, Pace
+from vaekit.training.descent import Adam, Compiled, Eager, Pace
 from vaekit.training.recipe import PRECISIONS, Recipe
 
 
@@ -45,7 +45,7 @@ class State:
         self.descend = Compiled() if recipe.compiled else Eager()
         model.train()
         self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
-        self.optimizer = torch.optim.Adam(self.parameters, lr=0.0, betas=recipe.betas, fused=True)
+        self.adam = Adam.zero(self.parameters)
         self.step = 0
         self.gradient_norm = 0.0
         """running mean of the gradient's length"""
@@ -97,7 +97,7 @@ class State:
             weights = self.weights()
             self.model.load_state_dict(weights)
             self.averaged.load_state_dict(weights)
-            self.optimizer.state.clear()
+            self.adam = Adam.zero(self.parameters)
             self.gradient_norm = 0.0  # to be measured afresh
             self.skipped, self.setbacks = 0, self.setbacks + 1
         else:
@@ -118,9 +118,7 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
         groups = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best or {}}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            for kind, tensor in self.optimizer.state[parameter].items():
-                groups.setdefault(f"adam-{kind}", {})[name] = tensor
+        groups |= {group: dict(zip(self.names, each, strict=True)) for group, each in zip(ADAM, self.adam, strict=True)}
         return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
 
     def counters(self) -> dict:
@@ -136,12 +134,12 @@ class State:
         self.model.load_state_dict(groups["model"])
         self.averaged.load_state_dict(groups["averaged"])
         self.best = groups.get("best")
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            self.optimizer.state[parameter] = {
-                group.removeprefix("adam-"): _laid_out(values[name], parameter.detach())
-                for group, values in groups.items()
-                if group.startswith("adam-") and name in values
-            }
+        self.adam = Adam.zero(self.parameters)
+        with torch.no_grad():  # copied: a moment lies in memory as its parameter does, channels last, say
+            for group, each in zip(ADAM, self.adam, strict=True):
+                for name, tensor in zip(self.names, each, strict=True):
+                    if name in groups.get(group, {}):
+                        tensor.copy_(groups[group][name])
         for name in COUNTERS:
             setattr(self, name, counters.get(name, 0) if name in LATER else counters[name])
 
@@ -154,13 +152,8 @@ class State:
         )
 
 
-def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A moment as its parameter lies in memory (channels last, say): fused Adam looks at no strides."""
-    if tensor.shape != parameter.shape:
-        return tensor.to(parameter.device, copy=True)
-    return torch.empty_like(parameter).copy_(tensor)
-
-
+ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
+"""the names of its tensors in a checkpoint"""
 LATER = ("skipped", "setbacks", "uncompiled")
 """what older checkpoints do not have"""
 COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", *LATER)
