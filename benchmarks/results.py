@@ -39,7 +39,13 @@ def vaekit(*arguments: str) -> Finished:
 
 def machine() -> str:
     """Threads, processor, torch."""
-    return f"{torch.get_num_threads()} × {platform.machine()}, torch {torch.__version__}"
+    return f"{torch.get_num_threads()} × {_processor()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    names = [line for line in about.read_text().splitlines() if line.startswith("model name")] if about.exists() else []
+    return names[0].split(":")[1].strip().replace("(R)", "") if names else platform.machine()
 
 
 def write(heading: str, row: str, *, key: int = 1, page: Path = RESULTS) -> None:
