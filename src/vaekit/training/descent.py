@@ -60,6 +60,11 @@ class Adam(NamedTuple):
         means, squares = ([torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2))
         return Adam(means, squares, torch.zeros(len(parameters), device=parameters[0].device))
 
+    def forget(self) -> None:
+        """As at the start."""
+        for tensor in (*self.means, *self.squares, self.steps):
+            tensor.zero_()
+
 
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
@@ -93,12 +98,14 @@ class Compiled:
     """
 
     def __init__(self):
-        self.eager, self.functions, self.tensors = Eager(), {}, ()
+        self.eager, self.functions = Eager(), {}
+        self.flat: list[Tensor] = []
+        """all weights, averaged weights, and Adam's means and squares, each in one tensor"""
         self.seconds: float | None = None
         """what compiling took"""
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "functions": {}, "tensors": ()}  # compiled again where it is needed again
+        return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if state.uncompiled or state.step < max(EAGERLY, state.warmup):
@@ -111,7 +118,8 @@ class Compiled:
     def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
-        self.tensors = [p.detach() for p in state.parameters], list(state.averaged.parameters())
+        averaged = list(state.averaged.parameters())
+        self.flat = [flattened(each) for each in (state.parameters, averaged, state.adam.means, state.adam.squares)]
         function = torch.compile(_of_its_own(_step_of(state)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
@@ -128,7 +136,7 @@ class Compiled:
         count = int(state.adam.steps[0]) + 1
         rates = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
         with torch.no_grad():
-            bound, norm, finite = function(*self.tensors, *state.adam[:2], batch.x, batch.mask, noise, rates)
+            bound, norm, finite = function(*self.flat, batch.x, batch.mask, noise, rates)
         if finite := bool(finite):
             state.adam.steps.add_(1)
         return Descent(bound, norm.item(), finite)
@@ -142,29 +150,42 @@ def _of_its_own(function: Callable) -> Callable:
 
 
 def _step_of(state: "State") -> Callable:
-    """A state's step as a function of tensors alone, of which it changes the first four lists."""
+    """A state's step as a function of tensors alone, of which it changes the first four."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
+    shapes = [p.shape for p in state.parameters]
     first, second = state.recipe.betas
 
-    def step(parameters, averaged, means, squares, x, mask, noise, rates):
+    def step(weights, averaged, means, squares, x, mask, noise, rates):
         def loss(parameters):
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound
 
-        gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(parameters)
+        gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(parts(weights, shapes))
         rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
-        norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
+        g = torch.cat([part.flatten() for part in gradient])
+        norm = g.square().sum().sqrt()
         finite = norm.isfinite() & value.isfinite()
-        scale = torch.where(norm > limit, limit / norm, 1.0)
-        for p, m, s, average, g in zip(parameters, means, squares, averaged, gradient, strict=True):
-            g = g * scale
-            mean, square = m.lerp(g, 1 - first), second * s + (1 - second) * g * g
-            new = p - rate * (mean / unbias_mean) / ((square / unbias_square).sqrt() + EPSILON)
-            for old, now in ((m, mean), (s, square), (p, new), (average, average.lerp(new, weight))):
-                old.copy_(torch.where(finite, now, old))
+        g = g * torch.where(norm > limit, limit / norm, 1.0)
+        mean, square = means.lerp(g, 1 - first), second * squares + (1 - second) * g * g
+        new = weights - rate * (mean / unbias_mean) / ((square / unbias_square).sqrt() + EPSILON)
+        for old, now in ((means, mean), (squares, square), (weights, new), (averaged, averaged.lerp(new, weight))):
+            old.copy_(torch.where(finite, now, old))
         return Bound(bound.value, value, dict(bound.terms)), norm, finite
 
     return step
+
+
+def flattened(tensors: list[Tensor]) -> Tensor:
+    """The numbers of several tensors in one, of which they become the parts: what changes it changes them."""
+    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    for tensor, part in zip(tensors, parts(flat, [tensor.shape for tensor in tensors]), strict=True):
+        tensor.data = part
+    return flat
+
+
+def parts(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
+    """The tensors of these shapes that follow one another in a flat one."""
+    return [part.view(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)]
 
 
 class _Bridge(nn.Module):

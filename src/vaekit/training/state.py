@@ -97,7 +97,7 @@ class State:
             weights = self.weights()
             self.model.load_state_dict(weights)
             self.averaged.load_state_dict(weights)
-            self.adam = Adam.zero(self.parameters)
+            self.adam.forget()
             self.gradient_norm = 0.0  # to be measured afresh
             self.skipped, self.setbacks = 0, self.setbacks + 1
         else:
@@ -134,7 +134,7 @@ class State:
         self.model.load_state_dict(groups["model"])
         self.averaged.load_state_dict(groups["averaged"])
         self.best = groups.get("best")
-        self.adam = Adam.zero(self.parameters)
+        self.adam.forget()
         with torch.no_grad():  # copied: a moment lies in memory as its parameter does, channels last, say
             for group, each in zip(ADAM, self.adam, strict=True):
                 for name, tensor in zip(self.names, each, strict=True):
