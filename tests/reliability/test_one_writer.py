@@ -15,9 +15,11 @@ from cli.conftest import call
 from test_house import FILES, dangers
 
 from reliability.conftest import OPTIONS, SOAK, many, peak_memory, wait_for
-from vaekit import runs
-from vaekit.data import readers
+from vaekit import evaluation, runs
+from vaekit.data import Rows, Source, readers
+from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import Run, checkpoint, storage, verify
+from vaekit.spec import Specification, prepare
 
 CPU = torch.device("cpu")
 LONG = ("--epochs", "4000")
@@ -197,6 +199,20 @@ def test_m2_nothing_grows(small, tmp_path, monkeypatch):
     before, after = seen.values()
     assert after[1:] == before[1:]  # files, threads, files of the run folder
     assert after[0] - before[0] < 4096
+
+
+def test_m2_a_longer_pass_takes_no_more():
+    """What is kept of a block does not leave the memory of the next in pieces."""
+    x = np.random.default_rng(0).integers(0, 256, (12_000, 64, 64), np.uint8)
+    prepared = prepare(Specification().changed(hidden=(4,), latent_dim=2, network="mlp", device="cpu"), Source(x[:512]))
+    model, peaks = prepared.state.averaged, []
+    for count in (1024, 1024, 12_000):
+        rows = Rows(x[:count], prepared.schema, seed=0)
+        with OwnMemory() as own:
+            over_rows(ELBO(), model, rows.blocks(), 0)
+            evaluation.encode(model, rows)
+        peaks.append(own.peak / MIB)
+    assert peaks[2] < peaks[1] + 40
 
 
 def test_saving_takes_little_of_the_time(small, tmp_path, monkeypatch):

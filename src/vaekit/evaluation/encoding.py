@@ -7,30 +7,33 @@ from torch import Tensor
 
 from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
+from vaekit.maths import joined
 
 
 @torch.no_grad()
 def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
     """The posterior's mean and standard deviation, (n, D) each."""
-    means, spreads = [], []
-    for count, batch in rows.blocks():
-        q = model.encode(batch.x, batch.mask)
-        means.append(q.mean[:count])
-        spreads.append(q.stddev[:count])
-    return torch.cat(means), torch.cat(spreads)
+
+    def blocks() -> Iterator[dict[str, Tensor]]:
+        for count, batch in rows.blocks():
+            q = model.encode(batch.x, batch.mask)
+            yield {"mean": q.mean[:count], "stddev": q.stddev[:count]}
+
+    found = joined(blocks(), len(rows))
+    return found["mean"], found["stddev"]
 
 
 @torch.no_grad()
 def decode(model, z: Tensor) -> Tensor:
     """x̂, the decoder's mean, (n, *X) of z (n, D)."""
 
-    def means() -> Iterator[Tensor]:
+    def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(z), BLOCK):
             block = z[start : start + BLOCK]
             padded = torch.cat([block, block[:1].expand(BLOCK - len(block), -1)])
-            yield model.decode(padded[None]).mean[0, : len(block)]
+            yield {"x": model.decode(padded[None]).mean[0, : len(block)]}
 
-    return _joined(means(), len(z))
+    return joined(blocks(), len(z))["x"]
 
 
 @torch.no_grad()
@@ -47,21 +50,9 @@ def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> 
 def sample(model, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
     """n draws x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
 
-    def draws() -> Iterator[Tensor]:
+    def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, n, BLOCK):
             px = model.generate(min(BLOCK, n - start), generator)
-            yield (px.mean if mean else px.sample(generator))[0]
+            yield {"x": (px.mean if mean else px.sample(generator))[0]}
 
-    return _joined(draws(), n)
-
-
-def _joined(blocks: Iterator[Tensor], n: int) -> Tensor:
-    """Blocks of n rows in all, each written to its place as it comes: their memory is used again, and the whole is held
-    once."""
-    first = next(blocks)
-    whole, end = first.new_empty(n, *first.shape[1:]), len(first)
-    whole[:end] = first
-    for block in blocks:
-        whole[end : end + len(block)] = block
-        end += len(block)
-    return whole
+    return joined(blocks(), n)["x"]

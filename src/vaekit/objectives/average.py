@@ -1,14 +1,16 @@
 """A bound averaged over rows: the number that training selects on and evaluation reports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vaekit.core import Batch, LatentModel, Objective
-from vaekit.maths import RowNoise
+from vaekit.maths import RowNoise, joined
 
+VALUE, MEANS = " value", " means"
+"""no names of terms"""
 ACTIVE = 0.01
 """Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
 
@@ -35,12 +37,15 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
 
     blocks    (rows that count, Batch) pairs, as `data.Rows.blocks` gives them
     """
-    values, terms, means = [], {}, []
-    for count, batch in blocks:
-        noise = RowNoise(batch.key, seed, objective.samples, dtype=batch.x.dtype, device=batch.x.device)
-        bound = objective(model, batch, model.noise(objective.samples, len(batch.x), noise))
-        values.append(bound.value[:count])
-        means.append(model.encode(batch.x, batch.mask).mean[:count])
-        for name, term in bound.terms.items():
-            terms.setdefault(name, []).append(term[:count])
-    return Averages(torch.cat(values), {name: torch.cat(parts) for name, parts in terms.items()}, torch.cat(means))
+
+    def found() -> Iterator[dict[str, Tensor]]:
+        for count, batch in blocks:
+            noise = RowNoise(batch.key, seed, objective.samples, dtype=batch.x.dtype, device=batch.x.device)
+            bound = objective(model, batch, model.noise(objective.samples, len(batch.x), noise))
+            means = model.encode(batch.x, batch.mask).mean
+            each = {VALUE: bound.value, MEANS: means, **bound.terms}
+            yield {name: rows[:count] for name, rows in each.items()}
+
+    terms = joined(found())
+    value, means = terms.pop(VALUE), terms.pop(MEANS)
+    return Averages(value, terms, means)
