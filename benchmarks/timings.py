@@ -130,26 +130,29 @@ def _adapted(model: FlatModel) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def use(name: str, rounds: int) -> None:
-    """Encoding, generating and bounding 10,000 rows, beside the bare networks in the same blocks."""
+    """Encoding and generating 10,000 rows, beside the bare networks that give the same rows in the same blocks."""
     rows, block = 10_000, 256
     x = np.random.default_rng(0).integers(0, 256, (rows, 28, 28)).astype(np.uint8)
     posterior, likelihood = parts.posteriors.Diagonal(20), parts.likelihoods.Bernoulli((28, 28))
     encoder, decoder = nets.MLP(784, (400,), posterior.features), nets.MLP(20, (400,), likelihood.features)
     model = FlatModel(encoder, posterior, parts.priors.StandardNormal(20), decoder, likelihood).eval()
-    schema = prepare(Specification().changed(binarize="threshold", latent_dim=2), Source(x[:100])).schema
+    schema = prepare(Specification().changed(binarize="expected", latent_dim=2), Source(x[:100])).schema
     data, stored, z = Rows(x, schema, seed=0), torch.from_numpy(x), torch.randn(rows, 20)
     data.keys  # noqa: B018  (made once a data set)
 
     @torch.no_grad()
-    def bare(network, values) -> None:
-        for start in range(0, rows, block):
-            network(values[start : start + block].float().div_(255 if values is stored else 1))
+    def bare(network, values, finish=lambda y: y) -> torch.Tensor:
+        blocks = (values[start : start + block] for start in range(0, rows, block))
+        return torch.cat([finish(network(b.float().div_(255) if values is stored else b)) for b in blocks])
 
+    source = torch.Generator().manual_seed(0)
     _write_use(f"{name}", in_turn({
         "bare encoder": lambda: bare(encoder, stored), "vaekit, encode": lambda: evaluation.encode(model, data),
     }, rounds), rows)  # fmt: skip
     _write_use(f"{name}", in_turn({
-        "bare decoder": lambda: bare(decoder, z), "vaekit, decode": lambda: evaluation.decode(model, z),
+        "bare decoder": lambda: bare(decoder, z, torch.sigmoid), "vaekit, decode": lambda: evaluation.decode(model, z),
+        "vaekit, sample (means)": lambda: evaluation.sample(model, rows, source, mean=True),
+        "vaekit, sample (draws)": lambda: evaluation.sample(model, rows, source),
     }, rounds), rows)  # fmt: skip
 
 
