@@ -255,3 +255,18 @@ def test_bytes_below_a_limit_are_equally_likely(limit):
     chi2 = ((counts[:limit] - expected) ** 2 / expected).sum()
     assert not counts[limit:].any()
     assert abs(chi2 - (limit - 1)) < 5 * (2 * (limit - 1)) ** 0.5
+
+
+def test_blocks_that_do_not_go_together_are_refused():
+    rows = torch.zeros(2)
+    for blocks in ([], [{"a": rows}, {"a": rows, "b": rows}], [{"a": rows, "b": rows[:1]}]):
+        with pytest.raises(ValueError, match=r"no rows|do not go together"):
+            maths.joined(blocks)
+
+
+def test_joined_blocks_are_as_concatenated():
+    blocks = [{"a": torch.randn(n, 3), "b": torch.arange(n)} for n in (4, 4, 1, 7)]
+    for n in (0, 16):
+        found = maths.joined(iter(blocks), n)
+        for name in ("a", "b"):
+            assert torch.equal(found[name], torch.cat([block[name] for block in blocks]))

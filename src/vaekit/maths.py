@@ -73,11 +73,17 @@ def joined(blocks: Iterable[dict[str, Tensor]], n: int = 0) -> dict[str, Tensor]
     end = 0
     for block in blocks:
         start, end = end, end + len(next(iter(block.values())))
+        if (start and block.keys() != whole.keys()) or any(len(rows) != end - start for rows in block.values()):
+            raise ValueError(f"blocks that do not go together: {sorted(whole)} and {sorted(block)}")
         for name, rows in block.items():
-            if name not in whole or end > len(whole[name]):
+            if end > len(whole.get(name, ())):
                 larger = rows.new_empty(max(n, end, 2 * start), *rows.shape[1:])
-                whole[name] = larger if name not in whole else torch.cat([whole[name][:start], larger[start:]])
+                if start:
+                    larger[:start] = whole[name][:start]
+                whole[name] = larger
             whole[name][start:end] = rows
+    if not whole:
+        raise ValueError("there are no rows")
     return {name: rows[:end] for name, rows in whole.items()}
 
 
@@ -129,6 +135,8 @@ def bytes_below(limit: int, shape: tuple[int, ...], source: np.random.Generator)
     >>> sorted(set(bytes_below(200, (99, 99), np.random.default_rng(0)).ravel().tolist())) == list(range(200))
     True
     """
+    if not 0 < limit <= 256:
+        raise ValueError(f"no byte is below {limit}, or every one")
     if limit < 128:  # most bytes would be drawn again
         return source.integers(0, limit, shape, np.uint8)
     count = math.prod(shape)

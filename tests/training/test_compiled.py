@@ -12,7 +12,7 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
-from vaekit.training import TrainingError, descent, fit
+from vaekit.training import State, TrainingError, descent, fit
 from vaekit.training.descent import Compiled, Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
@@ -129,6 +129,103 @@ def test_the_first_steps_are_not_compiled(monkeypatch):
         seconds.append(compiled.descend.seconds)
     assert seconds[:2] == [None, None]
     assert seconds[2] > 0
+
+
+CONV = {"network": "conv", "hidden": (4, 8), "latent_dim": 2, "batch_size": 32, "epochs": 3}
+IMAGES = Source(np.random.default_rng(0).integers(0, 256, (200, 3, 8, 8)).astype(np.uint8))
+
+
+def conv(compile: str):
+    spec = Specification().changed(**{**SMALL, **CONV}, compile=compile, precision="float32")
+    prepared = prepare(spec, IMAGES)
+    return prepared.state, prepared.rows["train"]
+
+
+def assert_alike(one, other, within: float) -> None:
+    for name, tensor in other.tensors().items():
+        assert torch.allclose(one.tensors()[name], tensor, rtol=within, atol=within), name
+
+
+@needs_compiler
+def test_convolutions_lie_in_memory_as_they_did():
+    """Channels last: eager steps after a compiled one, too, take the gradient as it lies."""
+    (compiled, rows), (plain, _) = conv("on"), conv("off")
+    strides = [p.stride() for p in compiled.parameters]
+    for step in range(3):
+        for state in (compiled, plain):
+            state.advance(rows.train_batch(step, 32))
+    assert [p.stride() for p in compiled.parameters] == strides
+    assert_alike(compiled, plain, 1e-3)
+    compiled.uncompiled = 1
+    for step in range(3, 6):
+        for state in (compiled, plain):
+            state.advance(rows.train_batch(step, 32))
+    assert_alike(compiled, plain, 1e-3)
+
+
+def test_where_compiling_convolutions_fails_training_goes_on_as_it_was(monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError
+
+    (compiled, rows), (plain, _) = conv("on"), conv("off")
+    monkeypatch.setattr(torch, "compile", lambda function, **options: refuse)
+    with pytest.warns(UserWarning, match="as that failed: OSError"):
+        compiled.advance(rows.train_batch(0, 32))
+    plain.advance(rows.train_batch(0, 32))
+    for step in range(1, 4):
+        for state in (compiled, plain):
+            state.advance(rows.train_batch(step, 32))
+    assert all(torch.equal(compiled.tensors()[name], tensor) for name, tensor in plain.tensors().items())
+
+
+class Unused(torch.nn.Module):
+    """A network with a parameter, the first, that nothing uses."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(3))
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)
+
+
+@needs_compiler
+def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
+    monkeypatch.setattr(descent, "EAGERLY", 5)
+    states = []
+    for compile in ("on", "off"):
+        fresh, rows = state(compile)
+        fresh.model.encoder = Unused(fresh.model.encoder)
+        states.append(State(fresh.model, fresh.objective, fresh.recipe))
+    for step in range(8):
+        for one in states:
+            one.advance(rows.train_batch(step, 32))
+    weights, expected = (one.model.state_dict() for one in states)
+    assert all(torch.allclose(weights[name], tensor, rtol=1e-4, atol=1e-4) for name, tensor in expected.items())
+
+
+@needs_compiler
+def test_rows_that_lie_otherwise_in_memory_give_the_same():
+    (one, rows), (other, _) = state("on"), state("on")
+    for step in range(2):
+        x = rows.train_batch(step, 32).x
+        one.advance(Batch(x))
+        other.advance(Batch(x.T.contiguous().T))
+    assert_alike(one, other, 0)
+
+
+@needs_compiler
+def test_a_pickle_of_a_compiled_state_is_no_larger():
+    (compiled, rows), (plain, _) = state("on"), state("off")
+    for one in (compiled, plain):
+        one.advance(rows.train_batch(0, 32))
+    assert len(pickle.dumps(compiled)) < len(pickle.dumps(plain)) + 1000
+    again = pickle.loads(pickle.dumps(compiled))
+    for one in (compiled, again):
+        one.advance(rows.train_batch(1, 32))
+    assert_alike(again, compiled, 0)
+    assert again.parameters[0] is next(again.model.parameters())
 
 
 def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():

@@ -144,7 +144,7 @@ class Rows:
 
     def _drawn(self, x: Tensor, step: int) -> Tensor:
         """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
-        if x.dtype == torch.uint8 and self.schema.grey == int(self.schema.grey):
+        if x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
             source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", step)))
             u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
             return (u.to(self.device) < x).view(torch.uint8).float()
@@ -165,10 +165,11 @@ class Rows:
 
     def _plain(self, x: Tensor) -> Tensor:
         grey = self.schema.grey
-        if self.schema.binarized == "threshold":
-            least = torch.full_like(x, math.ceil(grey / 2) if x.dtype == torch.uint8 else grey / 2)
+        if self.schema.binarized == "threshold" and x.dtype == torch.uint8 and grey < 256:
+            least = torch.full_like(x, math.ceil(grey / 2))
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
-        return x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
+        shade = x.float() if grey == 1 else x / grey
+        return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
 
 
 def _narrow(x: np.ndarray) -> np.ndarray:

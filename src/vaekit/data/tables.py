@@ -35,7 +35,11 @@ def read_parquet(path: Path, exclude: tuple[str, ...] = (), label: str | None = 
     if ends != (b"PAR1", b"PAR1"):  # what polars says of such files is not for people
         raise VaekitError(f"{path.name} is truncated or no Parquet file: it does not start and end with 'PAR1'.")
     _try_parquet(path)
-    return _fields(polars.read_parquet(path), path.name, exclude, label, strict)
+    try:
+        table = polars.read_parquet(path)
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        raise VaekitError(f"{path.name} is no readable Parquet table: {_first_line(error)}.") from error
+    return _fields(table, path.name, exclude, label, strict)
 
 
 TRIAL = """
@@ -53,14 +57,18 @@ def _try_parquet(path: Path) -> None:
     """Read it in a process of its own first: a damaged Parquet file can end the process that reads it. One of few bytes
     and very many rows is refused unread: a column of one number packs to nothing."""
     packed = path.stat().st_size
+    if not sys.executable:  # Python within another program: there is none to start
+        return
     command = [sys.executable, "-c", TRIAL, str(path), str(most_unpacked(packed) // 8)]
-    paths = os.pathsep.join(place for place in sys.path if place)  # not the working folder, which may be anybody's
+    here = ("", os.getcwd())  # the working folder may be anybody's
+    paths = os.pathsep.join(place for place in sys.path if place not in here)
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     if done.stdout.strip().isdigit():
         check_unpacked(path.name, packed, 8 * int(done.stdout))
     if done.returncode:
-        said = done.stderr.strip().splitlines() if done.returncode == 1 else ["its reader does not survive it"]
+        said = done.stderr.strip().splitlines() if done.returncode == 1 else []
+        said = said or [f"its reader does not survive it, or has not the memory ({done.returncode})"]
         reason = re.sub(r"^\S*(Error|Exception): ", "", said[-1])[:200].rstrip(".")
         raise VaekitError(f"{path.name} is no readable Parquet table: {reason}.")
 

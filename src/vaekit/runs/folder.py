@@ -250,8 +250,8 @@ class Run:
         try:
             checkpoint.check(self.folder, self.manifest, TIMES)
         except storage.DamagedError as error:
-            storage.remove(self.folder / TIMES)
             self.manifest = checkpoint.without(self.folder, TIMES)
+            storage.remove(self.folder / TIMES)
             self.notes.append(f"{error} It is begun anew.")
         found = settings.sha256(self.folder / RUN)
         if found == self.hashes[RUN]:

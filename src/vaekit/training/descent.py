@@ -7,7 +7,7 @@ Both change a State's parameters, moments and averaged weights, or, where a numb
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,7 +53,7 @@ class Adam(NamedTuple):
     means: list[Tensor]
     squares: list[Tensor]
     steps: Tensor
-    """(n,), of parameters that are used all the same"""
+    """(n,)"""
 
     @staticmethod
     def zero(parameters: list[nn.Parameter]) -> "Adam":
@@ -110,7 +110,7 @@ class Compiled:
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if state.uncompiled or state.step < max(EAGERLY, state.warmup):
             return self.eager(state, batch, noise, pace)
-        shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape)
+        shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype)
         if shapes not in self.functions:
             return self._compile(shapes, state, batch, noise, pace)
         return self._call(self.functions[shapes], state, batch, noise, pace)
@@ -118,28 +118,59 @@ class Compiled:
     def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
-        averaged = list(state.averaged.parameters())
-        self.flat = [flattened(each) for each in (state.parameters, averaged, state.adam.means, state.adam.squares)]
+        layout, averaged = Flat(state.parameters), list(state.averaged.parameters())
+        changed = (state.parameters, averaged, state.adam.means, state.adam.squares)
+        self.flat = [layout.flattened(tensors) for tensors in changed]
         function = torch.compile(_of_its_own(_step_of(state)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).splitlines()[0]
+        except (torch._dynamo.exc.TorchDynamoException, OSError, ImportError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
             warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=3)
             state.uncompiled = 1
             return self.eager(state, batch, noise, pace)
-        self.functions[shapes], self.seconds = function, time.monotonic() - began
+        self.functions[shapes] = function
+        self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
 
     def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         first, second = state.recipe.betas
-        count = int(state.adam.steps[0]) + 1
+        count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
         rates = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
         with torch.no_grad():
-            bound, norm, finite = function(*self.flat, batch.x, batch.mask, noise, rates)
+            x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
+            bound, norm, finite = function(*self.flat, x, mask, noise, rates)
         if finite := bool(finite):
             state.adam.steps.add_(1)
         return Descent(bound, norm.item(), finite)
+
+
+class Flat:
+    """Many tensors in one, each with its axes in the order in which they lie in memory: of which the rounding of a
+    convolution depends, and a step that looks at no strides."""
+
+    def __init__(self, tensors: list[Tensor]):
+        self.shapes = [tensor.shape for tensor in tensors]
+        self.orders = [sorted(range(t.dim()), key=t.stride, reverse=True) for t in tensors]
+
+    def joined(self, tensors: Iterable[Tensor]) -> Tensor:
+        """The numbers of tensors of these shapes, one after another."""
+        return torch.cat([t.permute(order).flatten() for t, order in zip(tensors, self.orders, strict=True)])
+
+    def parts(self, flat: Tensor) -> list[Tensor]:
+        """The tensors that `joined` would have it from: what changes it changes them."""
+        pieces = zip(flat.split([shape.numel() for shape in self.shapes]), self.shapes, self.orders, strict=True)
+        return [
+            piece.view([shape[axis] for axis in order]).permute([order.index(axis) for axis in range(len(order))])
+            for piece, shape, order in pieces
+        ]
+
+    def flattened(self, tensors: list[Tensor]) -> Tensor:
+        """The numbers of tensors, which become the parts of it."""
+        flat = self.joined([tensor.detach() for tensor in tensors])
+        for tensor, part in zip(tensors, self.parts(flat), strict=True):
+            tensor.data = part
+        return flat
 
 
 def _of_its_own(function: Callable) -> Callable:
@@ -152,17 +183,16 @@ def _of_its_own(function: Callable) -> Callable:
 def _step_of(state: "State") -> Callable:
     """A state's step as a function of tensors alone, of which it changes the first four."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
-    shapes = [p.shape for p in state.parameters]
-    first, second = state.recipe.betas
+    layout, (first, second) = Flat(state.parameters), state.recipe.betas
 
     def step(weights, averaged, means, squares, x, mask, noise, rates):
         def loss(parameters):
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound
 
-        gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(parts(weights, shapes))
+        gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
         rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
-        g = torch.cat([part.flatten() for part in gradient])
+        g = layout.joined(gradient)
         norm = g.square().sum().sqrt()
         finite = norm.isfinite() & value.isfinite()
         g = g * torch.where(norm > limit, limit / norm, 1.0)
@@ -173,19 +203,6 @@ def _step_of(state: "State") -> Callable:
         return Bound(bound.value, value, dict(bound.terms)), norm, finite
 
     return step
-
-
-def flattened(tensors: list[Tensor]) -> Tensor:
-    """The numbers of several tensors in one, of which they become the parts: what changes it changes them."""
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    for tensor, part in zip(tensors, parts(flat, [tensor.shape for tensor in tensors]), strict=True):
-        tensor.data = part
-    return flat
-
-
-def parts(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
-    """The tensors of these shapes that follow one another in a flat one."""
-    return [part.view(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)]
 
 
 class _Bridge(nn.Module):

@@ -39,7 +39,7 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     size = min(state.recipe.batch_size, len(rows))
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
-    few = rows.first(ACTIVE_ROWS)
+    few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
     while not state.finished:
         _step(state, rows, size)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.steps)
@@ -66,14 +66,14 @@ def _add(state: State, bound: Bound) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, few: Rows, validation: Rows | None) -> dict:
+def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
-    if validation is not None and len(validation):
+    if few is None:
         averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
         terms = {state.objective.name: averages.value, **averages.terms}
         metrics |= {f"validation_{name}": term.double().mean().item() for name, term in terms.items()}

@@ -40,11 +40,10 @@ class State:
         model.precision = PRECISIONS[recipe.precision]
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         self.averaged.precision = None  # what is reported is computed in float32
-        self.buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.descend = Compiled() if recipe.compiled else Eager()
         model.train()
-        self.names, self.parameters = map(list, zip(*model.named_parameters(), strict=True))
+        self._bind()
         self.adam = Adam.zero(self.parameters)
         self.step = 0
         self.gradient_norm = 0.0
@@ -58,6 +57,21 @@ class State:
         """times that training went back and halved its rate"""
         self.uncompiled = 0
         """1 where compiling failed: a training that is resumed does not try again, and repeats"""
+
+    def _bind(self) -> None:
+        self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
+        self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
+
+    def __getstate__(self) -> dict:
+        """For pickle: every tensor by itself, where several are parts of one."""
+        model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
+        adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
+        bound = dict.fromkeys(("names", "parameters", "buffers"))
+        return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._bind()
 
     @property
     def finished(self) -> bool:
@@ -136,10 +150,12 @@ class State:
         self.best = groups.get("best")
         self.adam.forget()
         with torch.no_grad():  # copied: a moment lies in memory as its parameter does, channels last, say
-            for group, each in zip(ADAM, self.adam, strict=True):
-                for name, tensor in zip(self.names, each, strict=True):
-                    if name in groups.get(group, {}):
-                        tensor.copy_(groups[group][name])
+            for name, *moments in zip(self.names, *self.adam, strict=True):
+                saved = [groups[group][name] for group in ADAM if name in groups.get(group, {})]
+                if saved and [s.shape for s in saved] != [moment.shape for moment in moments]:
+                    raise KeyError(f"the optimiser's state of {name} is not whole")
+                for moment, tensor in zip(moments, saved, strict=False):
+                    moment.copy_(tensor)
         for name in COUNTERS:
             setattr(self, name, counters.get(name, 0) if name in LATER else counters[name])
 
