@@ -168,7 +168,7 @@ class Rows:
         if self.schema.binarized == "threshold" and x.dtype == torch.uint8 and grey < 256:
             least = torch.full_like(x, math.ceil(grey / 2))
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
-        shade = x.float() if grey == 1 else x / grey
+        shade = x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
         return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
 
 
