@@ -11,14 +11,12 @@ import argparse
 import statistics
 from pathlib import Path
 
+from iwae_table import NETWORK, STICKING
 from results import machine, vaekit, write
 
 HEADER = "| command | precision |"
 SEEDS = (0, 1, 2)
-SETTING = (
-    "mnist --validation 0 --binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh "
-    "--gradient sticking-the-landing --batch-size 256 --learning-rate 5e-3 --compile on"
-)
+SETTING = f"mnist --validation 0 {NETWORK} --objective {STICKING} --batch-size 256 --learning-rate 5e-3 --compile on"
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ class Compiled:
         layout, averaged = Flat(state.parameters), list(state.averaged.parameters())
         changed = (state.parameters, averaged, state.adam.means, state.adam.squares)
         self.flat = [layout.flattened(tensors) for tensors in changed]
-        function = torch.compile(_of_its_own(_step_of(state)), dynamic=False, options=COMPILING)
+        function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
         except (torch._dynamo.exc.TorchDynamoException, OSError, ImportError) as error:
@@ -180,10 +180,10 @@ def _of_its_own(function: Callable) -> Callable:
     )
 
 
-def _step_of(state: "State") -> Callable:
+def _step_of(state: "State", layout: Flat) -> Callable:
     """A state's step as a function of tensors alone, of which it changes the first four."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
-    layout, (first, second) = Flat(state.parameters), state.recipe.betas
+    first, second = state.recipe.betas
 
     def step(weights, averaged, means, squares, x, mask, noise, rates):
         def loss(parameters):
