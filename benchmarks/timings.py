@@ -131,7 +131,7 @@ def _adapted(model: FlatModel) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 def use(name: str, rounds: int) -> None:
     """Encoding and generating 10,000 rows, beside the bare networks that give the same rows in the same blocks."""
-    rows, block = 10_000, 256
+    rows, block = 10_000, 1024
     x = np.random.default_rng(0).integers(0, 256, (rows, 28, 28)).astype(np.uint8)
     posterior, likelihood = parts.posteriors.Diagonal(20), parts.likelihoods.Bernoulli((28, 28))
     encoder, decoder = nets.MLP(784, (400,), posterior.features), nets.MLP(20, (400,), likelihood.features)

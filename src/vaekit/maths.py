@@ -96,9 +96,10 @@ def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     >>> [round(soft_clamp(torch.tensor(v), -10.0, 10.0).item(), 3) for v in (-1e4, 0.0, 1e4)]
     [-10.0, 0.0, 10.0]
     """
-    from_low = low + F.softplus(x - low) - F.softplus(x - high)
-    from_high = high + F.softplus(low - x) - F.softplus(high - x)
-    return torch.where(2 * x < low + high, from_low, from_high)
+    is_low = 2 * x < low + high
+    from_end = torch.where(is_low, x - low, high - x)
+    inside = F.softplus(from_end) - F.softplus(from_end - (high - low))
+    return torch.where(is_low, low + inside, high - inside)
 
 
 def log1mexp(x: Tensor) -> Tensor:

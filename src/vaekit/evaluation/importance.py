@@ -18,8 +18,10 @@ from vaekit.errors import VaekitError
 from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import RowNoise, log_mean_exp
 
-MOST_DRAWS, CELLS = 1024, 2**20
+MOST_DRAWS, CELLS = 512, 2**19
 """draws that go through the decoder at once on a CPU: at most so many, and so many numbers of its output"""
+LATENTS = 2**22
+"""numbers of latents drawn at once"""
 RESOLUTION = 1e-3
 """nats: log-weights nearer to each other than this are equal up to rounding, and the shape of rounding means nothing"""
 
@@ -62,15 +64,25 @@ class ImportanceSampling:
 
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:
         """log w, (K, B) float64, the draws in chunks where they do not fit at once."""
-        n, x = len(batch.x), batch.x
+        x, q = batch.x, model.encode(batch.x, batch.mask)
         at_once = min(MOST_DRAWS, CELLS // model.likelihood.features) * (1 if x.device.type == "cpu" else 64)
-        chunk = -(-self.samples // -(-self.samples * n // max(1, at_once)))
         log_w = []
-        for start in range(0, self.samples, chunk):
-            k = min(chunk, self.samples - start)
+        for start, count in _pieces(self.samples, LATENTS // model.latent_dim // len(x)):
             source = RowNoise(batch.key, seed, self.samples, start=start, dtype=x.dtype, device=x.device)
-            log_w.append(model.draw(batch, model.noise(k, n, source)).log_w)
+            z = q.g(model.noise(count, len(x), source))
+            chunks = [z[first : first + k] for first, k in _pieces(count, at_once // len(x))]
+            log_w.append(torch.cat([model.log_joint(batch, chunk) for chunk in chunks]) - q.log_prob(z))
         return torch.cat(log_w).double()
+
+
+def _pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """Start and size of pieces, as equal as can be, of at most `most` (at least 1) of `count`.
+
+    >>> _pieces(10, 4)
+    [(0, 4), (4, 4), (8, 2)]
+    """
+    size = -(-count // -(-count // max(1, most)))
+    return [(start, min(size, count - start)) for start in range(0, count, size)]
 
 
 def _blocks(log_w: Tensor, size: int) -> Tensor:
