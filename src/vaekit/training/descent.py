@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 EPSILON = 1e-8
 EAGERLY = 100
 """steps before the first that is compiled: training starts, and shows what is wrong, at once"""
-COMPILING = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "cpp_wrapper": True}
-"""no look at what stays the same at every call, and no Python between the kernels: a third of a small step"""
+COMPILING = {
+    "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+    "cpp_wrapper": True,
+    "cpp.use_decompose_tanh": True,
+}
+"""no look at what stays the same at every call, and no Python between the kernels: a third of a small step; and tanh by
+one exponential, to 1e-7"""
 
 
 class Pace(NamedTuple):
@@ -136,7 +141,8 @@ class Compiled:
     def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         first, second = state.recipe.betas
         count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
-        rates = torch.tensor([*pace, 1 - first**count, 1 - second**count], device=batch.x.device)
+        unbias_mean, unbias_square = 1 / (1 - first**count), 1 / (1 - second**count)
+        rates = torch.tensor([pace.rate * unbias_mean, unbias_square, *pace[1:]], device=batch.x.device)
         with torch.no_grad():
             x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
             bound, norm, finite = function(*self.flat, x, mask, noise, rates)
@@ -191,13 +197,13 @@ def _step_of(state: "State", layout: Flat) -> Callable:
             return bound.loss, bound
 
         gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
-        rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
+        rate, unbias, limit, weight = rates.unbind()
         g = layout.joined(gradient)
         norm = g.square().sum().sqrt()
         finite = norm.isfinite() & value.isfinite()
         g = g * torch.where(norm > limit, limit / norm, 1.0)
         mean, square = means.lerp(g, 1 - first), second * squares + (1 - second) * g * g
-        new = weights - rate * (mean / unbias_mean) / ((square / unbias_square).sqrt() + EPSILON)
+        new = weights - rate * mean / ((unbias * square).sqrt() + EPSILON)
         for old, now in ((means, mean), (squares, square), (weights, new), (averaged, averaged.lerp(new, weight))):
             old.copy_(torch.where(finite, now, old))
         return Bound(bound.value, value, dict(bound.terms)), norm, finite
