@@ -443,6 +443,21 @@ def test_rows_without_the_columns_set_aside_can_be_encoded(vaekit, table_run, tm
 # resume
 
 
+def test_a_run_that_could_not_compile_says_that_it_still_does_not(vaekit, table, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError("no compiler")
+
+    monkeypatch.setattr("torch.compile", lambda function, **options: refuse)
+    monkeypatch.setattr("vaekit.training.descent.EAGERLY", 0)
+    folder = tmp_path / "run"
+    fit = ("fit", table, "--out", folder, "--exclude", "id,kind", *TINY, "--epochs", 2, "--compile", "on")
+    with pytest.warns(UserWarning, match="goes on without compiling, as that failed: no compiler"):
+        assert vaekit(*fit).code == 0
+    result = vaekit("resume", folder, "--epochs", 4)
+    assert result.code == 0
+    assert "could not be compiled before, so they are not now" in result.err
+
+
 def test_a_finished_run_is_not_resumed_unless_for_longer(vaekit, table, tmp_path):
     folder = tmp_path / "run"
     fit = ("fit", table, "--out", folder, "--exclude", "id,kind", "--hidden", "none", "--patience", 0)

@@ -47,6 +47,8 @@ def resume(
         prepared = prepare(spec, training_source(spec), opened.schema)
         opened.restore(prepared.state)
         opened.forget_after(prepared.state.step)
+        if prepared.state.uncompiled:
+            _say([f"{run}: its steps could not be compiled before, so they are not now: the result stays the same."])
         if epochs is not None:
             prepared.state.stale = 0
             opened.respecify(spec, prepared.state)

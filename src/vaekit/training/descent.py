@@ -46,7 +46,8 @@ class Pace(NamedTuple):
 class Descent(NamedTuple):
     """What came of a step."""
 
-    bound: Bound
+    means: dict[str, float]
+    """of the bound, under the objective's name, and of its terms over the batch"""
     norm: float
     """length of the gradient, before it was shortened"""
     finite: bool
@@ -77,13 +78,14 @@ class Eager:
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         bound = state.objective(state.model, batch, noise, step=state.step)
         gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
-        numbers = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps, strict=True)
-        parameters, used, means, squares, steps = map(list, zip(*(n for n in numbers if n[1] is not None), strict=True))
-        norm = torch.nn.utils.get_total_norm(used)
-        if not (norm.isfinite() and bound.loss.isfinite()):
-            return Descent(bound, norm.item(), False)
+        each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps, strict=True)
+        parameters, used, means, squares, steps = map(list, zip(*(e for e in each if e[1] is not None), strict=True))
         with torch.no_grad():
-            if norm > pace.limit:
+            norm = torch.nn.utils.get_total_norm(used)
+            found = _found(*_numbers(state.objective, bound, norm, norm.isfinite() & bound.loss.isfinite()))
+            if not found.finite:
+                return found
+            if found.norm > pace.limit:
                 torch._foreach_mul_(used, pace.limit / norm)
             first, second = state.recipe.betas
             adam(
@@ -91,7 +93,18 @@ class Eager:
                 weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
             )  # fmt: skip
             torch._foreach_lerp_(list(state.averaged.parameters()), state.parameters, pace.weight)
-        return Descent(bound, norm.item(), True)
+        return found
+
+
+def _numbers(objective: Objective, bound: Bound, norm: Tensor, finite: Tensor) -> tuple[list[str], Tensor]:
+    """Names, and one tensor of everything that a Descent holds: it leaves the device once."""
+    values = {objective.name: bound.value, **bound.terms}
+    return list(values), torch.stack([*(value.mean() for value in values.values()), norm, finite.to(norm.dtype)])
+
+
+def _found(names: list[str], numbers: Tensor) -> Descent:
+    *means, norm, finite = numbers.tolist()
+    return Descent(dict(zip(names, means, strict=True)), norm, bool(finite))
 
 
 class Compiled:
@@ -139,16 +152,10 @@ class Compiled:
         return found
 
     def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        first, second = state.recipe.betas
-        count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
-        unbias_mean, unbias_square = 1 / (1 - first**count), 1 / (1 - second**count)
-        rates = torch.tensor([pace.rate * unbias_mean, unbias_square, *pace[1:]], device=batch.x.device)
+        rates = torch.tensor(pace, device=batch.x.device)
         with torch.no_grad():
             x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
-            bound, norm, finite = function(*self.flat, x, mask, noise, rates)
-        if finite := bool(finite):
-            state.adam.steps.add_(1)
-        return Descent(bound, norm.item(), finite)
+            return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
 
 
 class Flat:
@@ -187,26 +194,29 @@ def _of_its_own(function: Callable) -> Callable:
 
 
 def _step_of(state: "State", layout: Flat) -> Callable:
-    """A state's step as a function of tensors alone, of which it changes the first four."""
+    """A state's step as a function of tensors alone, of which it changes the first five."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
 
-    def step(weights, averaged, means, squares, x, mask, noise, rates):
+    def step(weights, averaged, means, squares, steps, x, mask, noise, rates):
         def loss(parameters):
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound
 
         gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
-        rate, unbias, limit, weight = rates.unbind()
+        rate, limit, weight = rates.unbind()
         g = layout.joined(gradient)
         norm = g.square().sum().sqrt()
         finite = norm.isfinite() & value.isfinite()
         g = g * torch.where(norm > limit, limit / norm, 1.0)
         mean, square = means.lerp(g, 1 - first), second * squares + (1 - second) * g * g
-        new = weights - rate * mean / ((unbias * square).sqrt() + EPSILON)
+        count = steps.max().double() + 1  # of a parameter that nothing uses it stays 0
+        unbias_mean, unbias_square = ((1 / (1 - beta**count)).float() for beta in (first, second))
+        new = weights - rate * unbias_mean * mean / ((unbias_square * square).sqrt() + EPSILON)
         for old, now in ((means, mean), (squares, square), (weights, new), (averaged, averaged.lerp(new, weight))):
             old.copy_(torch.where(finite, now, old))
-        return Bound(bound.value, value, dict(bound.terms)), norm, finite
+        steps.add_(finite)
+        return _numbers(state.objective, bound, norm, finite)
 
     return step
 

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Bound, Objective
+from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
 from vaekit.training.descent import Adam, Compiled, Eager, Pace
@@ -78,20 +78,20 @@ class State:
         recipe = self.recipe
         return self.step >= recipe.steps or bool(recipe.patience and self.stale >= recipe.patience)
 
-    def advance(self, batch: Batch) -> Bound:
-        """One step of stochastic gradient descent on one batch; NotFiniteError, and nothing changed, if a number is not
-        finite."""
+    def advance(self, batch: Batch) -> dict[str, float]:
+        """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
+        NotFiniteError, and nothing changed, if a number is not finite."""
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
         found = self.descend(self, batch, self.noise(batch), pace)
         if not found.finite:
-            raise NotFiniteError(self._explained(found.bound))
+            raise NotFiniteError(self._explained(found.means))
         for average, buffer in self.buffers:
             average.copy_(buffer)
         self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
         self.step += 1
         self.skipped = 0
-        return found.bound
+        return found.means
 
     def noise(self, batch: Batch) -> Tensor:
         """ε of the step at hand"""
@@ -159,8 +159,8 @@ class State:
         for name in COUNTERS:
             setattr(self, name, counters.get(name, 0) if name in LATER else counters[name])
 
-    def _explained(self, bound: Bound) -> str:
-        terms = ", ".join(f"{name} {value.mean():.4g}" for name, value in bound.terms.items())
+    def _explained(self, means: dict[str, float]) -> str:
+        terms = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         halved = f", halved {self.setbacks} times" if self.setbacks else ""
         return (
             f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
