@@ -14,7 +14,7 @@ import vaekit
 PACKAGE = Path(vaekit.__file__).parent
 
 FLOORS = {
-    1: {"maths", "errors", "nets"},
+    1: {"maths", "errors", "threads", "nets"},
     2: {"core", "distributions"},
     3: {"data", "objectives", "models"},
     4: {"parts", "training", "evaluation"},

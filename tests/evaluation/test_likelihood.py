@@ -13,7 +13,6 @@ from touchstone import B, Touchstone
 
 from vaekit.data import Rows, describe
 from vaekit.evaluation import ImportanceSampling, LogLikelihood, Scores, log_likelihood
-from vaekit.evaluation.likelihood import single_threaded
 from vaekit.models import FlatModel
 from vaekit.nets import MLP
 from vaekit.parts import likelihoods, posteriors, priors
@@ -233,11 +232,4 @@ def test_scoring_twice_at_a_time_is_scoring_one_after_the_other(model, threads):
         ended.set()
         two.result()
     assert first.threads == second.threads == {1}
-    assert torch.get_num_threads() == 3
-
-
-def test_single_threaded_gives_the_number_and_puts_it_back(threads):
-    torch.set_num_threads(3)
-    with single_threaded() as count:
-        assert (count, torch.get_num_threads()) == (3, 1)
     assert torch.get_num_threads() == 3

@@ -41,6 +41,29 @@ def test_it_is_a_generator_that_does_a_step_a_turn(bench):
     assert state.finished
 
 
+class Watched(ELBO):
+    """Notes the number of threads that each of its bounds was computed with."""
+
+    def __call__(self, *arguments, **options):
+        self.__dict__.setdefault("threads", []).append(torch.get_num_threads())
+        return super().__call__(*arguments, **options)
+
+
+@pytest.mark.parametrize(("narrow", "threads"), [(True, 1), (False, 3)])
+def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch, narrow, threads):
+    before = torch.get_num_threads()
+    if not narrow:
+        monkeypatch.setattr("vaekit.training.loop.NARROW", 0)
+    try:
+        torch.set_num_threads(3)
+        state = bench.state(objective := Watched())
+        for _, _ in zip(range(5), fit(state, bench.rows), strict=False):
+            assert torch.get_num_threads() == 3
+        assert objective.threads == [threads] * 5
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_same_seed_gives_the_same_bits_whatever_the_global_state(bench):
     results = []
     for seed in (1, 2):

@@ -8,12 +8,9 @@ error     of the mean over *these* rows, through the estimates themselves: √(�
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from threading import RLock
 
-import torch
 from torch import Tensor
 
 from vaekit.core import LatentModel
@@ -22,12 +19,12 @@ from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.maths import standard_error
+from vaekit.threads import single_threaded
 
 TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
 UNTRUSTED = 0.7
 """a Pareto k̂ above which a row's estimate cannot be trusted (Vehtari et al. 2024, arXiv:1507.02646)"""
-ALONE = RLock()
 
 
 @dataclass(frozen=True)
@@ -134,16 +131,3 @@ def _scored(model: LatentModel, rows: Rows, method: Method, seed: int) -> Iterat
     with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
         while some := list(islice(blocks, TOGETHER)):
             yield from pool.map(score, some)
-
-
-@contextmanager
-def single_threaded() -> Iterator[int]:
-    """One thread an operation; gives the number that there were, to use side by side. Whoever comes meanwhile waits:
-    the number is the whole process's."""
-    with ALONE:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield threads
-        finally:
-            torch.set_num_threads(threads)
