@@ -12,7 +12,7 @@ from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Gap, verdicts
-from vaekit.objectives import ELBO, Averages, over_rows
+from vaekit.objectives import ELBO, Averages, active_units, over_rows
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
 """of z, for the ELBO: many a row where there are few rows"""
@@ -91,7 +91,7 @@ def evaluate(
         **means,
         log_likelihood=found,
         bits_per_dim=-found.mean / rows.schema.features / math.log(2) if codes else None,
-        active_units=averages.active_units,
+        active_units=active_units(model, rows.blocks()),
         latent_dim=model.latent_dim,
         n=len(rows),
         parts=parts,

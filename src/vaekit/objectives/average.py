@@ -9,8 +9,8 @@ from torch import Tensor
 from vaekit.core import Batch, LatentModel, Objective
 from vaekit.maths import RowNoise, joined
 
-VALUE, MEANS = " value", " means"
-"""no names of terms"""
+VALUE = " value"
+"""no name of a term"""
 ACTIVE = 0.01
 """Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
 
@@ -22,13 +22,6 @@ class Averages(NamedTuple):
     """(n,) nats"""
     terms: dict[str, Tensor]
     """(n,) each"""
-    means: Tensor
-    """(n, D) posterior means"""
-
-    @property
-    def active_units(self) -> int:
-        """How many latents carry something about x."""
-        return int((self.means.double().var(0, correction=0) > ACTIVE).sum())
 
 
 @torch.no_grad()
@@ -42,10 +35,15 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
         for count, batch in blocks:
             noise = RowNoise(batch.key, seed, objective.samples, dtype=batch.x.dtype, device=batch.x.device)
             bound = objective(model, batch, model.noise(objective.samples, len(batch.x), noise))
-            means = model.encode(batch.x, batch.mask).mean
-            each = {VALUE: bound.value, MEANS: means, **bound.terms}
+            each = {VALUE: bound.value, **bound.terms}
             yield {name: rows[:count] for name, rows in each.items()}
 
     terms = joined(found())
-    value, means = terms.pop(VALUE), terms.pop(MEANS)
-    return Averages(value, terms, means)
+    return Averages(terms.pop(VALUE), terms)
+
+
+@torch.no_grad()
+def active_units(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> int:
+    """How many latents carry something about x."""
+    means = joined({"mean": model.encode(batch.x, batch.mask).mean[:count]} for count, batch in blocks)["mean"]
+    return int((means.double().var(0, correction=0) > ACTIVE).sum())

@@ -78,10 +78,10 @@ class Eager:
     def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         bound = state.objective(state.model, batch, noise, step=state.step)
         gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
-        each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps, strict=True)
+        each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps.unbind(), strict=True)
         parameters, used, means, squares, steps = map(list, zip(*(e for e in each if e[1] is not None), strict=True))
         with torch.no_grad():
-            norm = torch.nn.utils.get_total_norm(used)
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used)))
             found = _found(*_numbers(state.objective, bound, norm, norm.isfinite() & bound.loss.isfinite()))
             if not found.finite:
                 return found
@@ -92,7 +92,7 @@ class Eager:
                 parameters, used, means, squares, [], steps, lr=pace.rate, beta1=first, beta2=second, eps=EPSILON,
                 weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
             )  # fmt: skip
-            torch._foreach_lerp_(list(state.averaged.parameters()), state.parameters, pace.weight)
+            torch._foreach_lerp_(state.averages, state.parameters, pace.weight)
         return found
 
 
@@ -136,8 +136,8 @@ class Compiled:
     def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
-        layout, averaged = Flat(state.parameters), list(state.averaged.parameters())
-        changed = (state.parameters, averaged, state.adam.means, state.adam.squares)
+        layout = Flat(state.parameters)
+        changed = (state.parameters, state.averages, state.adam.means, state.adam.squares)
         self.flat = [layout.flattened(tensors) for tensors in changed]
         function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING)
         try:

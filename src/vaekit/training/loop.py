@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 from vaekit.data import Rows
-from vaekit.objectives import over_rows
+from vaekit.objectives import active_units, over_rows
 from vaekit.threads import single_threaded
 from vaekit.training.blame import blame
 from vaekit.training.state import NotFiniteError, State
@@ -84,12 +84,8 @@ def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
         averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
         terms = {state.objective.name: averages.value, **averages.terms}
         metrics |= {f"validation_{name}": term.double().mean().item() for name, term in terms.items()}
-        metrics["active_units"] = averages.active_units
         _select(state, metrics[f"validation_{state.objective.name}"])
-    else:
-        metrics["active_units"] = over_rows(
-            state.objective, state.averaged, few.blocks(), state.recipe.seed
-        ).active_units
+    metrics["active_units"] = active_units(state.averaged, (validation if few is None else few).blocks())
     return metrics
 
 

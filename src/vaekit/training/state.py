@@ -60,13 +60,14 @@ class State:
 
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
+        self.averages = list(self.averaged.parameters())
         self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
 
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
         model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
         adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
-        bound = dict.fromkeys(("names", "parameters", "buffers"))
+        bound = dict.fromkeys(("names", "parameters", "averages", "buffers"))
         return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
 
     def __setstate__(self, state: dict) -> None:
