@@ -53,7 +53,7 @@ class Watched(ELBO):
 def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch, narrow, threads):
     before = torch.get_num_threads()
     if not narrow:
-        monkeypatch.setattr("vaekit.training.loop.NARROW", 0)
+        monkeypatch.setattr("vaekit.training.state.NARROW", 0)
     try:
         torch.set_num_threads(3)
         state = bench.state(objective := Watched())

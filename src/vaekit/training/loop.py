@@ -1,19 +1,15 @@
 """The training loop: a generator, so that whoever drives it logs, saves and stops."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import NamedTuple
 
 from vaekit.data import Rows
 from vaekit.objectives import active_units, over_rows
-from vaekit.threads import single_threaded
 from vaekit.training.blame import blame
 from vaekit.training.state import NotFiniteError, State
 
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
-NARROW = 2**21
-"""products of a weight and an input in a step, up to which several threads wait longer than they work"""
 
 
 class Record(NamedTuple):
@@ -41,18 +37,10 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
     few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
-    threads = single_threaded if _narrow(state, size) else nullcontext
     while not state.finished:
-        with threads():
-            _step(state, rows, size)
+        _step(state, rows, size)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.steps)
         yield Record(state.step, state.step // per_epoch, _metrics(state, few, validation) if due else None)
-
-
-def _narrow(state: State, size: int) -> bool:
-    """Whether a step is too little for more than one thread; a convolution takes each weight many times."""
-    flat = all(p.ndim <= 2 for p in state.parameters)
-    return flat and size * state.objective.samples * sum(p.numel() for p in state.parameters) <= NARROW
 
 
 def _step(state: State, rows: Rows, size: int) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
+from vaekit.threads import single_threaded
 from vaekit.training.descent import Adam, Compiled, Eager, Pace
 from vaekit.training.recipe import PRECISIONS, Recipe
 
@@ -21,6 +23,8 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
+NARROW = 2**21
+"""products of a weight and an input in a step, up to which several threads wait longer than they work"""
 SKIPS, SETBACKS = 3, 3
 """batches left out in a row before training goes back, and how often it does before it gives up"""
 
@@ -61,6 +65,10 @@ class State:
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         self.averages = list(self.averaged.parameters())
+        convolutional = any(p.ndim > 2 for p in self.parameters)  # takes a weight as often as there are places
+        weights = sum(p.numel() for p in self.parameters)
+        self.products = math.inf if convolutional else weights * self.objective.samples
+        """of a weight and an input, for a row"""
         self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
 
     def __getstate__(self) -> dict:
@@ -84,7 +92,8 @@ class State:
         NotFiniteError, and nothing changed, if a number is not finite."""
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
-        found = self.descend(self, batch, self.noise(batch), pace)
+        with single_threaded() if self.products * len(batch.x) <= NARROW else nullcontext():
+            found = self.descend(self, batch, self.noise(batch), pace)
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
         for average, buffer in self.buffers:
