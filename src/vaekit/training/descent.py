@@ -50,6 +50,8 @@ class Descent(NamedTuple):
     """of the bound, under the objective's name, and of its terms over the batch"""
     norm: float
     """length of the gradient, before it was shortened"""
+    scale: float
+    """by what it was: 1 where it was not"""
     finite: bool
 
 
@@ -82,11 +84,11 @@ class Eager:
         parameters, used, means, squares, steps = map(list, zip(*(e for e in each if e[1] is not None), strict=True))
         with torch.no_grad():
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used)))
-            found = _found(*_numbers(state.objective, bound, norm, norm.isfinite() & bound.loss.isfinite()))
+            found = _found(*_numbers(state.objective, bound, norm, pace.limit))
             if not found.finite:
                 return found
-            if found.norm > pace.limit:
-                torch._foreach_mul_(used, pace.limit / norm)
+            if found.scale < 1:
+                torch._foreach_mul_(used, found.scale)
             first, second = state.recipe.betas
             adam(
                 parameters, used, means, squares, [], steps, lr=pace.rate, beta1=first, beta2=second, eps=EPSILON,
@@ -96,15 +98,17 @@ class Eager:
         return found
 
 
-def _numbers(objective: Objective, bound: Bound, norm: Tensor, finite: Tensor) -> tuple[list[str], Tensor]:
-    """Names, and one tensor of everything that a Descent holds: it leaves the device once."""
+def _numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
+    """Names of the means, and all of a Descent as one tensor: it leaves the device once."""
     values = {objective.name: bound.value, **bound.terms}
-    return list(values), torch.stack([*(value.mean() for value in values.values()), norm, finite.to(norm.dtype)])
+    scale = torch.where(norm > limit, limit / norm, 1.0)
+    finite = (norm.isfinite() & bound.loss.isfinite()).to(norm.dtype)
+    return list(values), torch.stack([*(value.mean() for value in values.values()), norm, scale, finite])
 
 
 def _found(names: list[str], numbers: Tensor) -> Descent:
-    *means, norm, finite = numbers.tolist()
-    return Descent(dict(zip(names, means, strict=True)), norm, bool(finite))
+    *means, norm, scale, finite = numbers.tolist()
+    return Descent(dict(zip(names, means, strict=True)), norm, scale, bool(finite))
 
 
 class Compiled:
@@ -152,7 +156,10 @@ class Compiled:
         return found
 
     def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        rates = torch.tensor(pace, device=batch.x.device)
+        first, second = state.recipe.betas
+        count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
+        unbias = 1 / (1 - first**count), 1 / (1 - second**count)
+        rates = torch.tensor([*pace, *unbias], device=batch.x.device)
         with torch.no_grad():
             x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
             return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
@@ -203,20 +210,18 @@ def _step_of(state: "State", layout: Flat) -> Callable:
             bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
             return bound.loss, bound
 
-        gradient, (value, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
-        rate, limit, weight = rates.unbind()
+        gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
+        rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
         g = layout.joined(gradient)
-        norm = g.square().sum().sqrt()
-        finite = norm.isfinite() & value.isfinite()
-        g = g * torch.where(norm > limit, limit / norm, 1.0)
+        terms, numbers = _numbers(state.objective, bound, g.square().sum().sqrt(), limit)
+        scale, finite = numbers[-2], numbers[-1] > 0  # read from there: computed once, not beside each weight
+        g = scale * g
         mean, square = means.lerp(g, 1 - first), second * squares + (1 - second) * g * g
-        count = steps.max().double() + 1  # of a parameter that nothing uses it stays 0
-        unbias_mean, unbias_square = ((1 / (1 - beta**count)).float() for beta in (first, second))
         new = weights - rate * unbias_mean * mean / ((unbias_square * square).sqrt() + EPSILON)
         for old, now in ((means, mean), (squares, square), (weights, new), (averaged, averaged.lerp(new, weight))):
             old.copy_(torch.where(finite, now, old))
         steps.add_(finite)
-        return _numbers(state.objective, bound, norm, finite)
+        return terms, numbers
 
     return step
 
