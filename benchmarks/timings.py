@@ -1,5 +1,6 @@
 """The tables of `speed.py`: what is timed against what."""
 
+import os
 import statistics
 import sys
 import time
@@ -77,8 +78,13 @@ def training(name: str, rounds: int) -> None:
     seconds = in_turn(calls, rounds)
     for label, each in seconds.items():
         milliseconds = statistics.median(each) / stretch * 1e3
-        cells = f"`benchmarks/speed.py {name}` | {label} | {milliseconds:.3g} | {ratios(seconds, label)}"
+        cells = f"`{_threads()}benchmarks/speed.py {name}` | {label} | {milliseconds:.3g} | {ratios(seconds, label)}"
         write(HEADER, f"| {cells} | {rounds} | {machine()} |", key=2, page=PAGE)
+
+
+def _threads() -> str:
+    """The part of a command that says how many threads it has, where that is not all there are."""
+    return "" if torch.get_num_threads() == os.cpu_count() else f"OMP_NUM_THREADS={torch.get_num_threads()} "
 
 
 def nll(name: str, rounds: int) -> None:
@@ -131,7 +137,7 @@ def _adapted(model: FlatModel) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 def use(name: str, rounds: int) -> None:
     """Encoding and generating 10,000 rows, beside the bare networks that give the same rows in the same blocks."""
-    rows, block = 10_000, 1024
+    rows, block = 10_000, 256
     x = np.random.default_rng(0).integers(0, 256, (rows, 28, 28)).astype(np.uint8)
     posterior, likelihood = parts.posteriors.Diagonal(20), parts.likelihoods.Bernoulli((28, 28))
     encoder, decoder = nets.MLP(784, (400,), posterior.features), nets.MLP(20, (400,), likelihood.features)
@@ -159,7 +165,7 @@ def use(name: str, rounds: int) -> None:
 def _write_use(name: str, seconds: dict[str, list[float]], rows: int) -> None:
     for label, each in seconds.items():
         micros = statistics.median(each) / rows * 1e6
-        cells = f"`benchmarks/speed.py {name}` | {label} | {micros:,.3g} | {ratios(seconds, label)}"
+        cells = f"`{_threads()}benchmarks/speed.py {name}` | {label} | {micros:,.3g} | {ratios(seconds, label)}"
         write(USE_HEADER, f"| {cells} | {len(each)} | {machine()} |", key=2, page=PAGE)
 
 

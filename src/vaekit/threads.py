@@ -1,4 +1,4 @@
-"""How many threads an operation of PyTorch takes: a number that the whole process shares."""
+"""How many threads an operation of PyTorch takes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,20 @@ ALONE = RLock()
 
 
 @contextmanager
-def single_threaded() -> Iterator[int]:
-    """One thread an operation; gives the number that there were, to use side by side. Whoever comes meanwhile waits:
-    the number is the whole process's."""
-    with ALONE:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield threads
-        finally:
+def single_threaded(wait: bool = True) -> Iterator[int]:
+    """One thread an operation; gives the number that there were, to use side by side.
+
+    wait    whoever comes meanwhile waits for its turn; without it the number stays as it is while another's counts
+
+    Part of the number is the whole process's (that of matrix products), part the thread's that asks, and threads that
+    begin meanwhile begin with it.
+    """
+    taken, threads = ALONE.acquire(blocking=wait), torch.get_num_threads()
+    try:
+        if taken:
+            torch.set_num_threads(1)
+        yield threads
+    finally:
+        if taken:
             torch.set_num_threads(threads)
+            ALONE.release()

@@ -143,7 +143,9 @@ def test_exactly_as_many_draws_as_asked_for_reach_the_decoder(inexact, samples):
     assert len({*log_w[:, 0].tolist()}) == samples  # and none twice
 
 
-@pytest.mark.parametrize(("name", "most"), [("MOST_DRAWS", 3 * B), ("CELLS", 8 * B * X), ("CELLS", 1)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("MOST_DRAWS", 3 * B), ("CELLS", 8 * B * X), ("CELLS", 1), ("LATENTS", 7 * B * D)]
+)
 def test_draws_that_do_not_fit_at_once_are_the_same_draws(inexact, monkeypatch, name, most):
     method = ImportanceSampling(50)
     whole = method.log_weights(inexact.model, keyed(inexact), 0)

@@ -32,6 +32,7 @@ CASES = {
     "sticking the landing, bfloat16": {"gradient": "sticking-the-landing", "precision": "bfloat16"},
     "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
+    "tanh": {"activation": "tanh"},
     "warm-up": {"warmup": 0.5, "beta": 2.0},
 }
 

@@ -49,19 +49,30 @@ class Watched(ELBO):
         return super().__call__(*arguments, **options)
 
 
-@pytest.mark.parametrize(("narrow", "threads"), [(True, 1), (False, 3)])
-def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch, narrow, threads):
+@pytest.fixture
+def three_threads():
     before = torch.get_num_threads()
-    if not narrow:
-        monkeypatch.setattr("vaekit.training.state.NARROW", 0)
-    try:
-        torch.set_num_threads(3)
-        state = bench.state(objective := Watched())
-        for _, _ in zip(range(5), fit(state, bench.rows), strict=False):
-            assert torch.get_num_threads() == 3
-        assert objective.threads == [threads] * 5
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch):
+    state = bench.state(objective := Watched())
+    records = fit(state, bench.rows)
+    for _, _ in zip(range(3), records, strict=False):
+        assert torch.get_num_threads() == 3
+    monkeypatch.setattr("vaekit.training.state.NARROW", 0)
+    next(records)
+    assert objective.threads == [1, 1, 1, 3]
+
+
+@pytest.mark.parametrize(("network", "narrow"), [("mlp", True), ("conv", False)])
+def test_convolutions_are_not_narrow_however_few_their_weights(network, narrow):
+    spec = Specification().changed(network=network, hidden=(4,), latent_dim=2, validation=0.0, test=0.0, device="cpu")
+    state = prepare(spec, load("digits")).state
+    assert (state.products * 32 <= 2**21) == narrow
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_global_state(bench):

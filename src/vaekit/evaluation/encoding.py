@@ -6,14 +6,8 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Rows
+from vaekit.data.stream import BLOCK
 from vaekit.maths import joined
-
-MOST_ROWS, CELLS = 1024, 2**20
-"""rows that go through a network at once: at most so many, and about so many numbers of x"""
-
-
-def _at_once(model) -> int:
-    return max(1, min(MOST_ROWS, CELLS // model.likelihood.features))
 
 
 @torch.no_grad()
@@ -21,7 +15,7 @@ def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
     """The posterior's mean and standard deviation, (n, D) each."""
 
     def blocks() -> Iterator[dict[str, Tensor]]:
-        for count, batch in rows.blocks(_at_once(model)):
+        for count, batch in rows.blocks():
             q = model.encode(batch.x, batch.mask)
             yield {"mean": q.mean[:count], "stddev": q.stddev[:count]}
 
@@ -32,12 +26,11 @@ def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def decode(model, z: Tensor) -> Tensor:
     """x̂, the decoder's mean, (n, *X) of z (n, D)."""
-    size = _at_once(model)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(z), size):
-            block = z[start : start + size]
-            padded = torch.cat([block, block[:1].expand(size - len(block), -1)])
+        for start in range(0, len(z), BLOCK):
+            block = z[start : start + BLOCK]
+            padded = torch.cat([block, block[:1].expand(BLOCK - len(block), -1)])
             yield {"x": model.decode(padded[None]).mean[0, : len(block)]}
 
     return joined(blocks(), len(z))["x"]
@@ -47,7 +40,7 @@ def decode(model, z: Tensor) -> Tensor:
 def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> Tensor:
     """x̂ of `samples` draws z ~ q(z|x) a row, (samples, n, *X)."""
     drawn = []
-    for count, batch in rows.blocks():
+    for count, batch in rows.blocks(max(1, BLOCK // samples)):
         z = model.encode(batch.x, batch.mask).sample(generator, (samples,))
         drawn.append(model.decode(z).mean[:, :count])
     return torch.cat(drawn, 1)
@@ -56,11 +49,10 @@ def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> 
 @torch.no_grad()
 def sample(model, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
     """n draws x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
-    size = _at_once(model)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, n, size):
-            px = model.generate(min(size, n - start), generator)
+        for start in range(0, n, BLOCK):
+            px = model.generate(min(BLOCK, n - start), generator)
             yield {"x": (px.mean if mean else px.sample(generator))[0]}
 
     return joined(blocks(), n)["x"]

@@ -20,7 +20,7 @@ from vaekit.maths import RowNoise, log_mean_exp
 
 MOST_DRAWS, CELLS = 512, 2**19
 """draws that go through the decoder at once on a CPU: at most so many, and so many numbers of its output"""
-LATENTS = 2**22
+LATENTS = 2**19
 """numbers of latents drawn at once"""
 RESOLUTION = 1e-3
 """nats: log-weights nearer to each other than this are equal up to rounding, and the shape of rounding means nothing"""
@@ -76,7 +76,7 @@ class ImportanceSampling:
 
 
 def _pieces(count: int, most: int) -> list[tuple[int, int]]:
-    """Start and size of pieces, as equal as can be, of at most `most` (at least 1) of `count`.
+    """Start and size of pieces, equal but the last, of at most `most` (at least 1) of `count`.
 
     >>> _pieces(10, 4)
     [(0, 4), (4, 4), (8, 2)]

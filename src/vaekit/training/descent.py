@@ -29,7 +29,7 @@ COMPILING = {
     "cpp.use_decompose_tanh": True,
 }
 """no look at what stays the same at every call, and no Python between the kernels: a third of a small step; and tanh by
-one exponential, to 1e-7"""
+one exponential, within 1e-7"""
 
 
 class Pace(NamedTuple):

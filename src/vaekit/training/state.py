@@ -65,10 +65,9 @@ class State:
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         self.averages = list(self.averaged.parameters())
-        convolutional = any(p.ndim > 2 for p in self.parameters)  # takes a weight as often as there are places
-        weights = sum(p.numel() for p in self.parameters)
-        self.products = math.inf if convolutional else weights * self.objective.samples
-        """of a weight and an input, for a row"""
+        once = all(isinstance(m, nn.Linear) or _without_matrix(m) for m in self.model.modules())
+        self.products = sum(p.numel() for p in self.parameters) if once else math.inf
+        """of a weight and an input, for a draw: a convolution, say, takes each weight many times"""
         self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
 
     def __getstate__(self) -> dict:
@@ -92,7 +91,7 @@ class State:
         NotFiniteError, and nothing changed, if a number is not finite."""
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
-        with single_threaded() if self.products * len(batch.x) <= NARROW else nullcontext():
+        with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
             found = self.descend(self, batch, self.noise(batch), pace)
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
@@ -102,6 +101,11 @@ class State:
         self.step += 1
         self.skipped = 0
         return found.means
+
+    def _narrow(self, batch: Batch) -> bool:
+        """Whether a step on it is too little for more than one thread."""
+        on_cpu, draws = batch.x.device.type == "cpu", self.objective.samples * len(batch.x)
+        return on_cpu and self.products * draws <= NARROW and torch.get_num_threads() > 1
 
     def noise(self, batch: Batch) -> Tensor:
         """ε of the step at hand"""
@@ -176,6 +180,10 @@ class State:
             f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
             f"(now {self.recipe.learning_rate:g}{halved}) or look for extreme values in the data."
         )
+
+
+def _without_matrix(module: nn.Module) -> bool:
+    return all(p.ndim < 2 for p in module.parameters(recurse=False))
 
 
 ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
