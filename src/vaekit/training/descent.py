@@ -9,16 +9,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from types import FunctionType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
-
-if TYPE_CHECKING:
-    from vaekit.training.state import State
+from vaekit.training.recipe import Recipe
 
 EPSILON = 1e-8
 EAGERLY = 100
@@ -74,10 +72,25 @@ class Adam(NamedTuple):
             tensor.zero_()
 
 
+class Trained(Protocol):
+    """What a step knows of a State. It changes parameters, averages and `adam`, and may set `uncompiled`."""
+
+    model: nn.Module
+    objective: Objective
+    recipe: Recipe
+    names: list[str]
+    parameters: list[nn.Parameter]
+    averages: list[nn.Parameter]
+    adam: Adam
+    step: int
+    warmup: int
+    uncompiled: int
+
+
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
-    def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         bound = state.objective(state.model, batch, noise, step=state.step)
         gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
         each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps.unbind(), strict=True)
@@ -129,7 +142,7 @@ class Compiled:
     def __getstate__(self) -> dict:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
-    def __call__(self, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         if state.uncompiled or state.step < max(EAGERLY, state.warmup):
             return self.eager(state, batch, noise, pace)
         shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype)
@@ -137,7 +150,7 @@ class Compiled:
             return self._compile(shapes, state, batch, noise, pace)
         return self._call(self.functions[shapes], state, batch, noise, pace)
 
-    def _compile(self, shapes: tuple, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
         layout = Flat(state.parameters)
@@ -155,7 +168,7 @@ class Compiled:
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
 
-    def _call(self, function: Callable, state: "State", batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def _call(self, function: Callable, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         first, second = state.recipe.betas
         count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
         unbias = 1 / (1 - first**count), 1 / (1 - second**count)
@@ -200,7 +213,7 @@ def _of_its_own(function: Callable) -> Callable:
     )
 
 
-def _step_of(state: "State", layout: Flat) -> Callable:
+def _step_of(state: Trained, layout: Flat) -> Callable:
     """A state's step as a function of tensors alone, of which it changes the first five."""
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
