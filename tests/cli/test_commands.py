@@ -452,9 +452,13 @@ def test_a_run_that_could_not_compile_says_that_it_still_does_not(vaekit, table,
     folder = tmp_path / "run"
     fit = ("fit", table, "--out", folder, "--exclude", "id,kind", *TINY, "--epochs", 2, "--compile", "on")
     with pytest.warns(UserWarning, match="goes on without compiling, as that failed: no compiler"):
-        assert vaekit(*fit).code == 0
+        fitted = vaekit(*fit)
+    assert fitted.code == 0
+    assert fitted.err.count("compiling the step") == 1
     result = vaekit("resume", folder, "--epochs", 4)
     assert result.code == 0
+    assert "from step 2 of 4" in result.err
+    assert "compiling the step" not in result.err
     assert "could not be compiled before, so they are not now" in result.err
 
 

@@ -1,6 +1,7 @@
 """The scikit-learn face: its conventions, its shapes, and a model whose answer is known exactly."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars
@@ -529,3 +530,14 @@ def test_a_mapped_array_gives_what_one_in_memory_does(tmp_path):
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     one, other = (VAE(latent_dim=2, **TINY).fit(x) for x in (TABLE, mapped))
     assert np.array_equal(one.score_samples(TABLE), other.score_samples(mapped))
+
+
+def test_fits_in_threads_are_those_of_one_alone():
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    fit = lambda seed: VAE(latent_dim=2, max_epochs=1, random_state=seed).fit(x).transform(x)  # noqa: E731
+    alone = [fit(seed) for seed in range(8)]
+    before = torch.random.get_rng_state()
+    with ThreadPoolExecutor(8) as pool:
+        beside = list(pool.map(fit, range(8)))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, beside, strict=True))
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -30,6 +30,7 @@ class Interrupt:
         if self.exit_code:
             sys.exit(STOPS[number])
         self.exit_code = STOPS[number]
+        print("vaekit: stopping after the step in hand. Once more stops at once.", file=sys.stderr, flush=True)
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:

@@ -52,6 +52,7 @@ def resume(
         if epochs is not None:
             prepared.state.stale = 0
             opened.respecify(spec, prepared.state)
+        _say([f"{run}: from step {prepared.state.step:,} of {prepared.state.recipe.steps:,}."])
         return train(opened, prepared, as_json=json)
 
 

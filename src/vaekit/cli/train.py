@@ -2,18 +2,20 @@
 
 import json
 import sys
+from collections.abc import Iterator
 
 from vaekit.cli.progress import Interrupt, show
 from vaekit.report import write_all
 from vaekit.runs import Run, drive
 from vaekit.spec import Prepared, shortfall
+from vaekit.training import Record, State
 
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     """Train to the end or to a Ctrl-C, the folder's lock held; returns the exit code."""
     state, folder = prepared.state, run.folder
     with Interrupt().listening() as interrupt:
-        show(drive(run, prepared, interrupt), state.recipe.steps, as_json=as_json)
+        show(_announced(drive(run, prepared, interrupt), state), state.recipe.steps, as_json=as_json)
         if interrupt() and not state.finished:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
@@ -34,3 +36,17 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0
+
+
+def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:
+    """The records; before the step that takes so much longer, a word of it."""
+    if state.compiles_next:
+        _say_compiling()
+    for record in records:
+        yield record
+        if state.compiles_next and not state.finished:
+            _say_compiling()
+
+
+def _say_compiling() -> None:
+    print("vaekit: compiling the step: some seconds, up to half a minute the first time.", file=sys.stderr, flush=True)

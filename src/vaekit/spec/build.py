@@ -1,5 +1,7 @@
 """Specification + schema → model, objective, recipe."""
 
+from threading import Lock
+
 import torch
 
 from vaekit.data import Schema
@@ -10,11 +12,14 @@ from vaekit.spec.settings import AUTO, Specification
 from vaekit.spec.tables import DEVICES, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from vaekit.training import Recipe, State
 
+SEEDING = Lock()
+"""PyTorch's layers draw their weights from the process's generator: one model at a time"""
+
 
 def build_model(spec: Specification, schema: Schema) -> FlatModel:
     """The model of a resolved specification, weights drawn from its seed; global random state is left as it was."""
     settings = spec.model
-    with torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(spec.training.seed, "weights"))
         likelihood = LIKELIHOODS[settings.likelihood](schema)
         posterior = POSTERIORS[settings.posterior](settings.latent_dim)

@@ -143,12 +143,20 @@ class Compiled:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
     def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if state.uncompiled or state.step < max(EAGERLY, state.warmup):
+        if not self.follows(state):
             return self.eager(state, batch, noise, pace)
         shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype)
         if shapes not in self.functions:
             return self._compile(shapes, state, batch, noise, pace)
         return self._call(self.functions[shapes], state, batch, noise, pace)
+
+    def follows(self, state: Trained) -> bool:
+        """Whether a compiled step is next."""
+        return not state.uncompiled and state.step >= max(EAGERLY, state.warmup)
+
+    def begins(self, state: Trained) -> bool:
+        """Whether it is the first, before which it is compiled."""
+        return self.follows(state) and not self.functions
 
     def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""

@@ -23,8 +23,8 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
-NARROW = 2**21
-"""products of a weight and an input in a step, up to which several threads wait longer than they work"""
+NARROW = 2**23
+"""products of a weight and an input in a step, up to which several threads gain nothing, and on a busy machine lose"""
 SKIPS, SETBACKS = 3, 3
 """batches left out in a row before training goes back, and how often it does before it gives up"""
 
@@ -101,6 +101,11 @@ class State:
         self.step += 1
         self.skipped = 0
         return found.means
+
+    @property
+    def compiles_next(self) -> bool:
+        """Whether the next step takes some seconds more."""
+        return isinstance(self.descend, Compiled) and self.descend.begins(self)
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
