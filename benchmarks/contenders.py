@@ -238,3 +238,19 @@ def products(precision: torch.dtype) -> Callable[[Work, np.ndarray], tuple[Steps
         return steps, sum(p.numel() for layer in linear for p in layer.parameters())
 
     return build
+
+
+def moved(work: Work, x: np.ndarray) -> tuple[Steps, int]:
+    """The other floor: the bytes that Adam must move, and no arithmetic. Weights, gradient and two moments are read, and
+    all but the gradient written."""
+    size = sum(p.numel() for network in work.networks() for p in network.parameters())
+    weights, gradient, means, squares = (torch.zeros(size) for _ in range(4))
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            means.copy_(gradient)
+            squares.copy_(means)
+            weights.copy_(squares)
+            weights.sum()
+
+    return steps, size

@@ -32,6 +32,7 @@ JAX = {"JAX, float32": contenders.jax}
 FLOORS = {
     "products alone, float32": contenders.products(torch.float32),
     "products alone, bfloat16": contenders.products(torch.bfloat16),
+    "Adam's bytes alone": contenders.moved,
 }
 MLP = {**CAREFUL, **PYTHAE, **JAX, **FASTEST, **FLOORS}
 PLAIN = {name: build for name, build in FASTEST.items() if "compiled" not in name}
@@ -72,7 +73,7 @@ def training(name: str, rounds: int) -> None:
     for label, build in builders.items():
         steps, sizes[label] = build(work, x)
         calls[label] = lambda steps=steps: steps(stretch)
-    models = {label: size for label, size in sizes.items() if "products" not in label}
+    models = {label: size for label, size in sizes.items() if "alone" not in label}
     if len(set(models.values())) > 1:
         sys.exit(f"the contenders of {name} do not train the same model: {models}")
     seconds = in_turn(calls, rounds)
