@@ -241,8 +241,8 @@ def products(precision: torch.dtype) -> Callable[[Work, np.ndarray], tuple[Steps
 
 
 def moved(work: Work, x: np.ndarray) -> tuple[Steps, int]:
-    """The other floor: the bytes that Adam must move, and no arithmetic. Weights, gradient and two moments are read, and
-    all but the gradient written."""
+    """The other floor: the bytes that Adam must move, and no arithmetic. It reads weights, gradient and two moments,
+    and writes all but the gradient."""
     size = sum(p.numel() for network in work.networks() for p in network.parameters())
     weights, gradient, means, squares = (torch.zeros(size) for _ in range(4))
 
