@@ -23,3 +23,11 @@ def one_thread():
 def generator() -> torch.Generator:
     """A generator of one's own: the same numbers whichever tests run, and in whatever order."""
     return torch.Generator().manual_seed(20240229)
+
+
+@pytest.fixture
+def threads():
+    """The number of threads, put back afterwards."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

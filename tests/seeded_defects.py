@@ -59,8 +59,8 @@ DEFECTS = {
         "return _bound(-(distortion + self.beta * draw.kl), ", "objectives",
     ),
     "fewer samples than asked": Defect(
-        "evaluation/importance.py", "in _pieces(self.samples, LATENTS",
-        "in _pieces(-(-self.samples // 2), LATENTS", "evaluation/test_importance.py",
+        "evaluation/importance.py", "in range(0, self.samples, most)",
+        "in range(0, -(-self.samples // 2), most)", "evaluation/test_importance.py",
     ),
     "grey value over 256": Defect(
         "data/schema.py", "grey = float(high) if", "grey = float(high) + 1 if", "data",

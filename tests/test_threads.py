@@ -9,11 +9,8 @@ from vaekit.threads import single_threaded
 
 
 @pytest.fixture(autouse=True)
-def three_threads():
-    before = torch.get_num_threads()
+def three(threads):
     torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_number_is_given_and_put_back():

@@ -34,14 +34,6 @@ def rows(x: np.ndarray = X) -> Rows:
     return Rows(x, describe(X), seed=0)
 
 
-@pytest.fixture
-def threads():
-    """The number of threads, put back afterwards."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 # the numbers
 
 

@@ -12,7 +12,6 @@ from touchstone import B, Touchstone, X, corners
 from vaekit.core import Batch
 from vaekit.distributions import Normal
 from vaekit.errors import VaekitError
-from vaekit.evaluation import quadrature
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.models import FlatModel
 from vaekit.nets import MLP
@@ -125,7 +124,7 @@ def test_a_row_s_value_does_not_depend_on_its_neighbours():
 def test_points_go_through_the_decoder_a_chunk_at_a_time(monkeypatch):
     stone = Touchstone()
     whole, sizes = score(stone.model, stone.batch), []
-    monkeypatch.setattr(quadrature, "MOST_POINTS", 100)
+    monkeypatch.setattr("vaekit.evaluation.joint.MOST_DRAWS", 100)
     stone.model.decoder.register_forward_hook(lambda module, args, y: sizes.append(len(y)))
     assert (score(stone.model, stone.batch).value - whole.value).abs().max() < 1e-10
     assert max(sizes) == 100

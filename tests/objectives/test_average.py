@@ -7,7 +7,7 @@ from touchstone import D, X
 from vaekit.data import Rows, describe
 from vaekit.models import FlatModel
 from vaekit.nets import MLP
-from vaekit.objectives import ELBO, active_units, over_rows
+from vaekit.objectives import ELBO, active_units, over_rows, posterior_means
 from vaekit.parts import likelihoods, posteriors, priors
 
 
@@ -24,6 +24,7 @@ def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
     )
     first = score(x)
     assert first.value.shape == first.terms["rate"].shape == first.terms["distortion"].shape == (50,)
+    assert first.means.shape == (50, D)
     assert not first.value.requires_grad
     assert torch.equal(first.value, score(x).value)
     assert torch.allclose(first.value[3], first.value[40], rtol=1e-6)
@@ -44,4 +45,7 @@ def test_active_units_are_those_that_vary_over_rows():
         encoder.layers[-1].weight[1, 0] = 0.1  # Var = 0.0035
     likelihood = likelihoods.Gaussian((3,), sigma="unit")
     model = FlatModel(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
-    assert active_units(model, Rows(x, describe(x), seed=0).blocks(8)) == 1
+    rows = Rows(x, describe(x), seed=0)
+    means = over_rows(ELBO(), model, rows.blocks(8), 0).means
+    assert torch.equal(posterior_means(model, rows.blocks(8)), means)
+    assert active_units(means) == 1

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.errors import VaekitError
+from vaekit.evaluation.joint import log_joint
 from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import RowNoise, log_mean_exp
 
-MOST_DRAWS, CELLS = 512, 2**19
-"""draws that go through the decoder at once on a CPU: at most so many, and so many numbers of its output"""
 LATENTS = 2**19
 """numbers of latents drawn at once"""
 RESOLUTION = 1e-3
@@ -65,24 +64,13 @@ class ImportanceSampling:
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:
         """log w, (K, B) float64, the draws in chunks where they do not fit at once."""
         x, q = batch.x, model.encode(batch.x, batch.mask)
-        at_once = min(MOST_DRAWS, CELLS // model.likelihood.features) * (1 if x.device.type == "cpu" else 64)
+        most = max(1, LATENTS // model.latent_dim // len(x))
         log_w = []
-        for start, count in _pieces(self.samples, LATENTS // model.latent_dim // len(x)):
+        for start in range(0, self.samples, most):
             source = RowNoise(batch.key, seed, self.samples, start=start, dtype=x.dtype, device=x.device)
-            z = q.g(model.noise(count, len(x), source))
-            chunks = [z[first : first + k] for first, k in _pieces(count, at_once // len(x))]
-            log_w.append(torch.cat([model.log_joint(batch, chunk) for chunk in chunks]) - q.log_prob(z))
+            z = q.g(model.noise(min(most, self.samples - start), len(x), source))
+            log_w.append(log_joint(model, batch, z) - q.log_prob(z))
         return torch.cat(log_w).double()
-
-
-def _pieces(count: int, most: int) -> list[tuple[int, int]]:
-    """Start and size of pieces, equal but the last, of at most `most` (at least 1) of `count`.
-
-    >>> _pieces(10, 4)
-    [(0, 4), (4, 4), (8, 2)]
-    """
-    size = -(-count // -(-count // max(1, most)))
-    return [(start, min(size, count - start)) for start in range(0, count, size)]
 
 
 def _blocks(log_w: Tensor, size: int) -> Tensor:

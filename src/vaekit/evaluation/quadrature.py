@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, Distribution, LatentModel
 from vaekit.errors import VaekitError
+from vaekit.evaluation.joint import log_joint
 from vaekit.evaluation.scores import Scores
 
 FIRST = {1: 512, 2: 64}
@@ -29,8 +30,6 @@ NEGLIGIBLE = 5.0
 """a cell is not halved further where the integrand is so many nats below what the tolerance is of its maximum"""
 ROUNDING = 64
 """a cell is at least so many times as wide as the step from one floating-point number to the next"""
-MOST_POINTS, NUMBERS = 512, 2**19
-"""points that go through the decoder at once on a CPU: at most so many, and so many numbers of its output"""
 
 LogJoint = Callable[[Tensor], Tensor]
 """z (N, D) ↦ f = log p(x, z) of one row, (N,) float64 nats"""
@@ -79,7 +78,7 @@ class Quadrature:
             raise VaekitError(f"quadrature is for 1 or 2 latents, this model has {model.latent_dim}: use iwae or ais.")
         rows = (Batch(*(part if part is None else part[i : i + 1] for part in batch)) for i in range(len(batch.x)))
         eps = torch.finfo(batch.x.dtype).eps
-        found = [self._integrate(_log_joint(model, row), model.pz(), eps) for row in rows]
+        found = [self._integrate(_of_row(model, row), model.pz(), eps) for row in rows]
         value, error, cells = torch.tensor(found, dtype=torch.float64, device=batch.x.device).reshape(-1, 3).unbind(1)
         return Scores(value, error, {"cells": cells.long()})
 
@@ -104,16 +103,8 @@ class Quadrature:
         return value.item(), error + rounding, evaluated
 
 
-def _log_joint(model: LatentModel, row: Batch) -> LogJoint:
-    """log p(x, z) of one row, some points at a time."""
-    at_once = max(1, min(MOST_POINTS, NUMBERS // model.likelihood.features))
-    at_once *= 1 if row.x.device.type == "cpu" else 64
-
-    def log_joint(z: Tensor) -> Tensor:
-        chunks = z.to(row.x.dtype)[:, None].split(at_once)
-        return torch.cat([model.log_joint(row, chunk)[:, 0] for chunk in chunks]).double()
-
-    return log_joint
+def _of_row(model: LatentModel, row: Batch) -> LogJoint:
+    return lambda z: log_joint(model, row, z.to(row.x.dtype)[:, None])[:, 0].double()
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def evaluate(
         **means,
         log_likelihood=found,
         bits_per_dim=-found.mean / rows.schema.features / math.log(2) if codes else None,
-        active_units=active_units(model, rows.blocks()),
+        active_units=active_units(averages.means),
         latent_dim=model.latent_dim,
         n=len(rows),
         parts=parts,

@@ -9,8 +9,8 @@ from torch import Tensor
 from vaekit.core import Batch, LatentModel, Objective
 from vaekit.maths import RowNoise, joined
 
-VALUE = " value"
-"""no name of a term"""
+VALUE, MEANS = " value", " means"
+"""no names of terms"""
 ACTIVE = 0.01
 """Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
 
@@ -22,6 +22,8 @@ class Averages(NamedTuple):
     """(n,) nats"""
     terms: dict[str, Tensor]
     """(n,) each"""
+    means: Tensor
+    """(n, D) posterior means"""
 
 
 @torch.no_grad()
@@ -35,15 +37,20 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
         for count, batch in blocks:
             noise = RowNoise(batch.key, seed, objective.samples, dtype=batch.x.dtype, device=batch.x.device)
             bound = objective(model, batch, model.noise(objective.samples, len(batch.x), noise))
-            each = {VALUE: bound.value, **bound.terms}
+            each = {VALUE: bound.value, MEANS: model.encode(batch.x, batch.mask).mean, **bound.terms}
             yield {name: rows[:count] for name, rows in each.items()}
 
     terms = joined(found())
-    return Averages(terms.pop(VALUE), terms)
+    value, means = terms.pop(VALUE), terms.pop(MEANS)
+    return Averages(value, terms, means)
 
 
 @torch.no_grad()
-def active_units(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> int:
-    """How many latents carry something about x."""
-    means = joined({"mean": model.encode(batch.x, batch.mask).mean[:count]} for count, batch in blocks)["mean"]
+def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> Tensor:
+    """(n, D), where nothing else of a pass is wanted."""
+    return joined({MEANS: model.encode(batch.x, batch.mask).mean[:count]} for count, batch in blocks)[MEANS]
+
+
+def active_units(means: Tensor) -> int:
+    """How many latents carry something about x, from the posterior means (n, D)."""
     return int((means.double().var(0, correction=0) > ACTIVE).sum())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vaekit.data import Rows
-from vaekit.objectives import active_units, over_rows
+from vaekit.objectives import active_units, over_rows, posterior_means
 from vaekit.training.blame import blame
 from vaekit.training.state import NotFiniteError, State
 
@@ -70,10 +70,12 @@ def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
         metrics["setbacks"] = state.setbacks
     if few is None:
         averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
-        terms = {state.objective.name: averages.value, **averages.terms}
+        terms, means = {state.objective.name: averages.value, **averages.terms}, averages.means
         metrics |= {f"validation_{name}": term.double().mean().item() for name, term in terms.items()}
         _select(state, metrics[f"validation_{state.objective.name}"])
-    metrics["active_units"] = active_units(state.averaged, (validation if few is None else few).blocks())
+    else:
+        means = posterior_means(state.averaged, few.blocks())
+    metrics["active_units"] = active_units(means)
     return metrics
 
 
