@@ -22,7 +22,7 @@ from vaekit.runs import DamagedError
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(90, 2)) @ RNG.normal(size=(2, 5)) + 0.1 * RNG.normal(size=(90, 5)) + 3
 IMAGES = load_digits().images[:120].astype(np.uint8)
-TINY = {"hidden": (8,), "max_epochs": 5, "batch_size": 32, "importance_samples": 10, "device": "cpu"}
+TINY = {"hidden": (8,), "max_epochs": 5, "validation_fraction": 0.0, "batch_size": 32, "importance_samples": 10, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_more_importance_samples_are_tighter(table):
 
 
 def test_the_history_and_the_bound():
-    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 120}), beta=0.5).fit(TABLE)
+    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 120, "patience": 0}), beta=0.5).fit(TABLE)
     steps = [record["step"] for record in vae.history_]
     assert steps[-1] == 120 * (90 // 32)
     assert vae.n_iter_ == 120
@@ -153,7 +153,7 @@ def test_the_history_and_the_bound():
 
 
 def test_rows_can_be_held_out():
-    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 150}), validation_fraction=0.2).fit(TABLE)
+    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 150, "validation_fraction": 0.2})).fit(TABLE)
     assert all({"elbo", "validation_elbo"} <= set(record) for record in vae.history_)
     assert vae.data_["train"] == 72
     assert vae.data_["validation"] == 18
@@ -210,11 +210,22 @@ def test_the_random_state_repeats_the_fit(table):
     torch.manual_seed(5)
     same = VAE(latent_dim=2, **TINY, random_state=0).fit(TABLE)
     assert np.array_equal(same.transform(TABLE), table.transform(TABLE))
-    assert np.array_equal(same.sample(9), table.sample(9))
+    assert np.array_equal(same.sample(9, random_state=0), table.sample(9, random_state=0))
     assert same.history_ == table.history_
     assert same.lower_bound_ == table.lower_bound_
     other = VAE(latent_dim=2, **TINY, random_state=1).fit(TABLE)
     assert not np.array_equal(other.transform(TABLE), table.transform(TABLE))
+
+
+def test_a_sample_repeats_for_a_number_and_else_is_another():
+    vae = VAE(latent_dim=2, **TINY).fit(TABLE)
+    draws = [vae.sample(4, random_state=seed) for seed in (0, 0, 1, None, None)]
+    assert np.array_equal(draws[0], draws[1])
+    assert all(not np.array_equal(a, b) for i, a in enumerate(draws[1:]) for b in draws[i + 2 :])
+    np.random.seed(3)  # None is NumPy's global state, as in all of scikit-learn
+    one = vae.sample(4)
+    np.random.seed(3)
+    assert np.array_equal(vae.sample(4), one)
 
 
 def test_a_generator_is_a_random_state_too():
@@ -228,7 +239,7 @@ def test_global_random_states_are_left_alone(table):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     vae = VAE(latent_dim=2, **TINY).fit(TABLE)
     vae.score_samples(TABLE)
-    vae.sample(3)
+    vae.sample(3, random_state=0)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 
@@ -325,7 +336,7 @@ def test_what_is_loaded_is_what_was_saved(which, request, tmp_path):
     assert isinstance(again, VAE)
     assert np.array_equal(again.transform(x), vae.transform(x))
     assert np.array_equal(again.score_samples(x), vae.score_samples(x))
-    assert np.array_equal(again.sample(5), vae.sample(5))
+    assert np.array_equal(again.sample(5, random_state=0), vae.sample(5, random_state=0))
     assert np.array_equal(again.inverse_transform(vae.transform(x)), vae.inverse_transform(vae.transform(x)))
     assert again.history_ == vae.history_
     assert again.schema_ == vae.schema_
@@ -340,7 +351,7 @@ def test_what_is_loaded_is_what_was_saved(which, request, tmp_path):
 
 def test_names_and_held_out_rows_are_loaded_too(tmp_path):
     frame = polars.DataFrame(TABLE, schema=["a", "b", "größe", "d", "e"])
-    vae = VAE(latent_dim=1, **TINY, validation_fraction=0.25).fit(frame)
+    vae = VAE(latent_dim=1, **(TINY | {"validation_fraction": 0.25})).fit(frame)
     vae.save(tmp_path / "run")
     again = vaekit.load(tmp_path / "run")
     assert again.feature_names_in_.tolist() == frame.columns
@@ -485,7 +496,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     assert truth == pytest.approx(-24.625057, abs=1e-6)
     vae = VAE(
         latent_dim=k, hidden=(), likelihood="gaussian", max_epochs=1500, batch_size=284, learning_rate=3e-2,
-        device="cpu",
+        validation_fraction=0.0, patience=0, device="cpu",
     ).fit(x)  # fmt: skip
     rows = Rows(x, vae.schema_, seed=0)
     draws = torch.stack([over_rows(ELBO(1), vae.model_, rows.blocks(569), draw).value for draw in range(64)])

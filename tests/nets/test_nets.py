@@ -122,7 +122,8 @@ def test_auto_takes_convolutions_for_images_unless_widths_are_given(changes, net
 
 def test_small_images_and_tables_get_fully_connected_layers():
     for x in (images(shape=(8, 8)), np.random.default_rng(0).normal(size=(50, 30))):
-        assert resolve(Specification(), describe(x), 50, True)[0].model.network == "mlp"
+        assert resolve(Specification(), describe(x), 50, True)[0].model.network == "skip"
+        assert resolve(Specification().changed(hidden=()), describe(x), 50, True)[0].model.network == "mlp"
 
 
 def test_convolutions_are_refused_for_tables():

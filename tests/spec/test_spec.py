@@ -95,6 +95,8 @@ def test_what_was_asked_for_is_kept():
         **asked,
         activation="tanh",
         network="mlp",
+        start="random",
+        schedule="plateau",
         likelihood="gaussian",
         precision="float32",
         compile="off",
@@ -105,16 +107,19 @@ def test_what_was_asked_for_is_kept():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 17, 100, 1437, 60_000, 2_000_000])
-def test_few_rows_get_many_epochs_and_many_rows_few(rows):
-    spec, _ = resolve(Specification(), describe(REAL.x), rows, True)
+def test_few_rows_get_few_steps_and_many_rows_more_until_the_bound_stops_rising(rows):
+    schema = describe(REAL.x)
+    spec, reasons = resolve(Specification(), schema, rows, True)
     training = spec.training
     assert 16 <= training.batch_size <= 256
-    steps = build_recipe(spec, rows).steps
-    assert 1 <= steps <= 70_000
-    assert training.epochs >= 1
-    assert rows > 1_000_000 or steps >= 10_000
+    steps = build_recipe(spec, schema, rows).steps
+    most = 6_000 if rows < 2_000 else 80_000
+    assert 0.9 * most <= steps <= most
+    assert f"{steps:,} steps" in reasons["epochs"]
+    assert training.schedule == "plateau"
     assert training.patience > 0
-    assert resolve(Specification(), describe(REAL.x), rows, False)[0].training.patience == 0
+    assert resolve(Specification(), schema, rows, False)[0].training.patience == training.patience
+    assert resolve(Specification().changed(epochs=7), schema, rows, True)[0].training.schedule == "cosine"
 
 
 @pytest.mark.parametrize("network", tables.NETWORKS)
@@ -122,10 +127,10 @@ def test_few_rows_get_many_epochs_and_many_rows_few(rows):
 def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_can(monkeypatch, network, instructions):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions} if instructions else {})
     spec, reasons = automatic(GREY, network=network, device="cpu")
-    wide = network != "mlp"
+    wide = network not in ("mlp", "skip")
     assert spec.training.precision == ("bfloat16" if wide and instructions else "float32")
     assert reasons["precision"]
-    assert build_recipe(spec, 48).precision == spec.training.precision
+    assert build_recipe(spec, describe(REAL.x), 48).precision == spec.training.precision
     for precision in ("float32", "bfloat16"):
         assert automatic(GREY, network=network, precision=precision)[0].training.precision == precision
 
@@ -133,7 +138,7 @@ def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_
 @pytest.mark.parametrize(
     ("shape", "network", "latents"),
     [
-        ((8, 8), "mlp", 16), ((28, 28), "conv", 32), ((3, 32, 32), "conv", 32), ((47, 200), "conv", 32),
+        ((8, 8), "skip", 16), ((28, 28), "conv", 32), ((3, 32, 32), "conv", 32), ((47, 200), "conv", 32),
         ((64, 48), "local", 16 * 8 * 6), ((3, 256, 256), "local", 16 * 32 * 32),
     ],
 )  # fmt: skip
@@ -173,15 +178,15 @@ def test_a_run_older_than_the_choice_of_precision_was_of_float32():
     spec, _ = automatic(REAL)
     older = spec.to_dict()
     del older["training"]["precision"]
-    assert build_recipe(Specification.from_dict(older), 48).precision == "float32"
+    assert build_recipe(Specification.from_dict(older), describe(REAL.x), 48).precision == "float32"
 
 
 def test_a_recipe_counts_whole_batches():
     spec, _ = automatic(REAL, epochs=3, batch_size=20, learning_rate=0.1, patience=0, seed=4)
-    recipe = build_recipe(spec, 48)
+    recipe = build_recipe(spec, describe(REAL.x), 48)
     assert (recipe.steps, recipe.batch_size, recipe.learning_rate, recipe.seed) == (6, 20, 0.1, 4)
-    assert build_recipe(spec, 5).batch_size == 5
-    assert build_recipe(spec, 5).steps == 3
+    assert build_recipe(spec, describe(REAL.x), 5).batch_size == 5
+    assert build_recipe(spec, describe(REAL.x), 5).steps == 3
 
 
 # Wrong values
@@ -356,7 +361,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("source", "changes", "kind"), CHOICES)
 def test_a_model_is_a_function_of_the_seed(source, changes, kind):
-    spec = Specification().changed(**changes, latent_dim=2)
+    spec = Specification().changed(**changes, latent_dim=2, start="random")
     prepared = prepare(spec, source)
     weights = prepared.state.model.state_dict()
     assert isinstance(prepared.state.model.likelihood, kind)
@@ -431,7 +436,7 @@ def test_settings_that_do_not_go_together_are_refused(settings, words):
 
 
 def test_networks_have_the_widths_asked_for_mirrored():
-    prepared = prepare(Specification().changed(hidden=(9, 5), latent_dim=2, likelihood="gaussian"), REAL)
+    prepared = prepare(Specification().changed(network="mlp", hidden=(9, 5), latent_dim=2, likelihood="gaussian"), REAL)
     model = prepared.state.model
     shapes = lambda net: [tuple(p.shape) for name, p in net.named_parameters() if "weight" in name]  # noqa: E731
     assert shapes(model.encoder) == [(9, 4), (5, 9), (4, 5)]

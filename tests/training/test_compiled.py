@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
 TABLE = Source(np.random.default_rng(0).normal(size=(300, 5)))
 SMALL = {
+    "network": "mlp",
     "hidden": (8,),
     "latent_dim": 2,
     "batch_size": 32,
@@ -33,6 +34,7 @@ CASES = {
     "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
     "tanh": {"activation": "tanh"},
+    "a linear path": {"network": "skip"},
     "warm-up": {"warmup": 0.5, "beta": 2.0},
 }
 

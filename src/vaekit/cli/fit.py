@@ -19,6 +19,7 @@ def fit(
     network: str | None = None,
     hidden: str | None = None,
     activation: str | None = None,
+    start: str | None = None,
     binarize: str | None = None,
     samples: int | None = None,
     repeats: int | None = None,
@@ -29,6 +30,7 @@ def fit(
     epochs: str | None = None,
     batch_size: str | None = None,
     learning_rate: str | None = None,
+    schedule: str | None = None,
     patience: str | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -65,12 +67,15 @@ def fit(
     objective
         elbo, or iwae (the importance-weighted bound, of samples draws)
     network
-        mlp, conv, resnet, local (convolutions with a map of latents, for large images) or auto
+        mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, for large images) or auto
     hidden
         widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the
         stages, each half the size of the one before
     activation
         relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto
+    start
+        factor-analysis (network skip: training begins at the best linear model with its exact posterior), random or
+        auto
     binarize
         none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
     samples
@@ -86,13 +91,15 @@ def fit(
     gradient
         standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae)
     epochs
-        passes over the training rows, or auto
+        passes over the training rows, or auto: until the bound stops rising, within a budget of steps
     batch_size
         rows a step, or auto
     learning_rate
         peak of the schedule, or auto
+    schedule
+        cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto
     patience
-        records without a better validation bound before stopping (0: never), or auto
+        records without a better bound (of the validation rows, where there are any) before stopping (0: never), or auto
     seed
         of the split, the weights, the order and the noise
     device
@@ -130,9 +137,9 @@ def fit(
         digest="" if data or exclude or label or resize or validation or test else None,
         latent_dim=_number(latent_dim, int),
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
-        hidden=_widths(hidden), activation=activation, binarize=binarize,
+        hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
         samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
-        epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float),
+        epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float), schedule=schedule,
         patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
         exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),

@@ -50,7 +50,7 @@ def resume(
         if prepared.state.uncompiled:
             _say([f"{run}: its steps could not be compiled before, so they are not now: the result stays the same."])
         if epochs is not None:
-            prepared.state.stale = 0
+            prepared.state.reopen()
             opened.respecify(spec, prepared.state)
         _say([f"{run}: from step {prepared.state.step:,} of {prepared.state.recipe.steps:,}."])
         return train(opened, prepared, as_json=json)

@@ -30,7 +30,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     Parameters
     ----------
-    latent_dim : number of latents.
+    latent_dim : number of latents, or "auto": by the columns, at most 20.
     likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
         learned σ a column), "discretized-logistic" (whole numbers) or "colour-logistic" (images in colour).
     posterior : "diagonal" or "full" (covariance).
@@ -42,14 +42,19 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     warmup : the part of training over which that weight grows from 0.
     free_bits : for "elbo", nats a latent that cost nothing.
     gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
-    hidden : widths of the hidden layers; () makes encoder and decoder linear.
-    network, activation : by name, or "auto".
+    hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
+    network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
+    start : "factor-analysis" (network "skip": training begins at the best linear model with its exact posterior, and is
+        stopped before it is worse), "random", or "auto".
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
-    max_epochs : passes over the rows; "auto" takes many over few rows, capped in steps.
-    validation_fraction : rows held out to select the weights on and to stop early; 0 trains on every row.
+    max_epochs : passes over the rows; "auto": until the bound stops rising, within a budget of steps.
+    validation_fraction : rows held out to select the weights on and to stop by; 0 trains on every row, and stops by
+        the bound of those.
+    patience : records (of 100 steps or more) without a better bound before training stops; 0: never; or "auto".
     batch_size, learning_rate : numbers, or "auto".
+    schedule : "cosine" (over `max_epochs`), "plateau" (the rate falls once the bound has stopped rising), or "auto".
     importance_samples : draws a row in `score_samples`.
-    random_state : seed of everything random.
+    random_state : seed of everything random; None: another at each fit.
     device : "auto", "cpu" or "cuda".
     precision : "float32", "bfloat16" or "auto": of the networks' products while training.
     compile : "on", "off" or "auto": compile a step into one function (long trainings of fully connected networks).
@@ -74,10 +79,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     """
 
     def __init__(
-        self, latent_dim=16, likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
-        repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden=(256, 256), network="auto",
-        activation="auto", binarize="none", max_epochs="auto", validation_fraction=0.0, batch_size="auto",
-        learning_rate="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
+        self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
+        repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden="auto", network="auto",
+        activation="auto", start="auto", binarize="none", max_epochs="auto", validation_fraction=0.1, patience="auto",
+        batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
         verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
@@ -94,11 +99,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.hidden = hidden
         self.network = network
         self.activation = activation
+        self.start = start
         self.binarize = binarize
         self.max_epochs = max_epochs
         self.validation_fraction = validation_fraction
+        self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.schedule = schedule
         self.importance_samples = importance_samples
         self.random_state = random_state
         self.device = device
@@ -156,12 +164,15 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """The mean of `score_samples`."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, mean: bool = False) -> np.ndarray:
-        """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X)."""
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
+        """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X).
+
+        random_state    an int: the same rows at every call; None: others at each; or a `numpy.random.RandomState`
+        """
         check_is_fitted(self)
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
-        source = generator(self.spec_.training.seed, "sample", device=self._device())
+        source = generator(_seed(random_state), "sample", device=self._device())
         return self.schema_.from_stored(self._array(evaluation.sample(self.model_, n_samples, source, mean=mean)))
 
     def save(self, folder, *, overwrite: bool = False) -> None:
@@ -170,15 +181,13 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         save_state(folder, self.spec_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
 
     def _specification(self) -> Specification:
-        seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = int(check_random_state(seed).randint(2**31))
         return Specification().changed(
             latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
             objective=self.objective, samples=self.samples, repeats=self.repeats, beta=self.beta, warmup=self.warmup,
             free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
-            activation=self.activation, binarize=self.binarize, epochs=self.max_epochs, batch_size=self.batch_size,
-            learning_rate=self.learning_rate, seed=int(seed), device=self.device, precision=self.precision,
+            activation=self.activation, start=self.start, binarize=self.binarize, epochs=self.max_epochs,
+            patience=self.patience, batch_size=self.batch_size, learning_rate=self.learning_rate,
+            schedule=self.schedule, seed=_seed(self.random_state), device=self.device, precision=self.precision,
             compile=self.compile, validation=self.validation_fraction, test=0.0,
         )  # fmt: skip
 
@@ -212,6 +221,13 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         return tensor.cpu().numpy().astype(np.float64)
 
 
+def _seed(random_state) -> int:
+    """A seed from what scikit-learn's users give: a number as it is, else one drawn from their generator."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
+
+
 def _check_columns(X) -> None:
     """Refuse the columns of a frame that hold no numbers, by name: scikit-learn makes numbers of some, dates for one.
 
@@ -241,9 +257,10 @@ def load(folder, *, device: str = "auto") -> VAE:
     vae = VAE(
         latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
         **asdict(spec.objective),
-        hidden=model.hidden, network=model.network, activation=model.activation, binarize=spec.data.binarize,
-        max_epochs=spec.training.epochs, batch_size=spec.training.batch_size,
-        learning_rate=spec.training.learning_rate, random_state=spec.training.seed, device=device,
+        hidden=model.hidden, network=model.network, activation=model.activation, start=model.start,
+        binarize=spec.data.binarize, max_epochs=spec.training.epochs, patience=spec.training.patience,
+        batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
+        schedule=spec.training.schedule, random_state=spec.training.seed, device=device,
         precision=spec.training.precision, compile=spec.training.compile,
         importance_samples=run.data.get("importance_samples", 100),
     )  # fmt: skip

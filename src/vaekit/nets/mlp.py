@@ -37,3 +37,31 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x.flatten(1))
+
+
+class SkipMLP(nn.Module):
+    """y = W x + b + MLP(x): a linear map, and a multilayer perceptron whose last layer starts at zero.
+
+    A network that is linear before it has learned anything, so that a linear model's solution can be written into
+    `linear`. Shapes as in `MLP`; `start`, (out_features,), is b.
+
+    >>> network = SkipMLP(4, (8,), 2)
+    >>> x = torch.randn(3, 4)
+    >>> torch.equal(network(x), network.linear(x))
+    True
+    """
+
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], out_features: int, activation: str = "relu", *, start=None
+    ):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.correction = MLP(in_features, hidden, out_features, activation, start=torch.zeros(out_features))
+        with torch.no_grad():
+            self.correction.layers[-1].weight.zero_()
+            if start is not None:
+                self.linear.bias.copy_(start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.linear(x) + self.correction(x)

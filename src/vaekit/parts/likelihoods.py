@@ -76,6 +76,14 @@ class Bernoulli(Likelihood):
     def start(self) -> Tensor:
         return torch.logit(self.centre, eps=1e-3).flatten()
 
+    def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear decoder, weight (features, D) and bias (features,), whose x̂ is centre + loading z to first order.
+
+        centre (U,), loading (U, D)
+        """
+        mean = centre.clamp(1e-3, 1 - 1e-3)
+        return loading / (mean * (1 - mean))[:, None], torch.logit(mean)
+
     def supports(self, x: Tensor) -> Tensor:
         return (x >= 0) & (x <= 1) if self.expected else (x == 0) | (x == 1)
 
@@ -130,6 +138,21 @@ class Gaussian(Likelihood):
             return torch.zeros_like(self.scale)
         return self.scale.log() + soft_clamp(self.raw, self.log_floor, LOG_SIGMA_MOST)
 
+    def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear decoder, weight (features, D) and bias (features,), for x̂ = centre + loading z; a learned σ is
+        set to `deviation`, as far as the floor allows.
+
+        centre (U,), loading (U, D), deviation (U,): in the data's own units
+        """
+        scale = self.scale.flatten()
+        if self.sigma != "unit":
+            relative = deviation / scale
+            if self.sigma == "shared":
+                relative = relative.square().mean().sqrt().expand(1)
+            with torch.no_grad():
+                self.raw.copy_(relative.log().reshape(self.raw.shape))
+        return loading / scale[:, None], self.standardise(centre.reshape(self.shape)).flatten()
+
     def at_floor(self) -> int:
         """How many of the learned σ stand within 5 % of their floor: their density is as sharp as the data allows."""
         if self.sigma == "unit":
@@ -183,6 +206,20 @@ class DiscretizedLogistic(Likelihood):
         least = 0.1 * self.step  # a constant feature still needs a scale to learn from
         spread = torch.maximum(self.spread, least) * (math.sqrt(3) / math.pi)
         return torch.stack([self.standardise(self.centre), (spread / self.half_range).log()]).flatten()
+
+    def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear decoder, weight (features, D) and bias (features,), for a location centre + loading z and a
+        standard deviation π s/√3 of the logistic.
+
+        centre (U,), loading (U, D), deviation (U,): in the data's own units
+        """
+        half_range = self.half_range.flatten()
+        least = 0.1 * self.step.flatten()
+        log_scale = (torch.maximum(deviation, least) * (math.sqrt(3) / math.pi) / half_range).log()
+        rest = self.per_feature - 2
+        weight = torch.cat([loading / half_range[:, None], loading.new_zeros((1 + rest) * len(loading), loading.shape[1])])
+        location = self.standardise(centre.reshape(self.shape)).flatten()
+        return weight, torch.cat([location, log_scale, self.start()[2 * len(loading) :]])
 
     def supports(self, x: Tensor) -> Tensor:
         index = (x - self.low) / self.step

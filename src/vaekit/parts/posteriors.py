@@ -1,5 +1,6 @@
 """Posterior families: the encoder's features ↦ q(z|x)."""
 
+import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import MultivariateNormal, Normal
@@ -9,7 +10,23 @@ LOG_SCALE_RANGE = (-12.0, 6.0)
 """log σ of a posterior stays inside: σ from 6e-6 to 400 prior standard deviations."""
 
 
-class Diagonal(nn.Module):
+class _NormalFamily(nn.Module):
+    """What the normal families share: the encoder gives μ first, then the logarithms of the scales, then the rest."""
+
+    latent_dim: int
+    features: int
+
+    def affine(self, weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear encoder, weight (features, U) and bias (features,), for q(z|u) = N(weight u + bias, diag σ²).
+
+        weight (D, U), bias (D,), log_scale (D,) = log σ
+        """
+        rest = self.features - 2 * self.latent_dim
+        whole = torch.cat([weight, weight.new_zeros(self.latent_dim + rest, weight.shape[1])])
+        return whole, torch.cat([bias, log_scale, bias.new_zeros(rest)])
+
+
+class Diagonal(_NormalFamily):
     """q(z|x) = N(μ(x), diag σ²(x)); the encoder gives (μ, log σ).  (Kingma & Welling 2014, arXiv:1312.6114)
 
     h (B, 2D) ↦ batch (B,), event (D,).
@@ -28,7 +45,7 @@ class Diagonal(nn.Module):
         return Normal(loc, soft_clamp(log_scale, *LOG_SCALE_RANGE))
 
 
-class FullCovariance(nn.Module):
+class FullCovariance(_NormalFamily):
     """q(z|x) = N(μ(x), L(x)L(x)ᵀ); the encoder gives μ, log L_ii and the rows below the diagonal.  (Kingma & Welling
     2019, arXiv:1906.02691, section 2.5.1)
 

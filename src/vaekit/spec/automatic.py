@@ -11,6 +11,8 @@ from vaekit.errors import VaekitError
 from vaekit.nets import stage_sizes
 from vaekit.spec.build import choose_device
 from vaekit.spec.settings import AUTO, Specification
+from vaekit.spec.tables import FACTOR_ANALYSIS
+from vaekit.training.recipe import COSINE, PLATEAU
 
 ON_A_GRID = ("discretized-logistic", "colour-logistic")
 FEW_VALUES = 255
@@ -23,7 +25,15 @@ LARGE = 48
 LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
-LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 12_000, 60_000, 40
+PERCEPTRONS = ("mlp", "skip")
+FEW_ROWS, FEW_STEPS = 2_000, 6_000
+"""rows below which a table is small, and the steps at most for one"""
+MOST_STEPS, MOST_CONVOLVED = {"mlp": 80_000, "skip": 80_000}, 16_000
+"""steps at most: a budget of minutes, which convolutions spend sooner"""
+PATIENCE = 10
+"""records of 100 steps or more"""
+WIDEST_START = 512
+"""columns up to which factor analysis takes no time"""
 
 
 def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> tuple[Specification, dict[str, str]]:
@@ -34,12 +44,12 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     """
     batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
-    epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch)
     likelihood, reason = _likelihood(schema)
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
-    if network != "mlp" and not schema.is_image:
+    epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
+    if network not in PERCEPTRONS and not schema.is_image:
         raise VaekitError(f"network '{network}' is for images, and these rows have shape {schema.shape}: choose mlp.")
-    hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network)
+    hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network, rows)
     choices = {
         "likelihood": (likelihood, reason),
         "latent_dim": _latent_dim(schema, network, hidden),
@@ -47,11 +57,13 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "hidden": (hidden, widths),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
-        "epochs": (epochs, f"{steps_an_epoch:,} steps an epoch"),
+        "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
         "learning_rate": (_learning_rate(schema.features), "Adam, warm-up, cosine decay"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
         "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
-        "patience": (15, "records without a better validation bound") if validated else (0, "no validation rows"),
+        "start": _start(schema, network),
+        "schedule": _schedule(spec.training.epochs),
+        "patience": _patience(validated),
     }
     asked = {**vars(spec.model), **vars(spec.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
@@ -87,25 +99,30 @@ def _likelihood(schema: Schema) -> tuple[str, str]:
 
 def _network(schema: Schema, hidden) -> str:
     """By the shorter side of the image; fully connected layers where their widths were given."""
-    if not schema.is_image or hidden != AUTO:
+    if not schema.is_image:
+        return "mlp" if hidden == () else "skip"
+    if hidden != AUTO:
         return "mlp"
     side = min(schema.shape[-2:])
-    return "local" if side >= LARGE else "conv" if side >= 16 else "mlp"
+    return "local" if side >= LARGE else "conv" if side >= 16 else "skip"
 
 
 def _network_reason(schema: Schema, network: str) -> str:
     if network == "mlp":
         return "fully connected"
+    if network == "skip":
+        return "a linear map and a fully connected network"
     size = f"images of {'×'.join(map(str, schema.shape))}"
     return f"{size}: a latent map, for detail; conv gives one code an image" if network == "local" else size
 
 
-def _hidden(schema: Schema, network: str) -> tuple[tuple[int, ...], str]:
+def _hidden(schema: Schema, network: str, rows: int) -> tuple[tuple[int, ...], str]:
     """Widths of the layers, or channels of the stages: each halves the image, down to about 4 pixels."""
     if network == "local":
         return (32, 64, 128), "channels, a stage each"
-    if network == "mlp":
-        return ((256, 256) if schema.features >= 64 else (64, 64)), f"{schema.features} features"
+    if network in PERCEPTRONS:
+        width = 64 if rows < FEW_ROWS else 256 if schema.features >= 64 else 128
+        return (width, width), f"{schema.features} features, {rows:,} rows"
     stages = max(1, math.ceil(math.log2(max(schema.shape[-2:]) / 4)))
     return tuple(min(128, 32 << i) for i in range(stages)), "channels, a stage each"
 
@@ -116,11 +133,13 @@ def _latent_dim(schema: Schema, network: str, hidden) -> tuple[int, str]:
         return 16 * height * width, f"16 at each of {height}×{width} places"
     if schema.is_image:
         return (32 if schema.features >= 256 else 16), f"images of {schema.features // schema.channels} pixels"
-    return max(1, min(16, schema.features // 2)), f"{schema.features} columns"
+    return max(1, min(20, schema.features - 2)), f"{schema.features} columns"
 
 
 def _precision(network: str, features: int, hidden, device: str) -> tuple[str, str]:
     """Half the bits where the processor has instructions for them and most of the time goes into products."""
+    if network == "skip":
+        return "float32", "a linear path: its solution is kept exactly"
     if network == "mlp" and features * max(hidden, default=0) < WIDE:
         return "float32", "narrow layers: little to gain"
     if choose_device(device).type == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16"):
@@ -130,7 +149,7 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
-    if network != "mlp" or choose_device(spec.training.device).type != "cpu":
+    if network not in PERCEPTRONS or choose_device(spec.training.device).type != "cpu":
         return "off", "nothing to gain for convolutions, or on an accelerator"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
@@ -155,7 +174,28 @@ def _learning_rate(features: int) -> float:
     return float(f"{5e-3 * min(1.0, BATCH_CELLS / features / LARGEST_BATCH) ** 0.5:.1g}")
 
 
-def _epochs(steps_an_epoch: int) -> int:
-    """Many passes over few rows, capped in steps."""
-    steps = min(max(LEAST_STEPS, LEAST_EPOCHS * steps_an_epoch), max(MOST_STEPS, steps_an_epoch))
-    return -(-steps // steps_an_epoch)
+def _epochs(steps_an_epoch: int, network: str, rows: int) -> int:
+    """As many passes as the budget of steps allows: an epoch at least."""
+    steps = MOST_STEPS.get(network, MOST_CONVOLVED)
+    if network in PERCEPTRONS and rows < FEW_ROWS:
+        steps = FEW_STEPS
+    return max(1, steps // steps_an_epoch)
+
+
+def _start(schema: Schema, network: str) -> tuple[str, str]:
+    if network != "skip":
+        return "random", "no linear path"
+    if schema.features > WIDEST_START:
+        return "random", f"more than {WIDEST_START} columns"
+    return FACTOR_ANALYSIS, "the best linear model"
+
+
+def _schedule(epochs: int | str) -> tuple[str, str]:
+    if epochs == AUTO:
+        return PLATEAU, "the rate comes down once the bound has stopped rising"
+    return COSINE, "down to 0 over the epochs asked for"
+
+
+def _patience(validated: bool) -> tuple[int, str]:
+    whose = "validation" if validated else "training"
+    return PATIENCE, f"records without a better {whose} bound"

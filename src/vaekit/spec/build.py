@@ -4,14 +4,18 @@ from threading import Lock
 
 import torch
 
-from vaekit.data import Schema
+from vaekit.data import Rows, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import derive_seed
 from vaekit.models import FlatModel
+from vaekit.models.start import Factors, factor_analysis
+from vaekit.models.start import start as start_at
 from vaekit.spec.settings import AUTO, Specification
-from vaekit.spec.tables import DEVICES, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from vaekit.spec.tables import DEVICES, FACTOR_ANALYSIS, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
 from vaekit.training import Recipe, State
 
+TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
+"""nats per row, and per feature, by which a bound has to rise to count as risen"""
 SEEDING = Lock()
 """PyTorch's layers draw their weights from the process's generator: one model at a time"""
 
@@ -34,13 +38,28 @@ def build_objective(spec: Specification, steps: int):
     return OBJECTIVES[spec.objective.objective](spec.objective, int(spec.objective.warmup * steps))
 
 
-def build_state(spec: Specification, schema: Schema, rows: int, device: torch.device) -> State:
-    """A resolved specification's training state before its first step, for a number of training rows."""
-    recipe = build_recipe(spec, rows)
-    return State(build_model(spec, schema).to(device), build_objective(spec, recipe.steps), recipe)
+def build_state(
+    spec: Specification, schema: Schema, rows: int, device: torch.device, train: Rows | None = None
+) -> State:
+    """A resolved specification's training state before its first step, for a number of training rows.
+
+    train    the training rows, for a model that starts at what a linear model makes of them; without them its weights
+             are random: to be overwritten by a checkpoint
+    """
+    recipe = build_recipe(spec, schema, rows)
+    model = build_model(spec, schema).to(device)
+    if spec.model.start == FACTOR_ANALYSIS and train is not None:
+        start_at(model, _factors(schema, train, spec.model.latent_dim))
+    return State(model, build_objective(spec, recipe.steps), recipe)
 
 
-def build_recipe(spec: Specification, rows: int) -> Recipe:
+def _factors(schema: Schema, train: Rows, latents: int) -> Factors:
+    blocks = (batch.x[:count].flatten(1).cpu().double().numpy() for count, batch in train.blocks())
+    mean, scale = (schema.array(name).flatten() for name in ("mean", "scale"))
+    return factor_analysis(blocks, mean, scale, latents)
+
+
+def build_recipe(spec: Specification, schema: Schema, rows: int) -> Recipe:
     """The recipe of a resolved specification for a number of training rows."""
     training = spec.training
     size = min(training.batch_size, rows)
@@ -49,6 +68,8 @@ def build_recipe(spec: Specification, rows: int) -> Recipe:
         steps=steps,
         batch_size=size,
         learning_rate=training.learning_rate,
+        schedule=training.schedule,
+        tolerance=TOLERANCE + TOLERANCE_EACH * schema.features,
         patience=training.patience,
         seed=training.seed,
         precision="float32" if training.precision == AUTO else training.precision,  # of runs older than the choice

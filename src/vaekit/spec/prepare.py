@@ -31,8 +31,10 @@ class Prepared:
 def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
     """Split, describe, choose, build.
 
-    schema    that of an earlier run on the same data; without it the data is described
+    schema    that of an earlier run on the same data, whose state is about to be restored; without it the data is
+              described, and the state is that before the first step
     """
+    again = schema is not None
     split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
     if schema is None:
         stored = describe(source.x, source.names, split["train"], bool(source.channels_last))
@@ -41,12 +43,12 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     count = len(split["train"])
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)
-    state = build_state(spec, schema, count, device)
-    check_rows_fit(state.model.likelihood, schema, source)
     rows = {
         part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index)
         for part, index in split.items()
     }
+    state = build_state(spec, schema, count, device, None if again else rows["train"])
+    check_rows_fit(state.model.likelihood, schema, source)
     return Prepared(spec, reasons, schema, split, rows, state)
 
 

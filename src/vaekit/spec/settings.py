@@ -60,6 +60,8 @@ class ModelSettings(Section):
     network: str = setting(AUTO, str, choices=tables.NETWORKS)
     hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
+    start: str = setting(AUTO, str, choices=tables.STARTS)
+    """what the networks are before the first step: random, or (network skip) the factor analysis of the training rows"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class TrainingSettings(Section):
     epochs: int | str = setting(AUTO, int, low=1)
     batch_size: int | str = setting(AUTO, int, low=1)
     learning_rate: float | str = setting(AUTO, float, low=0)
+    schedule: str = setting(AUTO, str, choices=tables.SCHEDULES)
+    """whether the learning rate falls from the first step on to the last, or once the bound has stopped rising"""
     patience: int | str = setting(AUTO, int, low=0)
     seed: int = setting(0, int, low=0)
     device: str = setting(AUTO, str, choices=tables.DEVICES)

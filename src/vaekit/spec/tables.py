@@ -11,6 +11,9 @@ from vaekit.errors import VaekitError
 from vaekit.training import recipe
 
 
+FACTOR_ANALYSIS = "factor-analysis"
+
+
 def _gaussian(sigma: str) -> Callable[[Schema], parts.likelihoods.Likelihood]:
     def build(schema: Schema) -> parts.likelihoods.Likelihood:
         # A difference of one resolution is the finest there is: rounding alone has this standard deviation.
@@ -36,11 +39,14 @@ def _on_a_grid(family) -> Callable[[Schema], parts.likelihoods.Likelihood]:
     return build
 
 
-def _mlp(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder; the decoder's widths are the encoder's backwards."""
-    encoder = nets.MLP(schema.features, hidden, posterior.features, activation)
-    start = likelihood.start()
-    return encoder, nets.MLP(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
+def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
+    def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder; the decoder's widths are the encoder's backwards."""
+        encoder = kind(schema.features, hidden, posterior.features, activation)
+        start = likelihood.start()
+        return encoder, kind(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
+
+    return build
 
 
 def _convolutional(blocks: int, local: bool = False) -> Callable:
@@ -95,7 +101,8 @@ PRIORS = {"standard": parts.priors.StandardNormal}
 OBJECTIVES = {"elbo": _elbo, "iwae": _iwae}
 GRADIENTS = objectives.GRADIENTS
 NETWORKS: dict[str, Callable] = {
-    "mlp": _mlp,
+    "mlp": _perceptron(nets.MLP),
+    "skip": _perceptron(nets.SkipMLP),
     "conv": _convolutional(0),
     "resnet": _convolutional(1),
     "local": _convolutional(0, local=True),
@@ -103,9 +110,11 @@ NETWORKS: dict[str, Callable] = {
 ACTIVATIONS = tuple(nets.ACTIVATIONS)
 DEVICES = ("cpu", "cuda")
 COMPILE = ("on", "off")
+STARTS = ("random", FACTOR_ANALYSIS)
+SCHEDULES = (recipe.COSINE, recipe.PLATEAU)
 PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
     "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "GRADIENTS", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
-    "PRECISIONS", "PRIORS",
+    "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

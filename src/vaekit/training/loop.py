@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from torch import Tensor
+
 from vaekit.data import Rows
 from vaekit.objectives import active_units, over_rows, posterior_means
 from vaekit.training.blame import blame
@@ -37,9 +39,11 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
     few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
+    if state.step == 0 and few is None:  # what training starts from may be the best there is
+        state.keep(_validated(state, validation)[0])
     while not state.finished:
         _step(state, rows, size)
-        due = state.sums and (state.step % period == 0 or state.step == state.recipe.steps)
+        due = state.sums and (state.step % period == 0 or state.step == state.recipe.last(state.cooling))
         yield Record(state.step, state.step // per_epoch, _metrics(state, few, validation) if due else None)
 
 
@@ -69,20 +73,20 @@ def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
     if few is None:
-        averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
-        terms, means = {state.objective.name: averages.value, **averages.terms}, averages.means
-        metrics |= {f"validation_{name}": term.double().mean().item() for name, term in terms.items()}
-        _select(state, metrics[f"validation_{state.objective.name}"])
+        bound, terms, means = _validated(state, validation)
+        metrics |= {f"validation_{name}": value for name, value in terms.items()}
+        state.keep(bound)
+        state.judge(bound)
     else:
+        state.judge(metrics[state.objective.name])
         means = posterior_means(state.averaged, few.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
 
 
-def _select(state: State, value: float) -> None:
-    """Keep the averaged weights if their validation bound is the best so far."""
-    if value > state.best_value:
-        state.best_value, state.best_step, state.stale = value, state.step, 0
-        state.best = {name: tensor.detach().clone() for name, tensor in state.averaged.state_dict().items()}
-    elif state.step > state.warmup:
-        state.stale += 1
+def _validated(state: State, validation: Rows) -> tuple[float, dict[str, float], Tensor]:
+    """The bound that is selected on, every term beside it, and the posterior means (n, D), of the averaged weights."""
+    averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
+    values = {state.objective.name: averages.value, **averages.terms}
+    terms = {name: value.double().mean().item() for name, value in values.items()}
+    return terms[state.objective.name], terms, averages.means

@@ -12,7 +12,7 @@ from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
 from vaekit.threads import single_threaded
 from vaekit.training.descent import Adam, Compiled, Eager, Pace
-from vaekit.training.recipe import PRECISIONS, Recipe
+from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
 
 class TrainingError(VaekitError):
@@ -54,7 +54,11 @@ class State:
         """running mean of the gradient's length"""
         self.sums: dict[str, float] = {}
         """of the records' terms since the last record"""
-        self.best_value, self.best_step, self.stale = float("-inf"), 0, 0
+        self.best_value, self.best_step = float("-inf"), 0
+        self.reference, self.stale = float("-inf"), 0
+        """the bound that the next has to exceed to count as better, and the records since it was reached"""
+        self.cooling = 0
+        """the step from which on the rate comes down from the plateau; 0 before it is known"""
         self.skipped = 0
         """batches left out since the last step"""
         self.setbacks = 0
@@ -83,8 +87,37 @@ class State:
 
     @property
     def finished(self) -> bool:
-        recipe = self.recipe
-        return self.step >= recipe.steps or bool(recipe.patience and self.stale >= recipe.patience)
+        return self.step >= self.recipe.last(self.cooling) or self._stopped_rising
+
+    @property
+    def _stopped_rising(self) -> bool:
+        return bool(self.recipe.patience) and self.stale >= self.recipe.patience
+
+    @property
+    def _may_cool(self) -> bool:
+        return self.recipe.schedule == PLATEAU and not self.cooling
+
+    def judge(self, bound: float) -> None:
+        """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
+        if bound > self.reference + self.recipe.tolerance:
+            self.reference, self.stale = bound, 0
+        elif self.step > self.warmup:
+            self.stale += 1
+        falls = bound < self.reference - self.recipe.tolerance
+        if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
+            self.cooling = self.step
+            self.stale = 0
+
+    def reopen(self) -> None:
+        """Let a training that has ended go on, its recipe having become longer: at the peak of the plateau again."""
+        self.stale = 0
+        self.cooling = 0
+
+    def keep(self, bound: float) -> None:
+        """The averaged weights, if the validation bound that they have is the best so far."""
+        if bound > self.best_value:
+            self.best_value, self.best_step = bound, self.step
+            self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
@@ -97,6 +130,8 @@ class State:
             raise NotFiniteError(self._explained(found.means))
         for average, buffer in self.buffers:
             average.copy_(buffer)
+        if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
+            self.cooling = self.step + 1
         self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
         self.step += 1
         self.skipped = 0
@@ -119,7 +154,7 @@ class State:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: the recipe's, halved at each setback."""
-        return self.recipe.rate(step) * 0.5**self.setbacks
+        return self.recipe.rate(step, self.cooling) * 0.5**self.setbacks
 
     def recover(self) -> bool:
         """After a step that was not finite: leave its batch out, and after some in a row go back to the weights worth
@@ -195,4 +230,4 @@ ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
 """the names of its tensors in a checkpoint"""
 LATER = ("skipped", "setbacks", "uncompiled")
 """what older checkpoints do not have"""
-COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "stale", *LATER)
+COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "reference", "stale", "cooling", *LATER)

@@ -1,0 +1,100 @@
+"""A start at the best linear model: factor analysis, whose posterior is known exactly.
+
+    x = m + S (W z + ψ^½ e),   z, e ~ N(0, I),   S the columns' standard deviations
+
+    q(z|x) = N(M⁻¹ Wᵀ ψ⁻¹ S⁻¹ (x − m), M⁻¹),   M = I + Wᵀ ψ⁻¹ W
+
+The latents are turned so that M is diagonal. Then a diagonal posterior is the exact one, and before the first step the
+ELBO of every row equals the log-density of the factor analysis. What training adds is what the data has beyond it.
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+RIDGE = 3.0
+"""rows' worth of uncorrelated columns that are added to the covariance: with few rows it would be taken too literally"""
+LEAST_VARIANCE = 5e-3
+"""of a column beside what the factors explain, as a part of its variance"""
+TOLERANCE, MOST_ITERATIONS = 1e-3, 200
+"""of its likelihood, and of EM steps"""
+
+
+class Factors(NamedTuple):
+    """A factor analysis of d columns with D factors, in the data's own units."""
+
+    mean: np.ndarray
+    """m, (d,)"""
+    loading: np.ndarray
+    """S W, (d, D), turned so that M is diagonal"""
+    deviation: np.ndarray
+    """S ψ^½, (d,)"""
+    precision: np.ndarray
+    """the diagonal of M, (D,)"""
+
+
+def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.ndarray, latents: int) -> Factors:
+    """The factor analysis of rows (B, d), given a block at a time.
+
+    mean, scale    (d,), of the columns: where and in what units sums are taken. Cells more than 30 scales away count as
+                   30.
+    """
+    rows = 0
+    first = np.zeros(len(mean))
+    second = np.zeros((len(mean), len(mean)))
+    for block in blocks:
+        y = np.clip((block - mean) / scale, -30, 30)
+        rows += len(y)
+        first += y.sum(0)
+        second += y.T @ y
+    shift = first / rows
+    covariance = second / rows - np.outer(shift, shift)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    correlation = covariance / np.outer(deviation, deviation)
+    np.fill_diagonal(correlation, 1.0)
+    correlation = (rows * correlation + RIDGE * np.eye(len(mean))) / (rows + RIDGE)
+    weights, unique = _fitted(correlation, min(latents, len(mean)))
+    weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
+    precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
+    precision = precision[::-1].copy()
+    units = scale * deviation
+    return Factors(mean + scale * shift, units[:, None] * (weights @ turn[:, ::-1]), units * np.sqrt(unique), precision)
+
+
+def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarray]:
+    """W (d, D) and ψ (d,) of greatest likelihood for a correlation matrix, by scikit-learn, which wants rows: 2d of them
+    have this matrix as their covariance."""
+    from sklearn.decomposition import FactorAnalysis
+    from sklearn.exceptions import ConvergenceWarning
+
+    d = len(correlation)
+    values, vectors = np.linalg.eigh(correlation)
+    root = (vectors * np.sqrt(np.maximum(values, 0))).T * np.sqrt(d)
+    analysis = FactorAnalysis(latents, tol=TOLERANCE, max_iter=MOST_ITERATIONS, svd_method="lapack")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is a start: training goes on from there
+        analysis.fit(np.concatenate([root, -root]))
+    return analysis.components_.T, np.maximum(analysis.noise_variance_, LEAST_VARIANCE)
+
+
+@torch.no_grad()
+def start(model: nn.Module, factors: Factors) -> None:
+    """Write a factor analysis into a model whose networks are `nets.SkipMLP`."""
+    likelihood = model.likelihood
+    to = {"dtype": torch.get_default_dtype(), "device": next(model.parameters()).device}
+    mean, loading, deviation, precision = (torch.as_tensor(values, **to) for values in factors)
+    weight, bias = likelihood.affine(mean, loading, deviation)
+    model.decoder.linear.weight.copy_(weight)
+    model.decoder.linear.bias.copy_(bias)
+    # the encoder sees u = standardise(x), an affine function of each cell: x = centre + unit ⊙ u
+    here = likelihood.standardise(mean.reshape(likelihood.shape)).flatten()
+    unit = deviation / (likelihood.standardise((mean + deviation).reshape(likelihood.shape)).flatten() - here)
+    backwards = (loading / deviation.square()[:, None]).mT / precision[:, None]
+    onto = backwards * unit
+    weight, bias = model.posterior.affine(onto, -(onto @ here), -0.5 * precision.log())
+    model.encoder.linear.weight.copy_(weight)
+    model.encoder.linear.bias.copy_(bias)
