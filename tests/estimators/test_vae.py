@@ -22,7 +22,14 @@ from vaekit.runs import DamagedError
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(90, 2)) @ RNG.normal(size=(2, 5)) + 0.1 * RNG.normal(size=(90, 5)) + 3
 IMAGES = load_digits().images[:120].astype(np.uint8)
-TINY = {"hidden": (8,), "max_epochs": 5, "validation_fraction": 0.0, "batch_size": 32, "importance_samples": 10, "device": "cpu"}
+TINY = {
+    "hidden": (8,),
+    "max_epochs": 5,
+    "validation_fraction": 0.0,
+    "batch_size": 32,
+    "importance_samples": 10,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_large_images_get_a_map_of_latents_and_small_ones_a_code(shape, network,
     schema = describe(np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8))
     spec, reasons = resolve(Specification(), schema, 1000, False)
     assert (spec.model.network, spec.model.latent_dim) == (network, latents)
-    assert ("map" in reasons["network"]) == (network == "local")
+    assert ("a latent map" in reasons["network"]) == (network == "local")
 
 
 def test_large_images_are_learned_in_small_batches_and_small_steps():

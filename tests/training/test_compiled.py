@@ -45,7 +45,7 @@ def from_the_first_step_on(monkeypatch):
 
 
 def state(compile: str, **changes):
-    prepared = prepare(Specification().changed(**SMALL, compile=compile, **changes), TABLE)
+    prepared = prepare(Specification().changed(**(SMALL | changes), compile=compile), TABLE)
     return prepared.state, prepared.rows["train"]
 
 

@@ -40,3 +40,21 @@ def test_the_memory_is_short_at_first():
 
 def test_no_averaging_keeps_nothing_of_the_past():
     assert Recipe(steps=1, averaging=0.0).decay(10_000) == 0
+
+
+def test_the_rate_stays_on_the_plateau_until_it_is_told_and_comes_down_within_a_quarter():
+    recipe = Recipe(steps=1000, learning_rate=0.3, warmup=50, schedule="plateau")
+    assert all(recipe.rate(step) == 0.3 for step in range(50, 1000))
+    last = recipe.last(cooling=400)
+    assert last == 500
+    rates = [recipe.rate(step, cooling=400) for step in range(last)]
+    assert rates[50:401] == [0.3] * 351
+    assert all(a > b > 0 for a, b in itertools.pairwise(rates[400:]))
+    assert rates[400 + 25] == pytest.approx(0.15)  # 1 − √¼
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 999, 1000, 60_001])
+def test_the_rate_comes_down_before_the_last_of_the_steps_there_can_be(steps):
+    recipe = Recipe(steps=steps, schedule="plateau")
+    assert 1 <= recipe.latest_cooling <= steps
+    assert steps - 2 <= recipe.last(recipe.latest_cooling) <= steps

@@ -217,7 +217,9 @@ class DiscretizedLogistic(Likelihood):
         least = 0.1 * self.step.flatten()
         log_scale = (torch.maximum(deviation, least) * (math.sqrt(3) / math.pi) / half_range).log()
         rest = self.per_feature - 2
-        weight = torch.cat([loading / half_range[:, None], loading.new_zeros((1 + rest) * len(loading), loading.shape[1])])
+        weight = torch.cat(
+            [loading / half_range[:, None], loading.new_zeros((1 + rest) * len(loading), loading.shape[1])]
+        )
         location = self.standardise(centre.reshape(self.shape)).flatten()
         return weight, torch.cat([location, log_scale, self.start()[2 * len(loading) :]])
 

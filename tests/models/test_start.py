@@ -1,0 +1,93 @@
+"""A start at factor analysis: the bound is the linear model's log-likelihood before anything is learned."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_breast_cancer
+
+from vaekit import nets, parts
+from vaekit.core import Batch
+from vaekit.models import FlatModel
+from vaekit.models.start import factor_analysis, start
+
+X = load_breast_cancer().data[:, :12]
+X = 10 * (X - X.mean(0)) / X.std(0) + 5
+LIKELIHOODS = {
+    "a sigma per column": lambda: parts.likelihoods.Gaussian((12,), mean=X.mean(0), scale=X.std(0), floor=1e-9),
+    "integers of a wide range": lambda: parts.likelihoods.DiscretizedLogistic((12,), low=-1e4, high=1e4, step=1.0),
+}
+POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
+
+
+def started(posterior, likelihood, latents: int, x: np.ndarray = X) -> tuple[FlatModel, object]:
+    q = posterior(latents)
+    encoder = nets.SkipMLP(x.shape[1], (8,), q.features, "silu")
+    decoder = nets.SkipMLP(latents, (8,), likelihood.features, "silu")
+    model = FlatModel(encoder, q, parts.priors.StandardNormal(latents), decoder, likelihood)
+    factors = factor_analysis(np.array_split(x, 3), x.mean(0), x.std(0), latents)
+    start(model, factors)
+    return model, factors
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS.values(), ids=POSTERIORS)
+@pytest.mark.parametrize("latents", [1, 4, 11])
+def test_every_draw_gives_the_exact_log_likelihood(posterior, latents):
+    torch.set_default_dtype(torch.float64)
+    try:
+        model, factors = started(posterior, LIKELIHOODS["a sigma per column"](), latents)
+        x = torch.from_numpy(X)
+        with torch.no_grad():
+            log_w = model.draw(Batch(x), torch.randn(3, len(X), latents, generator=torch.manual_seed(0))).log_w
+    finally:
+        torch.set_default_dtype(torch.float32)
+    covariance = factors.loading @ factors.loading.T + np.diag(factors.deviation**2)
+    exact = multivariate_normal(factors.mean, covariance).logpdf(X)
+    off = log_w.numpy() - exact
+    assert np.abs(off).max() < 0.1  # log scales are clamped smoothly, which moves them by up to 2e-3
+    assert np.abs(off.mean()) < 5e-3
+
+
+def test_more_latents_than_columns_say_nothing_more():
+    few, many = (factor_analysis([X], X.mean(0), X.std(0), latents) for latents in (12, 15))
+    assert np.allclose(many.loading[:, 12:], 0)
+    assert np.allclose(few.loading @ few.loading.T, many.loading @ many.loading.T)
+
+
+def test_blocks_do_not_matter():
+    one = factor_analysis([X], X.mean(0), X.std(0), 3)
+    other = factor_analysis(np.array_split(X, 50), X.mean(0), X.std(0), 3)
+    assert np.allclose(one.loading @ one.loading.T, other.loading @ other.loading.T)
+
+
+def test_constant_and_equal_columns_do_no_harm():
+    x = np.column_stack([X[:, 0], X[:, 0], np.full(len(X), 7.0), X[:, 1]])
+    scale = np.where(x.std(0) == 0, 1, x.std(0))
+    factors = factor_analysis([x], x.mean(0), scale, 2)
+    assert all(np.isfinite(values).all() for values in factors)
+    assert np.abs(factors.loading[2]).max() < 1e-3
+
+
+def test_integers_start_at_the_same_linear_model():
+    x = np.round(X)
+    model, factors = started(POSTERIORS["diagonal"], LIKELIHOODS["integers of a wide range"](), 4, x)
+    with torch.no_grad():
+        z = model.encode(torch.tensor(x, dtype=torch.float32)).mean
+        again = model.decode(z[None]).mean[0].numpy()
+    errors = (again - x).std(0) / factors.deviation
+    assert (errors < 1.1).all()
+    assert model.decode(torch.zeros(1, 1, 4)).mean[0, 0].detach().numpy() == pytest.approx(
+        factors.mean, rel=1e-2, abs=0.1
+    )
+
+
+def test_bernoulli_columns_start_near_the_linear_model():
+    x = (np.random.default_rng(0).normal(size=(400, 1)) + np.random.default_rng(1).normal(size=(400, 6)) > 0.5) * 1.0
+    likelihood = parts.likelihoods.Bernoulli((6,), mean=x.mean(0))
+    model, _ = started(POSTERIORS["diagonal"], likelihood, 1, x)
+    batch = Batch(torch.tensor(x, dtype=torch.float32))
+    with torch.no_grad():
+        log_w = model.draw(batch, torch.randn(50, 400, 1, generator=torch.manual_seed(0))).log_w
+    p = x.mean(0)
+    independent = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1).mean()
+    assert log_w.mean() > independent
