@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import itertools
 
 import pytest
 import torch
@@ -202,6 +201,7 @@ def test_a_bound_that_has_stopped_rising_brings_the_rate_down_and_the_training_t
     records = run(bench, state)
     assert 0 < state.cooling < 3200
     assert state.finished
+    assert not state.still_rising
     assert state.step <= state.recipe.last(state.cooling) == state.cooling + -(-state.cooling // 4)
     before = [record["learning_rate"] for record in records if 4 < record["step"] <= state.cooling]
     after = [record["learning_rate"] for record in records if record["step"] > state.cooling]
@@ -223,6 +223,7 @@ def test_a_bound_that_still_rises_has_the_rate_down_at_the_last_step(bench):
     records = run(bench, state)
     assert state.cooling == 40
     assert state.step == 50
+    assert state.still_rising == (state.best_step == 50)
     assert 0 < records[-1]["learning_rate"] < 0.1 * state.recipe.learning_rate
 
 

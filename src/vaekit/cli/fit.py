@@ -67,7 +67,8 @@ def fit(
     objective
         elbo, or iwae (the importance-weighted bound, of samples draws)
     network
-        mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, for large images) or auto
+        mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, for
+        large images) or auto
     hidden
         widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the
         stages, each half the size of the one before
@@ -139,7 +140,8 @@ def fit(
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
         samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
-        epochs=_number(epochs, int), batch_size=_number(batch_size, int), learning_rate=_number(learning_rate, float), schedule=schedule,
+        epochs=_number(epochs, int), batch_size=_number(batch_size, int),
+        learning_rate=_number(learning_rate, float), schedule=schedule,
         patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
         exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),

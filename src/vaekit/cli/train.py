@@ -28,11 +28,16 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     if getattr(state.descend, "seconds", None):
         print(f"Compiling the step took {state.descend.seconds:.0f} s.")
     if state.best is not None:
-        early = "" if state.step >= state.recipe.steps else " (no better bound for a while: stopped early)"
+        early = "" if state.step >= state.recipe.steps else " (it had stopped rising)"
         name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
         print(f"Best validation {name} {best} of {state.step:,}{early}.")
         for line in shortfall(state.best_value, run.schema):
             print(f"Note: {line}")
+    if state.still_rising:
+        more = 2 * prepared.spec.training.epochs
+        print(
+            f"The bound was still rising when the budget was spent. Go on with: vaekit resume {folder} --epochs {more}"
+        )
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0

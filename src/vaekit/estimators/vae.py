@@ -1,11 +1,13 @@
 """The scikit-learn face: arrays in, arrays out."""
 
 import time
+import warnings
 from dataclasses import asdict
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
 from vaekit import evaluation
@@ -68,6 +70,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         rows were held out.
     lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats.
     n_iter_ : epochs trained.
+    converged_ : whether the bound had stopped rising when the budget of max_epochs="auto" was spent.
 
     Examples
     --------
@@ -82,8 +85,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
         repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden="auto", network="auto",
         activation="auto", start="auto", binarize="none", max_epochs="auto", validation_fraction=0.1, patience="auto",
-        batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
-        verbose=0,
+        batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100, random_state=0, device="auto",
+        precision="auto", compile="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -130,6 +133,13 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 if self.verbose:
                     print(f"step {record.step}/{state.recipe.steps}  {name.upper()} {record.metrics[name]:.3f}"
                           f"  {time.monotonic() - began:.0f} s")  # fmt: skip
+        if state.still_rising:
+            warnings.warn(
+                f"the bound was still rising after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
+                f"{prepared.spec.training.epochs:,} to train longer.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         train = prepared.rows["train"]
@@ -194,6 +204,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
         self.spec_, self.schema_, self.state_, self.history_, self.data_ = spec, schema, state, history, data
         self.model_ = state.trained()
+        self.converged_ = not state.still_rising
         size = state.recipe.batch_size
         self.n_iter_ = max(1, state.step // max(1, data["train"] // size))
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 RIDGE = 3.0
-"""rows' worth of uncorrelated columns that are added to the covariance: with few rows it would be taken too literally"""
+"""rows' worth of uncorrelated columns, added to the covariance: that of few rows is not to be taken literally"""
 LEAST_VARIANCE = 5e-3
 """of a column beside what the factors explain, as a part of its variance"""
 TOLERANCE, MOST_ITERATIONS = 1e-3, 200
@@ -66,7 +66,7 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
 
 
 def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarray]:
-    """W (d, D) and ψ (d,) of greatest likelihood for a correlation matrix, by scikit-learn, which wants rows: 2d of them
+    """W (d, D) and ψ (d,) of greatest likelihood for a correlation matrix, by scikit-learn. It wants rows: 2d of them
     have this matrix as their covariance."""
     from sklearn.decomposition import FactorAnalysis
     from sklearn.exceptions import ConvergenceWarning

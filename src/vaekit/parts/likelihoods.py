@@ -216,10 +216,8 @@ class DiscretizedLogistic(Likelihood):
         half_range = self.half_range.flatten()
         least = 0.1 * self.step.flatten()
         log_scale = (torch.maximum(deviation, least) * (math.sqrt(3) / math.pi) / half_range).log()
-        rest = self.per_feature - 2
-        weight = torch.cat(
-            [loading / half_range[:, None], loading.new_zeros((1 + rest) * len(loading), loading.shape[1])]
-        )
+        others = loading.new_zeros((self.per_feature - 1) * len(loading), loading.shape[1])
+        weight = torch.cat([loading / half_range[:, None], others])
         location = self.standardise(centre.reshape(self.shape)).flatten()
         return weight, torch.cat([location, log_scale, self.start()[2 * len(loading) :]])
 

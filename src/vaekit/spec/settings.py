@@ -61,7 +61,7 @@ class ModelSettings(Section):
     hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
     start: str = setting(AUTO, str, choices=tables.STARTS)
-    """what the networks are before the first step: random, or (network skip) the factor analysis of the training rows"""
+    """what the networks are before the first step: random, or for skip the factor analysis of the training rows"""
 
 
 @dataclass(frozen=True)

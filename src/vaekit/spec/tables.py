@@ -10,7 +10,6 @@ from vaekit.data import BINARIZE, Schema
 from vaekit.errors import VaekitError
 from vaekit.training import recipe
 
-
 FACTOR_ANALYSIS = "factor-analysis"
 
 

@@ -97,6 +97,12 @@ class State:
     def _may_cool(self) -> bool:
         return self.recipe.schedule == PLATEAU and not self.cooling
 
+    @property
+    def still_rising(self) -> bool:
+        """Whether a training that was to go on until the bound stops rising has spent its steps before that."""
+        spent = self.recipe.schedule == PLATEAU and self.cooling == self.recipe.latest_cooling
+        return spent and (self.best is None or self.best_step == self.step)
+
     def judge(self, bound: float) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
         if bound > self.reference + self.recipe.tolerance:
