@@ -135,7 +135,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                           f"  {time.monotonic() - began:.0f} s")  # fmt: skip
         if state.still_rising:
             warnings.warn(
-                f"the bound was still rising after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
+                f"the bound still rose after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
                 f"{prepared.spec.training.epochs:,} to train longer.",
                 ConvergenceWarning,
                 stacklevel=2,
