@@ -16,15 +16,13 @@ from torch import Tensor
 from vaekit.core import LatentModel
 from vaekit.data import Rows
 from vaekit.errors import VaekitError
-from vaekit.evaluation.importance import ImportanceSampling
+from vaekit.evaluation.importance import ImportanceSampling, most_shape
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.maths import standard_error
 from vaekit.threads import single_threaded
 
 TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
-UNTRUSTED = 0.7
-"""a Pareto k̂ above which a row's estimate cannot be trusted (Vehtari et al. 2024, arXiv:1507.02646)"""
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,11 @@ class LogLikelihood:
 
     @property
     def untrusted(self) -> float | None:
-        """The part of the rows with k̂ above 0.7; None where there is no k̂."""
+        """The part of the rows whose k̂ is above `importance.most_shape` of their draws; None where there is no k̂."""
         k = self.scores.terms.get("pareto_k")
-        return None if k is None or k.isnan().any() else (k > UNTRUSTED).double().mean().item()
+        if k is None or k.isnan().any():
+            return None
+        return (k > most_shape(max(self.sizes))).double().mean().item()
 
     def to_dict(self) -> dict:
         """The numbers for JSON, rows apart."""
