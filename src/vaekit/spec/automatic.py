@@ -58,7 +58,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
-        "learning_rate": (_learning_rate(schema.features), "Adam, warm-up, cosine decay"),
+        "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
         "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
         "start": _start(schema, network),
