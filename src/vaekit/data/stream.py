@@ -15,13 +15,16 @@ from vaekit.maths import bytes_below, derive_seed, generator, keyed_uniform, row
 
 BLOCK = 256
 """rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
+DEVICE_SHARE = 0.5
+"""of an accelerator's free memory, which rows kept there may take"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
 class Rows:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
-    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device
+    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device, or, where
+             it would take more than half of what is free there, in the machine's memory
     index    the numbers of the rows meant, by default all
 
     Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
@@ -45,7 +48,7 @@ class Rows:
         if self.mapped:
             self._file, self._index = x, np.arange(len(x)) if index is None else index
         else:
-            self._memory = torch.from_numpy(_narrow(x if index is None else x[index])).to(self.device)
+            self._memory = _placed(torch.from_numpy(_narrow(x if index is None else x[index])), self.device)
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -54,12 +57,17 @@ class Rows:
     @property
     def stored(self) -> Tensor:
         """Every row as stored, (n, *X) on the device: for few rows, where they come from a mapped file."""
-        return self.take(torch.arange(len(self))) if self.mapped else self._memory
+        return self.take(torch.arange(len(self))) if self.mapped else self._memory.to(self.device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the rows lie in the device's memory."""
+        return not self.mapped and self._memory.device.type == self.device.type
 
     def take(self, rows: Tensor) -> Tensor:
         """The rows of these numbers as stored, (len(rows), *X) on the device."""
         if not self.mapped:
-            return self._memory.index_select(0, rows)
+            return self._memory.index_select(0, rows.to(self._memory.device)).to(self.device)
         index = self._index[rows.cpu().numpy()]
         order = np.argsort(index, kind="stable")  # the disk is read in its own order
         taken = _narrow(self._file[index[order]])
@@ -128,7 +136,7 @@ class Rows:
         key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized != "dynamic":
             return Batch(self._plain(self.take(rows)), key=key)
-        binary = self._binarised(self.take(rows), key) if self.mapped else self._keyed_binary.index_select(0, rows)
+        binary = self._keyed_binary.index_select(0, rows) if self.resident else self._binarised(self.take(rows), key)
         return Batch(binary.float(), key=key)
 
     @lazy
@@ -144,7 +152,7 @@ class Rows:
 
     def _drawn(self, x: Tensor, step: int) -> Tensor:
         """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
-        if x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
+        if x.device.type == "cpu" and x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
             source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", step)))
             u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
             return (u.to(self.device) < x).view(torch.uint8).float()
@@ -153,8 +161,8 @@ class Rows:
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
-            self._order = (epoch, order)
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
+            self._order = (epoch, order.to(self.device) if self.resident else order)
         return self._order[1]
 
     def _possible(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -170,6 +178,12 @@ class Rows:
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
         shade = x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
         return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
+
+
+def _placed(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows on the device, unless they would crowd it."""
+    crowded = device.type == "cuda" and rows.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    return rows if crowded else rows.to(device)
 
 
 def _narrow(x: np.ndarray) -> np.ndarray:

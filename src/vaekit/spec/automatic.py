@@ -148,9 +148,12 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
-    """On where enough goes through the networks to repay the seconds that compiling takes."""
-    if network not in PERCEPTRONS or choose_device(spec.training.device).type != "cpu":
-        return "off", "nothing to gain for convolutions, or on an accelerator"
+    """On where enough goes through the networks to repay the seconds that compiling takes, and on an accelerator,
+    where recording a step takes none."""
+    if choose_device(spec.training.device).type != "cpu":
+        return "on", "a step is recorded on the accelerator and replayed"
+    if network not in PERCEPTRONS:
+        return "off", "nothing to gain for convolutions"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
     if not has_compiler():

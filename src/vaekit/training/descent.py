@@ -1,13 +1,14 @@
-"""One step of gradient descent: operation by operation, or as one compiled function.
+"""One step of gradient descent: operation by operation, as one compiled function, or, on an accelerator, as one graph.
 
     G ← ∂loss/∂θ,  shortened to `limit`;    θ ← Adam(θ, G) (Kingma & Ba 2015, arXiv:1412.6980);    θ̄ ← θ̄ + w (θ − θ̄)
 
-Both change a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
+Each changes a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,9 @@ from vaekit.training.recipe import Recipe
 
 EPSILON = 1e-8
 EAGERLY = 100
-"""steps before the first that is compiled: training starts, and shows what is wrong, at once"""
+"""steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
+WARMING = 2
+"""times that a gradient is computed before it is recorded, so that all libraries have what they allocate at first use"""
 COMPILING = {
     "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
     "cpp_wrapper": True,
@@ -73,7 +76,8 @@ class Adam(NamedTuple):
 
 
 class Trained(Protocol):
-    """What a step knows of a State. It changes parameters, averages and `adam`, and may set `uncompiled`."""
+    """What a step knows of a State. It changes parameters, averages, the averaged model's buffers and `adam`, and may
+    set `uncompiled`."""
 
     model: nn.Module
     objective: Objective
@@ -81,34 +85,87 @@ class Trained(Protocol):
     names: list[str]
     parameters: list[nn.Parameter]
     averages: list[nn.Parameter]
+    buffers: tuple[list[Tensor], list[Tensor]]
     adam: Adam
     step: int
     warmup: int
     uncompiled: int
 
 
+def descent(compiled: bool, device: torch.device) -> "Eager | Compiled | Graphed":
+    """How the steps of a training are gone."""
+    if not compiled:
+        return Eager()
+    return Graphed() if device.type == "cuda" else Compiled()
+
+
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        bound = state.objective(state.model, batch, noise, step=state.step)
-        gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
-        each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps.unbind(), strict=True)
-        parameters, used, means, squares, steps = map(list, zip(*(e for e in each if e[1] is not None), strict=True))
+    def __call__(
+        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
+    ) -> Descent:
+        with repeatable(batch.x.device):
+            bound, used = gradient(state, batch, noise)
         with torch.no_grad():
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used)))
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used.gradient)))
             found = _found(*_numbers(state.objective, bound, norm, pace.limit))
             if not found.finite:
                 return found
             if found.scale < 1:
-                torch._foreach_mul_(used, found.scale)
-            first, second = state.recipe.betas
-            adam(
-                parameters, used, means, squares, [], steps, lr=pace.rate, beta1=first, beta2=second, eps=EPSILON,
-                weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
-            )  # fmt: skip
+                torch._foreach_mul_(used.gradient, found.scale)
+            _adam(state.recipe, used, pace.rate)
             torch._foreach_lerp_(state.averages, state.parameters, pace.weight)
+            _follow(state)
         return found
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Of cuDNN's ways to convolve, those alone that repeat to the bit. Of all else that a step is made of, PyTorch's
+    kernels do so by themselves."""
+    before = torch.backends.cudnn.deterministic
+    if device.type != "cuda" or before:
+        yield
+        return
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+class Used(NamedTuple):
+    """The parameters on which a loss depends, with what goes with each."""
+
+    parameters: list[Tensor]
+    gradient: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+
+
+def gradient(state: Trained, batch: Batch, noise: Tensor) -> tuple[Bound, Used]:
+    """The bound on a batch, and the gradient of its loss."""
+    bound = state.objective(state.model, batch, noise, step=state.step)
+    found = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
+    each = zip(state.parameters, found, *state.adam[:2], state.adam.steps.unbind(), strict=True)
+    return bound, Used(*map(list, zip(*(e for e in each if e[1] is not None), strict=True)))
+
+
+def _adam(recipe: Recipe, used: Used, rate: Tensor | float, **scaling: Tensor) -> None:
+    first, second = recipe.betas
+    parameters, found, means, squares, steps = used
+    adam(
+        parameters, found, means, squares, [], steps, lr=rate, beta1=first, beta2=second, eps=EPSILON,
+        weight_decay=0.0, amsgrad=False, maximize=False, fused=True, **scaling,
+    )  # fmt: skip
+
+
+def _follow(state: Trained) -> None:
+    """Give the averaged model what the model keeps besides its parameters."""
+    if state.buffers[0]:
+        torch._foreach_copy_(*state.buffers)
 
 
 def _numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
@@ -142,21 +199,23 @@ class Compiled:
     def __getstate__(self) -> dict:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if not self.follows(state):
-            return self.eager(state, batch, noise, pace)
-        shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype)
-        if shapes not in self.functions:
-            return self._compile(shapes, state, batch, noise, pace)
-        return self._call(self.functions[shapes], state, batch, noise, pace)
-
-    def follows(self, state: Trained) -> bool:
-        """Whether a compiled step is next."""
-        return not state.uncompiled and state.step >= max(EAGERLY, state.warmup)
+    def __call__(
+        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
+    ) -> Descent:
+        if not _follows(state):
+            return self.eager(state, batch, noise, pace, meanwhile)
+        shapes = _shapes(batch, noise)
+        if shapes in self.functions:
+            found = self._call(self.functions[shapes], state, batch, noise, pace)
+        else:
+            found = self._compile(shapes, state, batch, noise, pace)
+        if found.finite:
+            _follow(state)
+        return found
 
     def begins(self, state: Trained) -> bool:
-        """Whether it is the first, before which it is compiled."""
-        return self.follows(state) and not self.functions
+        """Whether the next step is the first that is compiled."""
+        return _follows(state) and not self.functions
 
     def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
@@ -171,7 +230,7 @@ class Compiled:
             reason = str(error).partition("\n")[0] or type(error).__name__
             warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=3)
             state.uncompiled = 1
-            return self.eager(state, batch, noise, pace)
+            return self.eager(state, batch, noise, pace, _nothing)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
@@ -184,6 +243,106 @@ class Compiled:
         with torch.no_grad():
             x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
             return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
+
+
+def _follows(state: Trained) -> bool:
+    """Whether a compiled, or recorded, step is next."""
+    return not state.uncompiled and state.step >= max(EAGERLY, state.warmup)
+
+
+def _shapes(batch: Batch, noise: Tensor) -> tuple:
+    """What a step is compiled, or recorded, for."""
+    return batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype
+
+
+def _nothing() -> None:
+    """Nothing to do meanwhile."""
+
+
+class Graphed:
+    """The same as one CUDA graph: what an accelerator does in a step is recorded once and played again at each, with no
+    Python between its kernels, of which a small step has dozens of microseconds each. Where it cannot be recorded (a
+    network that waits for a number to leave the accelerator, say) it is `Eager`, and says so.
+
+    The first steps, and those of a warm-up, in which the loss changes from step to step, are not recorded. Model and
+    objective are taken to stay as they were when it was, and tensors of the state where they are.
+    """
+
+    def __init__(self):
+        self.eager, self.recordings = Eager(), {}
+
+    def __getstate__(self) -> dict:
+        return {**vars(self), "recordings": {}}  # recorded again where it is needed again
+
+    def __call__(
+        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
+    ) -> Descent:
+        if not _follows(state):
+            return self.eager(state, batch, noise, pace, meanwhile)
+        shapes = _shapes(batch, noise)
+        if shapes not in self.recordings:
+            try:
+                self.recordings[shapes] = Recording(state, batch, noise)
+            except RuntimeError as error:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                warnings.warn(f"training goes on step by step, as recording one failed: {reason}", stacklevel=2)
+                state.uncompiled = 1
+                return self.eager(state, batch, noise, pace, meanwhile)
+        return self.recordings[shapes].play(batch, noise, pace, meanwhile)
+
+
+class Recording:
+    """A step of a state for batches of one shape, on the accelerator where they are."""
+
+    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+        device = batch.x.device
+        self.batch = Batch(*(None if t is None else t.clone() for t in (batch.x, batch.mask)))
+        self.noise = noise.clone()
+        self.pace = torch.zeros(len(Pace._fields), device=device)
+        self.given = torch.zeros(len(Pace._fields), pin_memory=True)  # copied from there, nothing waits for it
+        self.graph, self.read, stream = torch.cuda.CUDAGraph(), torch.cuda.Event(), torch.cuda.Stream(device)
+        before = [buffer.clone() for buffer in state.model.buffers()]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with repeatable(device):
+            with torch.cuda.stream(stream):
+                for _ in range(WARMING):
+                    gradient(state, self.batch, self.noise)
+                for buffer, value in zip(state.model.buffers(), before, strict=True):
+                    buffer.copy_(value)
+            torch.cuda.current_stream(device).wait_stream(stream)
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                self.names, self.numbers = self._step(state)
+        self.taken = torch.zeros(len(self.numbers), pin_memory=True)
+
+    def _step(self, state: Trained) -> tuple[list[str], Tensor]:
+        """As `Eager`, with no number that leaves the accelerator: whether all is finite is a factor."""
+        bound, used = gradient(state, self.batch, self.noise)
+        rate, limit, weight = self.pace.unbind()
+        with torch.no_grad():
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used.gradient)))
+            names, numbers = _numbers(state.objective, bound, norm, limit)
+            scale, finite = numbers[-2:].unbind()
+            _adam(state.recipe, used, rate, grad_scale=1 / scale, found_inf=1 - finite)
+            moved = torch._foreach_sub(state.parameters, state.averages)
+            torch._foreach_mul_(moved, weight * finite)
+            torch._foreach_add_(state.averages, moved)
+            _follow(state)
+        return names, numbers
+
+    def play(self, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]) -> Descent:
+        """The step on another batch."""
+        self.given.numpy()[:] = pace
+        self.pace.copy_(self.given, non_blocking=True)
+        self.batch.x.copy_(batch.x)
+        if batch.mask is not None:
+            self.batch.mask.copy_(batch.mask)
+        self.noise.copy_(noise)
+        self.graph.replay()
+        self.taken.copy_(self.numbers, non_blocking=True)
+        self.read.record()
+        meanwhile()
+        self.read.synchronize()
+        return _found(self.names, self.taken)
 
 
 class Flat:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -11,7 +12,7 @@ from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
 from vaekit.threads import single_threaded
-from vaekit.training.descent import Adam, Compiled, Eager, Pace
+from vaekit.training.descent import Adam, Compiled, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
 
@@ -45,9 +46,9 @@ class State:
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         self.averaged.precision = None  # what is reported is computed in float32
         self.best: dict[str, Tensor] | None = None
-        self.descend = Compiled() if recipe.compiled else Eager()
         model.train()
         self._bind()
+        self.descend = descent(recipe.compiled, self.parameters[0].device)
         self.adam = Adam.zero(self.parameters)
         self.step = 0
         self.gradient_norm = 0.0
@@ -72,13 +73,14 @@ class State:
         once = all(isinstance(m, nn.Linear) or _without_matrix(m) for m in self.model.modules())
         self.products = sum(p.numel() for p in self.parameters) if once else math.inf
         """of a weight and an input, for a draw: a convolution, say, takes each weight many times"""
-        self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
+        self.buffers = list(self.averaged.buffers()), list(self.model.buffers())
+        self._ahead: tuple[int, Tensor] | None = None
 
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
         model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
         adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
-        bound = dict.fromkeys(("names", "parameters", "averages", "buffers"))
+        bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead"))
         return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
 
     def __setstate__(self, state: dict) -> None:
@@ -125,17 +127,18 @@ class State:
             self.best_value, self.best_step = bound, self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
-    def advance(self, batch: Batch) -> dict[str, float]:
+    def advance(self, batch: Batch, meanwhile: Callable[[], None] = lambda: None) -> dict[str, float]:
         """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
-        NotFiniteError, and nothing changed, if a number is not finite."""
+        NotFiniteError, and nothing changed, if a number is not finite.
+
+        meanwhile    called while an accelerator is busy with the step, if it is: to make the next batch, say
+        """
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
         with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
-            found = self.descend(self, batch, self.noise(batch), pace)
+            found = self.descend(self, batch, self.noise(batch), pace, lambda: self._prepare(batch, meanwhile))
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
-        for average, buffer in self.buffers:
-            average.copy_(buffer)
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
             self.cooling = self.step + 1
         self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
@@ -155,8 +158,18 @@ class State:
 
     def noise(self, batch: Batch) -> Tensor:
         """ε of the step at hand"""
-        source = generator(self.recipe.seed, "noise", self.step, device=batch.x.device)
+        if self._ahead is not None and self._ahead[0] == self.step and self._ahead[1].shape[1] == len(batch.x):
+            return self._ahead[1]
+        return self._noise(batch, self.step)
+
+    def _noise(self, batch: Batch, step: int) -> Tensor:
+        source = generator(self.recipe.seed, "noise", step, device=batch.x.device)
         return self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
+
+    def _prepare(self, batch: Batch, meanwhile: Callable[[], None]) -> None:
+        """Make what the next step needs."""
+        meanwhile()
+        self._ahead = self.step + 1, self._noise(batch, self.step + 1)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: the recipe's, halved at each setback."""

@@ -1,0 +1,227 @@
+"""What only an accelerator can show: the same numbers as on a CPU, and the same bits again."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import vaekit
+from vaekit import evaluation, nets, parts
+from vaekit.core import Batch
+from vaekit.data import Rows, Source, stream
+from vaekit.models import FlatModel
+from vaekit.objectives import ELBO, ImportanceWeighted
+from vaekit.spec import Specification, prepare
+from vaekit.training import TrainingError, descent, fit
+from vaekit.training.descent import Eager, Graphed
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator here")
+RNG = np.random.default_rng(0)
+TABLE = Source(RNG.normal(size=(300, 5)) @ RNG.normal(size=(5, 5)))
+IMAGES = Source((RNG.integers(0, 256, (200, 1, 16, 16)) * (RNG.random((200, 1, 16, 16)) < 0.4)).astype(np.uint8))
+SMALL = {"hidden": (8,), "latent_dim": 2, "batch_size": 32, "epochs": 6, "validation": 0.0, "test": 0.0,
+         "device": "cuda", "precision": "float32"}  # fmt: skip
+CONV = {"network": "conv", "hidden": (4, 8), "latent_dim": 2}
+CASES = {
+    "elbo": (TABLE, {}),
+    "sticking the landing": (TABLE, {"gradient": "sticking-the-landing"}),
+    "doubly reparameterised": (TABLE, {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"}),
+    "iwae, full covariance": (TABLE, {"objective": "iwae", "samples": 3, "posterior": "full"}),
+    "free bits": (TABLE, {"free_bits": 0.1}),
+    "warm-up": (TABLE, {"warmup": 0.3, "beta": 2.0}),
+    "tanh, gaussian": (TABLE, {"activation": "tanh", "likelihood": "gaussian"}),
+    "convolutions": (IMAGES, CONV),
+    "convolutions, binarised": (IMAGES, {**CONV, "binarize": "dynamic"}),
+    "bfloat16": (IMAGES, {"precision": "bfloat16", "binarize": "expected", "network": "mlp"}),
+    "convolutions, bfloat16": (IMAGES, {**CONV, "precision": "bfloat16"}),
+}
+cases = pytest.mark.parametrize(("source", "changes"), CASES.values(), ids=CASES.keys())
+
+
+@pytest.fixture(autouse=True)
+def from_the_third_step_on(monkeypatch):
+    monkeypatch.setattr(descent, "EAGERLY", 2)
+
+
+def prepared(source: Source = TABLE, compile: str = "on", **changes):
+    return prepare(Specification().changed(**{**SMALL, **changes}, compile=compile), source)
+
+
+def assert_alike(mine: dict, its: dict, within: float) -> None:
+    assert mine.keys() == its.keys()
+    for name, tensor in its.items():
+        if within == 0:
+            assert torch.equal(mine[name], tensor), name
+        else:
+            most = within * max(1e-2, float(tensor.abs().max()))
+            assert torch.allclose(mine[name].cpu(), tensor.cpu(), rtol=within, atol=most), name
+
+
+LIKELIHOODS = {
+    "bernoulli": (parts.likelihoods.Bernoulli((6,)), lambda x: (x > 0).float()),
+    "gaussian": (parts.likelihoods.Gaussian((6,), mean=0.3, scale=2.0), lambda x: x),
+    "discretised logistic": (parts.likelihoods.DiscretizedLogistic((6,), low=0, high=255), lambda x: (x * 40 + 128).round().clamp(0, 255)),
+    "colour logistic": (parts.likelihoods.ColourLogistic((3, 1, 2), low=0, high=255), lambda x: (x * 40 + 128).round().clamp(0, 255).view(-1, 3, 1, 2)),
+}  # fmt: skip
+POSTERIORS = {"diagonal": parts.posteriors.Diagonal(3), "full": parts.posteriors.FullCovariance(3)}
+OBJECTIVES = {
+    "elbo": ELBO(2), "sticking": ELBO(2, gradient="sticking-the-landing"), "iwae": ImportanceWeighted(4),
+    "dreg": ImportanceWeighted(4, gradient="doubly-reparameterised"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+@pytest.mark.parametrize("posterior", POSTERIORS.values(), ids=POSTERIORS.keys())
+@pytest.mark.parametrize(("likelihood", "values"), LIKELIHOODS.values(), ids=LIKELIHOODS.keys())
+def test_bounds_and_gradients_are_those_of_a_cpu(likelihood, values, posterior, objective, generator):
+    """Within 1e-4 of their size, for every likelihood, posterior and objective."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = nets.MLP(6, (16,), posterior.features)
+        decoder = nets.MLP(3, (16,), likelihood.features)
+    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(3), decoder, likelihood)
+    x, noise = values(torch.randn(32, 6, generator=generator)), torch.randn(objective.samples, 32, 3, generator=generator)
+    found = {}
+    for device in ("cpu", "cuda"):
+        model = model.to(device)
+        bound = objective(model, Batch(x.to(device)), noise.to(device))
+        gradient = torch.autograd.grad(bound.loss, list(model.parameters()))
+        names = [f"gradient of {name}" for name, _ in model.named_parameters()]
+        found[device] = {"value": bound.value, **bound.terms, **dict(zip(names, gradient, strict=True))}
+    model.cpu()
+    assert_alike(found["cuda"], found["cpu"], 1e-4)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+@cases
+def test_a_replayed_step_changes_what_the_plain_one_does(source, changes, clip):
+    """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
+    import dataclasses
+
+    replayed, plain = prepared(source, **changes), prepared(source, "off", **changes)
+    rows, states = replayed.rows["train"], (replayed.state, plain.state)
+    assert isinstance(states[0].descend, Graphed)
+    assert isinstance(states[1].descend, Eager)
+    for state in states:
+        state.recipe = dataclasses.replace(state.recipe, clip=clip)
+    within = 2e-2 if changes.get("precision") == "bfloat16" else 1e-3
+    for step in range(states[0].warmup + 8):
+        batch = rows.train_batch(step, 32)
+        assert states[0].advance(batch) == pytest.approx(states[1].advance(batch), rel=within, abs=within)
+    assert states[0].descend.recordings
+    assert not states[0].uncompiled
+    assert states[0].gradient_norm == pytest.approx(states[1].gradient_norm, rel=within)
+    assert_alike(states[0].tensors(), states[1].tensors(), 5 * within)
+
+
+@cases
+def test_training_repeats_to_the_bit_wherever_it_is_taken_up_again(source, changes):
+    """Stopped at ten steps: before, at and after the first that is recorded, within and at the end of an epoch."""
+    whole = prepared(source, **changes)
+    for _ in fit(whole.state, whole.rows["train"]):
+        pass
+    steps = whole.state.step
+    for stop in sorted({1, 2, 3, 4, steps // 4, steps // 3, steps // 2, 2 * steps // 3, steps - 2, steps - 1}):
+        first = prepared(source, **changes)
+        for _ in itertools.islice(fit(first.state, first.rows["train"]), stop):
+            pass
+        saved = {name: tensor.cpu().clone() for name, tensor in first.state.tensors().items()}
+        later = prepared(source, **changes)
+        later.state.load({name: tensor.cuda() for name, tensor in saved.items()}, first.state.counters())
+        for _ in fit(later.state, later.rows["train"]):
+            pass
+        assert later.state.counters() == whole.state.counters(), stop
+        assert_alike(later.state.tensors(), whole.state.tensors(), 0)
+
+
+def test_a_replayed_step_that_is_not_finite_changes_nothing():
+    run = prepared()
+    for step in range(5):
+        run.state.advance(run.rows["train"].train_batch(step, 32))
+    before = {name: tensor.clone() for name, tensor in run.state.tensors().items()}
+    with pytest.raises(TrainingError, match="not finite at step 5"):
+        run.state.advance(Batch(torch.full((32, 5), torch.inf, device="cuda")))
+    assert_alike(run.state.tensors(), before, 0)
+    run.state.advance(run.rows["train"].train_batch(5, 32))
+    assert all(tensor.isfinite().all() for tensor in run.state.tensors().values())
+
+
+class Asking(torch.nn.Module):
+    """A network that waits for a number to leave the accelerator."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) * (1.0 if x.sum().item() else 0.0)
+
+
+def test_what_cannot_be_recorded_is_gone_step_by_step_and_said():
+    run, plain = prepared(), prepared(compile="off")
+    run.state.model.encoder = Asking(run.state.model.encoder)
+    rows = run.rows["train"]
+    for step in range(2):
+        run.state.advance(rows.train_batch(step, 32))
+    with pytest.warns(UserWarning, match="goes on step by step, as recording one failed"):
+        run.state.advance(rows.train_batch(2, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        run.state.advance(rows.train_batch(3, 32))
+    for step in range(4):
+        plain.state.advance(rows.train_batch(step, 32))
+    for mine, its in zip(run.state.parameters, plain.state.parameters, strict=True):
+        assert torch.equal(mine, its)
+    assert run.state.uncompiled == 1
+
+
+@cases
+def test_what_is_trained_there_scores_alike_on_a_cpu(source, changes):
+    run = prepared(source, **changes)
+    for _ in fit(run.state, run.rows["train"]):
+        pass
+    model = run.state.trained()
+    model.precision = None
+    there = evaluation.log_likelihood(model, run.rows["train"], evaluation.ImportanceSampling(50))
+    here = Rows(source.x, run.schema, seed=0, index=run.split["train"])
+    again = evaluation.log_likelihood(model.cpu(), here, evaluation.ImportanceSampling(50))
+    assert there.mean == pytest.approx(again.mean, abs=1e-3, rel=1e-5)
+    assert torch.allclose(there.value.cpu(), again.value, atol=1e-2, rtol=1e-4)
+
+
+def test_an_estimator_is_fitted_there_and_loaded_on_a_cpu(tmp_path):
+    x = np.random.default_rng(0).normal(size=(300, 5))
+    model = vaekit.VAE(latent_dim=2, epochs=40, device="cuda").fit(x)
+    model.save(tmp_path / "model")
+    assert np.allclose(vaekit.load(tmp_path / "model", device="cpu").score_samples(x), model.score_samples(x), atol=1e-2)
+
+
+def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):
+    run = prepared(IMAGES, binarize="dynamic", **CONV)
+    plenty = run.rows["train"]
+    monkeypatch.setattr(stream, "DEVICE_SHARE", 0.0)
+    crowded = Rows(IMAGES.x, run.schema, seed=0, device="cuda", index=run.split["train"])
+    assert plenty.resident
+    assert not crowded.resident
+    for step in range(3):
+        one, other = plenty.train_batch(step, 32).x, crowded.train_batch(step, 32).x
+        assert other.device.type == "cuda"
+        assert torch.equal(one, other)
+    scored = [
+        evaluation.log_likelihood(run.state.trained(), rows, evaluation.ImportanceSampling(10)).value
+        for rows in (plenty, crowded, plenty.first(50), crowded.first(50))
+    ]
+    assert torch.equal(scored[0], scored[1])
+    assert torch.equal(scored[2], scored[3])
+
+
+def test_recording_leaves_the_process_as_it_was():
+    run = prepared(IMAGES, **CONV)
+    settings = lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark,  # noqa: E731
+                        torch.are_deterministic_algorithms_enabled(), torch.cuda.get_rng_state().tolist())  # fmt: skip
+    before = settings()
+    for _ in itertools.islice(fit(run.state, run.rows["train"]), 6):
+        pass
+    assert settings() == before

@@ -1,0 +1,134 @@
+"""A step as it is recorded for an accelerator does what the plain one does. (Here it is gone through each time: there is
+no graph without an accelerator. Those with one are in tests/accelerator.)"""
+
+import dataclasses
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from vaekit.core import Batch
+from vaekit.data import Source
+from vaekit.spec import Specification, prepare
+from vaekit.training import TrainingError, descent, fit
+from vaekit.training.descent import Compiled, Eager, Graphed, Pace, Recording
+
+TABLE = Source(np.random.default_rng(0).normal(size=(300, 5)))
+SMALL = {"hidden": (8,), "latent_dim": 2, "batch_size": 32, "epochs": 3, "validation": 0.0, "test": 0.0,
+         "device": "cpu", "precision": "float32", "compile": "off"}  # fmt: skip
+CASES = {
+    "elbo": {},
+    "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
+    "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
+    "warm-up": {"warmup": 0.5, "beta": 2.0},
+}
+
+
+class Unrecorded(Recording):
+    """The recorded step without a graph."""
+
+    def __init__(self, state, batch, noise):
+        self.state, self.pace = state, torch.zeros(len(Pace._fields))
+
+    def play(self, batch, noise, pace, meanwhile):
+        self.batch, self.noise = batch, noise
+        self.pace.copy_(torch.tensor(pace))
+        names, numbers = self._step(self.state)
+        meanwhile()
+        return descent._found(names, numbers)
+
+
+@pytest.fixture(autouse=True)
+def from_the_third_step_on(monkeypatch):
+    monkeypatch.setattr(descent, "EAGERLY", 2)
+    monkeypatch.setattr(descent, "Recording", Unrecorded)
+
+
+def state(descend, **changes):
+    prepared = prepare(Specification().changed(**{**SMALL, **changes}), TABLE)
+    prepared.state.descend = descend
+    return prepared.state, prepared.rows["train"]
+
+
+def test_which_step_a_training_takes():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    found = [type(descent.descent(on, device)) for on in (False, True) for device in (cpu, cuda)]
+    assert found == [Eager, Eager, Compiled, Graphed]
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
+def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip):
+    """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
+    (recorded, rows), (plain, _) = state(Graphed(), **changes), state(Eager(), **changes)
+    for one in (recorded, plain):
+        one.recipe = dataclasses.replace(one.recipe, clip=clip)
+    for step in range(recorded.warmup + 6):
+        batch = rows.train_batch(step, 32)
+        assert recorded.advance(batch) == pytest.approx(plain.advance(batch), rel=1e-4, abs=1e-4)
+    assert len(recorded.descend.recordings) == 1
+    assert recorded.gradient_norm == pytest.approx(plain.gradient_norm, rel=1e-4)
+    for name, tensor in plain.tensors().items():
+        assert torch.allclose(recorded.tensors()[name], tensor, rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("wrong", [torch.inf, torch.nan])
+def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong):
+    recorded, rows = state(Graphed())
+    for step in range(4):
+        recorded.advance(rows.train_batch(step, 32))
+    before = {name: tensor.clone() for name, tensor in recorded.tensors().items()}
+    with pytest.raises(TrainingError, match="not finite at step 4"):
+        recorded.advance(Batch(torch.full((32, 5), wrong)))
+    assert all(torch.equal(tensor, recorded.tensors()[name]) for name, tensor in before.items())
+    recorded.advance(rows.train_batch(4, 32))
+    assert all(tensor.isfinite().all() for tensor in recorded.tensors().values())
+
+
+def test_what_was_made_ahead_is_what_would_have_been_made():
+    """Stopped anywhere and taken up again, a training does not know what another had prepared."""
+    whole, rows = state(Graphed())
+    for _ in fit(whole, rows):
+        pass
+    for stop in (1, 2, 3, 9, 17):
+        first, _ = state(Graphed())
+        for _, _ in zip(range(stop), fit(first, rows), strict=False):
+            pass
+        later, _ = state(Graphed())
+        later.load({name: t.clone() for name, t in first.tensors().items()}, first.counters())
+        for _ in fit(later, rows):
+            pass
+        for name, tensor in whole.tensors().items():
+            assert torch.equal(tensor, later.tensors()[name]), (stop, name)
+
+
+def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
+    def refuse(*arguments):
+        raise RuntimeError("not when recording\nand more")
+
+    monkeypatch.setattr(descent, "Recording", refuse)
+    (recorded, rows), (plain, _) = state(Graphed()), state(Eager())
+    for step in range(2):
+        recorded.advance(rows.train_batch(step, 32))
+    with pytest.warns(UserWarning, match="step by step, as recording one failed: not when recording$"):
+        recorded.advance(rows.train_batch(2, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        recorded.advance(rows.train_batch(3, 32))
+    for step in range(4):
+        plain.advance(rows.train_batch(step, 32))
+    assert all(torch.equal(t, plain.tensors()[name]) for name, t in recorded.tensors().items())
+    assert recorded.counters()["uncompiled"] == 1
+
+
+def test_a_pickle_of_the_state_leaves_what_was_recorded_behind():
+    recorded, rows = state(Graphed())
+    for step in range(3):
+        recorded.advance(rows.train_batch(step, 32))
+    again = pickle.loads(pickle.dumps(recorded))
+    assert again.descend.recordings == {}
+    for one in (recorded, again):
+        one.advance(rows.train_batch(3, 32))
+    assert all(torch.equal(t, again.tensors()[name]) for name, t in recorded.tensors().items())
