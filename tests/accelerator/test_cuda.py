@@ -1,5 +1,6 @@
 """What only an accelerator can show: the same numbers as on a CPU, and the same bits again."""
 
+import dataclasses
 import itertools
 import warnings
 
@@ -59,12 +60,19 @@ def assert_alike(mine: dict, its: dict, within: float) -> None:
             assert torch.allclose(mine[name].cpu(), tensor.cpu(), rtol=within, atol=most), name
 
 
+def bytes_of(x: torch.Tensor) -> torch.Tensor:
+    return (x * 40 + 128).round().clamp(0, 255)
+
+
 LIKELIHOODS = {
     "bernoulli": (parts.likelihoods.Bernoulli((6,)), lambda x: (x > 0).float()),
     "gaussian": (parts.likelihoods.Gaussian((6,), mean=0.3, scale=2.0), lambda x: x),
-    "discretised logistic": (parts.likelihoods.DiscretizedLogistic((6,), low=0, high=255), lambda x: (x * 40 + 128).round().clamp(0, 255)),
-    "colour logistic": (parts.likelihoods.ColourLogistic((3, 1, 2), low=0, high=255), lambda x: (x * 40 + 128).round().clamp(0, 255).view(-1, 3, 1, 2)),
-}  # fmt: skip
+    "discretised logistic": (parts.likelihoods.DiscretizedLogistic((6,), low=0, high=255), bytes_of),
+    "colour logistic": (
+        parts.likelihoods.ColourLogistic((3, 1, 2), low=0, high=255),
+        lambda x: bytes_of(x).view(-1, 3, 1, 2),
+    ),
+}
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal(3), "full": parts.posteriors.FullCovariance(3)}
 OBJECTIVES = {
     "elbo": ELBO(2), "sticking": ELBO(2, gradient="sticking-the-landing"), "iwae": ImportanceWeighted(4),
@@ -82,7 +90,10 @@ def test_bounds_and_gradients_are_those_of_a_cpu(likelihood, values, posterior, 
         encoder = nets.MLP(6, (16,), posterior.features)
         decoder = nets.MLP(3, (16,), likelihood.features)
     model = FlatModel(encoder, posterior, parts.priors.StandardNormal(3), decoder, likelihood)
-    x, noise = values(torch.randn(32, 6, generator=generator)), torch.randn(objective.samples, 32, 3, generator=generator)
+    x, noise = (
+        values(torch.randn(32, 6, generator=generator)),
+        torch.randn(objective.samples, 32, 3, generator=generator),
+    )
     found = {}
     for device in ("cpu", "cuda"):
         model = model.to(device)
@@ -98,8 +109,6 @@ def test_bounds_and_gradients_are_those_of_a_cpu(likelihood, values, posterior, 
 @cases
 def test_a_replayed_step_changes_what_the_plain_one_does(source, changes, clip):
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
-    import dataclasses
-
     replayed, plain = prepared(source, **changes), prepared(source, "off", **changes)
     rows, states = replayed.rows["train"], (replayed.state, plain.state)
     assert isinstance(states[0].descend, Graphed)
@@ -195,7 +204,9 @@ def test_an_estimator_is_fitted_there_and_loaded_on_a_cpu(tmp_path):
     x = np.random.default_rng(0).normal(size=(300, 5))
     model = vaekit.VAE(latent_dim=2, epochs=40, device="cuda").fit(x)
     model.save(tmp_path / "model")
-    assert np.allclose(vaekit.load(tmp_path / "model", device="cpu").score_samples(x), model.score_samples(x), atol=1e-2)
+    assert np.allclose(
+        vaekit.load(tmp_path / "model", device="cpu").score_samples(x), model.score_samples(x), atol=1e-2
+    )
 
 
 def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):

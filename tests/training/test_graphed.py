@@ -1,5 +1,5 @@
-"""A step as it is recorded for an accelerator does what the plain one does. (Here it is gone through each time: there is
-no graph without an accelerator. Those with one are in tests/accelerator.)"""
+"""A step as it is recorded for an accelerator does what the plain one does. Here it is gone through each time, as there
+is no graph without an accelerator; tests/accelerator has those with one."""
 
 import dataclasses
 import pickle

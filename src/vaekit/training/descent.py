@@ -23,7 +23,7 @@ EPSILON = 1e-8
 EAGERLY = 100
 """steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
 WARMING = 2
-"""times that a gradient is computed before it is recorded, so that all libraries have what they allocate at first use"""
+"""times that a gradient is computed before it is recorded: libraries allocate what they need at first use"""
 COMPILING = {
     "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
     "cpp_wrapper": True,
