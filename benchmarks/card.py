@@ -1,6 +1,6 @@
 """What an accelerator takes: its memory against the batch, and the seconds of log p(x), into docs/performance.md.
 
-`memory`: the most allocated in 20 replayed steps of 784-400-20 and of conv-28 (32 and 64 channels), float32, 20,000 rows
+`memory`: the most allocated in replayed steps of 784-400-20 and of conv-28 (32 and 64 channels), float32, 20,000 rows
 resident. `scoring`: importance-weighted log p(x) of all 10,000 MNIST test rows with K = 5,000 draws a row,
 784-200-200-50, float32.
 
