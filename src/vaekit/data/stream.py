@@ -23,7 +23,7 @@ BINARIZE = ("none", "dynamic", "threshold", "expected")
 class Rows:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
-    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device, or off it
+    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off it
              where it would take more than half of what is free there
     index    the numbers of the rows meant, by default all
 
