@@ -110,6 +110,7 @@ def careful_graph(work: Work, x: np.ndarray) -> tuple[Steps, int]:
         step()
 
     def steps(count: int) -> None:
+        assert step  # kept: the graph works on its tensors
         for _ in range(count):
             graph.replay()
 

@@ -12,9 +12,11 @@ import torch
 from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare
+from vaekit.spec.automatic import has_compiler
 from vaekit.training import TrainingError, descent, fit
-from vaekit.training.descent import Compiled, Eager, Graphed, Pace, Recording
+from vaekit.training.descent import Compiled, CompiledRecording, Eager, Flat, Graphed, Pace, Recording
 
+pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
 TABLE = Source(np.random.default_rng(0).normal(size=(300, 5)))
 SMALL = {"hidden": (8,), "latent_dim": 2, "batch_size": 32, "epochs": 3, "validation": 0.0, "test": 0.0,
          "device": "cpu", "precision": "float32", "compile": "off"}  # fmt: skip
@@ -32,18 +34,34 @@ class Unrecorded(Recording):
     def __init__(self, state, batch, noise):
         self.state, self.pace = state, torch.zeros(len(Pace._fields))
 
-    def play(self, batch, noise, pace, meanwhile):
+    def play(self, batch, noise, pace, ahead):
         self.batch, self.noise = batch, noise
         self.pace.copy_(torch.tensor(pace))
         names, numbers = self._step(self.state)
-        meanwhile()
+        ahead()
         return descent._found(names, numbers)
+
+
+class UnrecordedCompiled(Unrecorded, CompiledRecording):
+    """The compiled one without a graph."""
+
+    def __init__(self, state, batch, noise):
+        layout = Flat(state.parameters, descent.ALIGNED)
+        self.flat = layout.of(state)
+        self.function = torch.compile(descent._of_its_own(descent._step_of(state, layout)), dynamic=False)
+        super().__init__(state, batch, noise)
+
+
+either = pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler"))]
+)
 
 
 @pytest.fixture(autouse=True)
 def from_the_third_step_on(monkeypatch):
     monkeypatch.setattr(descent, "EAGERLY", 2)
     monkeypatch.setattr(descent, "Recording", Unrecorded)
+    monkeypatch.setattr(descent, "CompiledRecording", UnrecordedCompiled)
 
 
 def state(descend, **changes):
@@ -55,28 +73,30 @@ def state(descend, **changes):
 def test_which_step_a_training_takes():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     found = [type(descent.descent(on, device)) for on in (False, True) for device in (cpu, cuda)]
-    assert found == [Eager, Eager, Compiled, Graphed]
+    assert found == [Eager, Graphed, Compiled, Graphed]
 
 
+@either
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
-def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip):
+def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled):
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
-    (recorded, rows), (plain, _) = state(Graphed(), **changes), state(Eager(), **changes)
+    (recorded, rows), (plain, _) = state(Graphed(compiled), **changes), state(Eager(), **changes)
     for one in (recorded, plain):
         one.recipe = dataclasses.replace(one.recipe, clip=clip)
     for step in range(recorded.warmup + 6):
         batch = rows.train_batch(step, 32)
         assert recorded.advance(batch) == pytest.approx(plain.advance(batch), rel=1e-4, abs=1e-4)
-    assert len(recorded.descend.recordings) == 1
+    assert [isinstance(r, CompiledRecording) for r in recorded.descend.recordings.values()] == [compiled]
     assert recorded.gradient_norm == pytest.approx(plain.gradient_norm, rel=1e-4)
     for name, tensor in plain.tensors().items():
         assert torch.allclose(recorded.tensors()[name], tensor, rtol=1e-4, atol=1e-5), name
 
 
+@either
 @pytest.mark.parametrize("wrong", [torch.inf, torch.nan])
-def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong):
-    recorded, rows = state(Graphed())
+def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong, compiled):
+    recorded, rows = state(Graphed(compiled))
     for step in range(4):
         recorded.advance(rows.train_batch(step, 32))
     before = {name: tensor.clone() for name, tensor in recorded.tensors().items()}
@@ -89,14 +109,14 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong):
 
 def test_what_was_made_ahead_is_what_would_have_been_made():
     """Stopped anywhere and taken up again, a training does not know what another had prepared."""
-    whole, rows = state(Graphed())
+    whole, rows = state(Graphed(False))
     for _ in fit(whole, rows):
         pass
     for stop in (1, 2, 3, 9, 17):
-        first, _ = state(Graphed())
+        first, _ = state(Graphed(False))
         for _, _ in zip(range(stop), fit(first, rows), strict=False):
             pass
-        later, _ = state(Graphed())
+        later, _ = state(Graphed(False))
         later.load({name: t.clone() for name, t in first.tensors().items()}, first.counters())
         for _ in fit(later, rows):
             pass
@@ -104,15 +124,30 @@ def test_what_was_made_ahead_is_what_would_have_been_made():
             assert torch.equal(tensor, later.tensors()[name]), (stop, name)
 
 
-def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
-    def refuse(*arguments):
-        raise RuntimeError("not when recording\nand more")
+def refuse(*arguments):
+    raise RuntimeError("not here\nand more")
 
-    monkeypatch.setattr(descent, "Recording", refuse)
-    (recorded, rows), (plain, _) = state(Graphed()), state(Eager())
+
+def test_where_compiling_fails_the_plain_step_is_recorded(monkeypatch):
+    monkeypatch.setattr(descent, "CompiledRecording", refuse)
+    (recorded, rows), (plain, _) = state(Graphed(True)), state(Graphed(False))
     for step in range(2):
         recorded.advance(rows.train_batch(step, 32))
-    with pytest.warns(UserWarning, match="step by step, as recording one failed: not when recording$"):
+    with pytest.warns(UserWarning, match="goes on without compiling, as that failed: not here$"):
+        recorded.advance(rows.train_batch(2, 32))
+    for step in range(3):
+        plain.advance(rows.train_batch(step, 32))
+    assert len(recorded.descend.recordings) == 1
+    assert all(torch.equal(t, plain.tensors()[name]) for name, t in recorded.tensors().items())
+    assert recorded.counters()["uncompiled"] == 1
+
+
+def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
+    monkeypatch.setattr(descent, "Recording", refuse)
+    (recorded, rows), (plain, _) = state(Graphed(False)), state(Eager())
+    for step in range(2):
+        recorded.advance(rows.train_batch(step, 32))
+    with pytest.warns(UserWarning, match="goes on without recording its steps, as that failed: not here$"):
         recorded.advance(rows.train_batch(2, 32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # said once
@@ -120,11 +155,11 @@ def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
     for step in range(4):
         plain.advance(rows.train_batch(step, 32))
     assert all(torch.equal(t, plain.tensors()[name]) for name, t in recorded.tensors().items())
-    assert recorded.counters()["uncompiled"] == 1
+    assert recorded.counters()["uncompiled"] == 2
 
 
 def test_a_pickle_of_the_state_leaves_what_was_recorded_behind():
-    recorded, rows = state(Graphed())
+    recorded, rows = state(Graphed(False))
     for step in range(3):
         recorded.advance(rows.train_batch(step, 32))
     again = pickle.loads(pickle.dumps(recorded))

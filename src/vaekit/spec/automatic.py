@@ -148,10 +148,7 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
-    """On where enough goes through the networks to repay the seconds that compiling takes, and on an accelerator,
-    where recording a step takes none."""
-    if choose_device(spec.training.device).type != "cpu":
-        return "on", "a step is recorded on the accelerator and replayed"
+    """On where enough goes through the networks to repay the seconds that compiling takes."""
     if network not in PERCEPTRONS:
         return "off", "nothing to gain for convolutions"
     if draws < WORTH_COMPILING:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
@@ -24,6 +25,12 @@ EAGERLY = 100
 """steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
 WARMING = 2
 """times that a gradient is computed before it is recorded: libraries allocate what they need at first use"""
+UNRECORDED = 2
+"""`uncompiled` where not even recording a step succeeded"""
+ALIGNED = 64
+"""numbers of a flat tensor, at multiples of which parameters begin on an accelerator: its products want addresses so"""
+COMPILING_KERNELS = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "deterministic": True}
+"""on an accelerator: of its kernels' shapes those that repeat to the bit, not those that were quickest when tried"""
 COMPILING = {
     "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
     "cpp_wrapper": True,
@@ -75,6 +82,10 @@ class Adam(NamedTuple):
             tensor.zero_()
 
 
+Ahead = Callable[[], "tuple[Batch, Tensor] | None"]
+"""makes what the next step will be called with, if it is known: an accelerator can be given it while it is busy"""
+
+
 class Trained(Protocol):
     """What a step knows of a State. It changes parameters, averages, the averaged model's buffers and `adam`, and may
     set `uncompiled`."""
@@ -94,17 +105,15 @@ class Trained(Protocol):
 
 def descent(compiled: bool, device: torch.device) -> "Eager | Compiled | Graphed":
     """How the steps of a training are gone."""
-    if not compiled:
-        return Eager()
-    return Graphed() if device.type == "cuda" else Compiled()
+    if device.type == "cuda":
+        return Graphed(compiled)
+    return Compiled() if compiled else Eager()
 
 
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
-    def __call__(
-        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
-    ) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
         with repeatable(batch.x.device):
             bound, used = gradient(state, batch, noise)
         with torch.no_grad():
@@ -199,11 +208,9 @@ class Compiled:
     def __getstate__(self) -> dict:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
-    def __call__(
-        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
-    ) -> Descent:
-        if not _follows(state):
-            return self.eager(state, batch, noise, pace, meanwhile)
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        if not self._follows(state):
+            return self.eager(state, batch, noise, pace, ahead)
         shapes = _shapes(batch, noise)
         if shapes in self.functions:
             found = self._call(self.functions[shapes], state, batch, noise, pace)
@@ -215,22 +222,23 @@ class Compiled:
 
     def begins(self, state: Trained) -> bool:
         """Whether the next step is the first that is compiled."""
-        return _follows(state) and not self.functions
+        return self._follows(state) and not self.functions
+
+    def _follows(self, state: Trained) -> bool:
+        return not state.uncompiled and _is_due(state)
 
     def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
         layout = Flat(state.parameters)
-        changed = (state.parameters, state.averages, state.adam.means, state.adam.squares)
-        self.flat = [layout.flattened(tensors) for tensors in changed]
+        self.flat = layout.of(state)
         function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
         except (torch._dynamo.exc.TorchDynamoException, OSError, ImportError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=3)
+            _say("without compiling", error)
             state.uncompiled = 1
-            return self.eager(state, batch, noise, pace, _nothing)
+            return self.eager(state, batch, noise, pace, lambda: None)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
@@ -245,9 +253,14 @@ class Compiled:
             return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
 
 
-def _follows(state: Trained) -> bool:
-    """Whether a compiled, or recorded, step is next."""
-    return not state.uncompiled and state.step >= max(EAGERLY, state.warmup)
+def _is_due(state: Trained) -> bool:
+    """Whether the steps have come that are compiled or recorded."""
+    return state.step >= max(EAGERLY, state.warmup)
+
+
+def _say(how: str, error: Exception) -> None:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    warnings.warn(f"training goes on {how}, as that failed: {reason}", stacklevel=4)
 
 
 def _shapes(batch: Batch, noise: Tensor) -> tuple:
@@ -255,40 +268,58 @@ def _shapes(batch: Batch, noise: Tensor) -> tuple:
     return batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype
 
 
-def _nothing() -> None:
-    """Nothing to do meanwhile."""
-
-
 class Graphed:
     """The same as one CUDA graph: what an accelerator does in a step is recorded once and played again at each, with no
-    Python between its kernels, of which a small step has dozens of microseconds each. Where it cannot be recorded (a
-    network that waits for a number to leave the accelerator, say) it is `Eager`, and says so.
+    Python between its kernels, of which a small step has dozens of microseconds each. With `compiled` it is the
+    compiled step that is recorded, which has a third of the kernels. What cannot be compiled is recorded as it is, and
+    what cannot be recorded (a network that waits for a number to leave the accelerator, say) is `Eager`, and says so.
 
     The first steps, and those of a warm-up, in which the loss changes from step to step, are not recorded. Model and
     objective are taken to stay as they were when it was, and tensors of the state where they are.
     """
 
-    def __init__(self):
-        self.eager, self.recordings = Eager(), {}
+    def __init__(self, compiled: bool):
+        self.eager, self.compiled = Eager(), compiled
+        self.recordings: dict[tuple, Recording] = {}
+        self.seconds: float | None = None
+        """what compiling took"""
 
     def __getstate__(self) -> dict:
         return {**vars(self), "recordings": {}}  # recorded again where it is needed again
 
-    def __call__(
-        self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]
-    ) -> Descent:
-        if not _follows(state):
-            return self.eager(state, batch, noise, pace, meanwhile)
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        if not self._follows(state):
+            return self.eager(state, batch, noise, pace, ahead)
         shapes = _shapes(batch, noise)
-        if shapes not in self.recordings:
+        if shapes not in self.recordings and not self._record(shapes, state, batch, noise):
+            return self.eager(state, batch, noise, pace, ahead)
+        return self.recordings[shapes].play(batch, noise, pace, ahead)
+
+    def begins(self, state: Trained) -> bool:
+        """Whether the next step is the first that is compiled."""
+        return self.compiled and not state.uncompiled and self._follows(state) and not self.recordings
+
+    def _follows(self, state: Trained) -> bool:
+        return state.uncompiled < UNRECORDED and _is_due(state)
+
+    def _record(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor) -> bool:
+        """Make the recording for a shape; whether that succeeded."""
+        began = time.monotonic()
+        if self.compiled and not state.uncompiled:
             try:
-                self.recordings[shapes] = Recording(state, batch, noise)
-            except RuntimeError as error:
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                warnings.warn(f"training goes on step by step, as recording one failed: {reason}", stacklevel=2)
+                self.recordings[shapes] = CompiledRecording(state, batch, noise)
+                self.seconds = (self.seconds or 0.0) + time.monotonic() - began
+                return True
+            except (RuntimeError, OSError, ImportError) as error:
+                _say("without compiling", error)
                 state.uncompiled = 1
-                return self.eager(state, batch, noise, pace, meanwhile)
-        return self.recordings[shapes].play(batch, noise, pace, meanwhile)
+        try:
+            self.recordings[shapes] = Recording(state, batch, noise)
+            return True
+        except RuntimeError as error:
+            _say("without recording its steps", error)
+            state.uncompiled = UNRECORDED
+            return False
 
 
 class Recording:
@@ -296,23 +327,30 @@ class Recording:
 
     def __init__(self, state: Trained, batch: Batch, noise: Tensor):
         device = batch.x.device
+        self.shapes = _shapes(batch, noise)
         self.batch = Batch(*(None if t is None else t.clone() for t in (batch.x, batch.mask)))
         self.noise = noise.clone()
         self.pace = torch.zeros(len(Pace._fields), device=device)
         self.given = torch.zeros(len(Pace._fields), pin_memory=True)  # copied from there, nothing waits for it
+        self.held: tuple[Batch, Tensor] | None = None
+        """what the accelerator was already given for the next step"""
         self.graph, self.read, stream = torch.cuda.CUDAGraph(), torch.cuda.Event(), torch.cuda.Stream(device)
         before = [buffer.clone() for buffer in state.model.buffers()]
         stream.wait_stream(torch.cuda.current_stream(device))
         with repeatable(device):
             with torch.cuda.stream(stream):
                 for _ in range(WARMING):
-                    gradient(state, self.batch, self.noise)
+                    self._try(state)
                 for buffer, value in zip(state.model.buffers(), before, strict=True):
                     buffer.copy_(value)
             torch.cuda.current_stream(device).wait_stream(stream)
             with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
                 self.names, self.numbers = self._step(state)
         self.taken = torch.zeros(len(self.numbers), pin_memory=True)
+
+    def _try(self, state: Trained) -> None:
+        """Let everything run once, and change nothing."""
+        gradient(state, self.batch, self.noise)
 
     def _step(self, state: Trained) -> tuple[list[str], Tensor]:
         """As `Eager`, with no number that leaves the accelerator: whether all is finite is a factor."""
@@ -329,40 +367,74 @@ class Recording:
             _follow(state)
         return names, numbers
 
-    def play(self, batch: Batch, noise: Tensor, pace: Pace, meanwhile: Callable[[], None]) -> Descent:
+    def play(self, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
         """The step on another batch."""
         self.given.numpy()[:] = pace
         self.pace.copy_(self.given, non_blocking=True)
+        if self.held is None or self.held[0] is not batch or self.held[1] is not noise:
+            self._give(batch, noise)
+        self.graph.replay()
+        self.taken.copy_(self.numbers, non_blocking=True)
+        self.read.record()
+        self.held = ahead()  # while the accelerator is busy
+        if self.held is not None and _shapes(*self.held) == self.shapes:
+            self._give(*self.held)
+        else:
+            self.held = None
+        self.read.synchronize()
+        return _found(self.names, self.taken)
+
+    def _give(self, batch: Batch, noise: Tensor) -> None:
         self.batch.x.copy_(batch.x)
         if batch.mask is not None:
             self.batch.mask.copy_(batch.mask)
         self.noise.copy_(noise)
-        self.graph.replay()
-        self.taken.copy_(self.numbers, non_blocking=True)
-        self.read.record()
-        meanwhile()
-        self.read.synchronize()
-        return _found(self.names, self.taken)
+
+
+class CompiledRecording(Recording):
+    """A recording of the compiled step."""
+
+    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+        layout = Flat(state.parameters, ALIGNED)
+        self.flat = layout.of(state)
+        self.function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING_KERNELS)
+        super().__init__(state, batch, noise)
+
+    def _try(self, state: Trained) -> None:
+        noise, self.noise = self.noise, torch.full_like(self.noise, torch.nan)  # of which nothing is learned
+        self._step(state)
+        self.noise = noise
+
+    @torch.no_grad()
+    def _step(self, state: Trained) -> tuple[list[str], Tensor]:
+        found = self.function(*self.flat, state.adam.steps, *self.batch[:2], self.noise, self.pace)
+        _follow(state)
+        return found
 
 
 class Flat:
     """Many tensors in one, each with its axes in the order in which they lie in memory: of which the rounding of a
     convolution depends, and a step that looks at no strides."""
 
-    def __init__(self, tensors: list[Tensor]):
+    def __init__(self, tensors: list[Tensor], aligned: int = 1):
         self.shapes = [tensor.shape for tensor in tensors]
+        self.gaps = [-tensor.numel() % aligned for tensor in tensors]
         self.orders = [sorted(range(t.dim()), key=t.stride, reverse=True) for t in tensors]
 
     def joined(self, tensors: Iterable[Tensor]) -> Tensor:
         """The numbers of tensors of these shapes, one after another."""
-        return torch.cat([t.permute(order).flatten() for t, order in zip(tensors, self.orders, strict=True)])
+        each = zip(tensors, self.orders, self.gaps, strict=True)
+        return torch.cat([F.pad(t.permute(order).flatten(), (0, gap)) for t, order, gap in each])
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The tensors that `joined` would have it from: what changes it changes them."""
-        pieces = zip(flat.split([shape.numel() for shape in self.shapes]), self.shapes, self.orders, strict=True)
+        sizes = [shape.numel() for shape in self.shapes]
+        pieces = flat.split([size + gap for size, gap in zip(sizes, self.gaps, strict=True)])
         return [
-            piece.view([shape[axis] for axis in order]).permute([order.index(axis) for axis in range(len(order))])
-            for piece, shape, order in pieces
+            piece[:size]
+            .view([shape[axis] for axis in order])
+            .permute([order.index(axis) for axis in range(len(order))])
+            for piece, size, shape, order in zip(pieces, sizes, self.shapes, self.orders, strict=True)
         ]
 
     def flattened(self, tensors: list[Tensor]) -> Tensor:
@@ -371,6 +443,10 @@ class Flat:
         for tensor, part in zip(tensors, self.parts(flat), strict=True):
             tensor.data = part
         return flat
+
+    def of(self, state: Trained) -> list[Tensor]:
+        """A state's weights, averaged weights, and Adam's means and squares."""
+        return [self.flattened(ts) for ts in (state.parameters, state.averages, state.adam.means, state.adam.squares)]
 
 
 def _of_its_own(function: Callable) -> Callable:
@@ -381,7 +457,10 @@ def _of_its_own(function: Callable) -> Callable:
 
 
 def _step_of(state: Trained, layout: Flat) -> Callable:
-    """A state's step as a function of tensors alone, of which it changes the first five."""
+    """A state's step as a function of tensors alone, of which it changes the first five.
+
+    rates    a Pace, and Adam's corrections of its means and squares, which it computes itself where they are left out
+    """
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
 
@@ -391,7 +470,8 @@ def _step_of(state: Trained, layout: Flat) -> Callable:
             return bound.loss, bound
 
         gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
-        rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
+        rate, limit, weight, *unbias = rates.unbind()
+        unbias_mean, unbias_square = unbias or [1 / (1 - beta ** (steps.max() + 1)) for beta in (first, second)]
         g = layout.joined(gradient)
         terms, numbers = _numbers(state.objective, bound, g.square().sum().sqrt(), limit)
         scale, finite = numbers[-2], numbers[-1] > 0  # read from there: computed once, not beside each weight

@@ -12,7 +12,7 @@ from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
 from vaekit.threads import single_threaded
-from vaekit.training.descent import Adam, Compiled, Pace, descent
+from vaekit.training.descent import Adam, Eager, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
 
@@ -65,7 +65,8 @@ class State:
         self.setbacks = 0
         """times that training went back and halved its rate"""
         self.uncompiled = 0
-        """1 where compiling failed: a training that is resumed does not try again, and repeats"""
+        """1 where compiling failed, 2 where recording did (on an accelerator): a training that is resumed does not try
+        again, and repeats"""
 
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
@@ -127,16 +128,16 @@ class State:
             self.best_value, self.best_step = bound, self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
-    def advance(self, batch: Batch, meanwhile: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def advance(self, batch: Batch, following: Callable[[], Batch] | None = None) -> dict[str, float]:
         """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
         NotFiniteError, and nothing changed, if a number is not finite.
 
-        meanwhile    called while an accelerator is busy with the step, if it is: to make the next batch, say
+        following    makes the next batch: it is called while an accelerator is busy with this one
         """
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
         with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
-            found = self.descend(self, batch, self.noise(batch), pace, lambda: self._prepare(batch, meanwhile))
+            found = self.descend(self, batch, self.noise(batch), pace, lambda: self._prepared(following))
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
@@ -149,7 +150,7 @@ class State:
     @property
     def compiles_next(self) -> bool:
         """Whether the next step takes some seconds more."""
-        return isinstance(self.descend, Compiled) and self.descend.begins(self)
+        return not isinstance(self.descend, Eager) and self.descend.begins(self)
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
@@ -166,10 +167,13 @@ class State:
         source = generator(self.recipe.seed, "noise", step, device=batch.x.device)
         return self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
 
-    def _prepare(self, batch: Batch, meanwhile: Callable[[], None]) -> None:
-        """Make what the next step needs."""
-        meanwhile()
+    def _prepared(self, following: Callable[[], Batch] | None) -> tuple[Batch, Tensor] | None:
+        """Batch and noise of the next step."""
+        if following is None:
+            return None
+        batch = following()
         self._ahead = self.step + 1, self._noise(batch, self.step + 1)
+        return batch, self._ahead[1]
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: the recipe's, halved at each setback."""
