@@ -18,7 +18,10 @@ from vaekit.spec import Specification, prepare
 from vaekit.training import TrainingError, descent, fit
 from vaekit.training.descent import CompiledRecording, Eager, Graphed
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator here")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator here"),
+    *(pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")),  # of torch by torch
+]
 RNG = np.random.default_rng(0)
 TABLE = Source(RNG.normal(size=(300, 5)) @ RNG.normal(size=(5, 5)))
 IMAGES = Source((RNG.integers(0, 256, (200, 1, 16, 16)) * (RNG.random((200, 1, 16, 16)) < 0.4)).astype(np.uint8))
@@ -39,6 +42,15 @@ CASES = {
     "convolutions, bfloat16": (IMAGES, {**CONV, "precision": "bfloat16"}),
 }
 either = pytest.mark.parametrize("compile", ["off", "on"])
+ways = pytest.mark.parametrize(
+    ("source", "changes", "compile"),
+    [
+        pytest.param(*case, compile, id=f"{name}, {compile}")
+        for name, case in CASES.items()
+        for compile in ("off", "on")
+        if compile == "off" or "network" not in case[1] or case[1]["network"] == "mlp"
+    ],
+)
 cases = pytest.mark.parametrize(("source", "changes"), CASES.values(), ids=CASES.keys())
 
 
@@ -114,8 +126,7 @@ def test_bounds_and_gradients_are_those_of_a_cpu(likelihood, values, posterior, 
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])
-@either
-@cases
+@ways
 def test_a_replayed_step_changes_what_the_plain_one_does(source, changes, compile, clip):
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
     replayed = prepared(source, compile, **changes)
@@ -134,8 +145,7 @@ def test_a_replayed_step_changes_what_the_plain_one_does(source, changes, compil
     assert_alike(states[0].tensors(), states[1].tensors(), 5 * within)
 
 
-@either
-@cases
+@ways
 def test_training_repeats_to_the_bit_wherever_it_is_taken_up_again(source, changes, compile):
     """Stopped at ten steps: before, at and after the first that is recorded, within and at the end of an epoch."""
     whole = prepared(source, compile, **changes)
@@ -167,6 +177,17 @@ def test_a_replayed_step_that_is_not_finite_changes_nothing(compile):
     assert_alike(run.state.tensors(), before, 0)
     run.state.advance(run.rows["train"].train_batch(5, 32))
     assert all(tensor.isfinite().all() for tensor in run.state.tensors().values())
+
+
+def test_convolutions_that_cannot_be_compiled_are_recorded_as_they_are():
+    run, other = prepared(IMAGES, "on", **CONV), plain(IMAGES, **CONV)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in range(6):
+            for state in (run.state, other.state):
+                state.advance(run.rows["train"].train_batch(step, 32))
+    assert run.state.descend.recordings
+    assert_alike(run.state.tensors(), other.state.tensors(), 5e-3)
 
 
 class Asking(torch.nn.Module):
@@ -214,7 +235,7 @@ def test_what_is_trained_there_scores_alike_on_a_cpu(source, changes):
 
 def test_an_estimator_is_fitted_there_and_loaded_on_a_cpu(tmp_path):
     x = np.random.default_rng(0).normal(size=(300, 5))
-    model = vaekit.VAE(latent_dim=2, epochs=40, device="cuda").fit(x)
+    model = vaekit.VAE(latent_dim=2, max_epochs=40, device="cuda").fit(x)
     model.save(tmp_path / "model")
     assert np.allclose(
         vaekit.load(tmp_path / "model", device="cpu").score_samples(x), model.score_samples(x), atol=1e-2
@@ -238,6 +259,18 @@ def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):
     ]
     assert torch.equal(scored[0], scored[1])
     assert torch.equal(scored[2], scored[3])
+
+
+@pytest.mark.parametrize("size", [7, 64, 160])
+def test_batches_that_are_made_at_once_are_those_of_their_numbers(size, monkeypatch):
+    """Also where an epoch is no whole number of them, and one is asked for out of turn."""
+    run = prepared(IMAGES, binarize="threshold", **CONV)
+    rows = run.rows["train"]
+    for cells in (stream.TOGETHER_CELLS, 3 * size * rows.schema.features, 1):
+        monkeypatch.setattr(stream, "TOGETHER_CELLS", cells)
+        for step in (*range(2 * rows.batches_per_epoch(size) + 2), 1, 0):
+            expected = (rows.take(rows.numbers(step, size)) >= 128).float()
+            assert torch.equal(rows.train_batch(step, size).x, expected)
 
 
 def test_recording_leaves_the_process_as_it_was():

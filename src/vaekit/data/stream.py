@@ -17,6 +17,9 @@ BLOCK = 256
 """rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
 DEVICE_SHARE = 0.5
 """of an accelerator's free memory, which rows kept there may take"""
+TOGETHER, TOGETHER_CELLS = 16, 2**24
+"""training batches that an accelerator makes at once, and numbers in them at most: each operation it is asked for takes
+longer to ask than to do"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
@@ -27,7 +30,8 @@ class Rows:
              where it would take more than half of what is free there
     index    the numbers of the rows meant, by default all
 
-    Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
+    Any training batch can be made from (seed, step) alone, so a run resumes from a step number. On an accelerator some
+    batches, one after another in an epoch, are made at once.
 
     >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5)
     >>> Rows(np.eye(2, dtype=np.uint8), schema, seed=0).train_batch(0, 2).x.shape
@@ -50,6 +54,7 @@ class Rows:
         else:
             self._memory = _placed(torch.from_numpy(_narrow(x if index is None else x[index])), self.device)
         self._order: tuple[int, Tensor] | None = None
+        self._made: tuple[tuple[int, int, int], tuple[Tensor, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self._index if self.mapped else self._memory)
@@ -100,8 +105,16 @@ class Rows:
 
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
-        x = self.take(self.numbers(step, size))
-        return Batch(self._drawn(x, step) if self.schema.binarized == "dynamic" else self._plain(x))
+        if self.device.type == "cpu":
+            return Batch(self._units(self.take(self.numbers(step, size)), step))
+        epoch, index = divmod(step, self.batches_per_epoch(size))
+        together = max(1, min(TOGETHER, TOGETHER_CELLS // (size * self.schema.features)))
+        block, place = divmod(index, together)
+        if self._made is None or self._made[0] != (epoch, block, size):
+            last = min((block + 1) * together, self.batches_per_epoch(size))
+            x = self.take(self._permutation(epoch)[block * together * size : last * size])
+            self._made = (epoch, block, size), self._units(x, epoch, block).split(min(size, len(x)))
+        return Batch(self._made[1][place])
 
     def numbers(self, step: int, size: int) -> Tensor:
         """Which rows make the batch of training step `step`, (size,)"""
@@ -150,13 +163,17 @@ class Rows:
         u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
         return u.to(self.device) < x / self.schema.grey
 
-    def _drawn(self, x: Tensor, step: int) -> Tensor:
+    def _units(self, x: Tensor, *counters: int) -> Tensor:
+        """Rows as stored in the model's units, for training: what is drawn for them is keyed by the counters."""
+        return self._drawn(x, *counters) if self.schema.binarized == "dynamic" else self._plain(x)
+
+    def _drawn(self, x: Tensor, *counters: int) -> Tensor:
         """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
         if x.device.type == "cpu" and x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
-            source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", step)))
+            source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", *counters)))
             u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
             return (u.to(self.device) < x).view(torch.uint8).float()
-        source = generator(self.seed, "binarize", step, device=self.device)
+        source = generator(self.seed, "binarize", *counters, device=self.device)
         return (torch.rand(x.shape, generator=source, device=self.device) < x / self.schema.grey).float()
 
     def _permutation(self, epoch: int) -> Tensor:

@@ -310,7 +310,12 @@ class Graphed:
                 self.recordings[shapes] = CompiledRecording(state, batch, noise)
                 self.seconds = (self.seconds or 0.0) + time.monotonic() - began
                 return True
-            except (RuntimeError, OSError, ImportError) as error:
+            except (
+                RuntimeError,
+                OSError,
+                ImportError,
+                AssertionError,
+            ) as error:  # the last of strides, by the compiler
                 _say("without compiling", error)
                 state.uncompiled = 1
         try:

@@ -24,6 +24,8 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
+TOGETHER, TOGETHER_CELLS = 16, 2**22
+"""steps whose noise an accelerator draws at once, and numbers in it at most"""
 NARROW = 2**23
 """products of a weight and an input in a step, up to which several threads gain nothing, and on a busy machine lose"""
 SKIPS, SETBACKS = 3, 3
@@ -76,12 +78,13 @@ class State:
         """of a weight and an input, for a draw: a convolution, say, takes each weight many times"""
         self.buffers = list(self.averaged.buffers()), list(self.model.buffers())
         self._ahead: tuple[int, Tensor] | None = None
+        self._drawn: tuple[tuple[int, int], tuple[Tensor, ...]] | None = None
 
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
         model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
         adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
-        bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead"))
+        bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead", "_drawn"))
         return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
 
     def __setstate__(self, state: dict) -> None:
@@ -164,8 +167,15 @@ class State:
         return self._noise(batch, self.step)
 
     def _noise(self, batch: Batch, step: int) -> Tensor:
-        source = generator(self.recipe.seed, "noise", step, device=batch.x.device)
-        return self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
+        device, samples, rows = batch.x.device, self.objective.samples, len(batch.x)
+        if device.type == "cpu":
+            return self.model.noise(samples, rows, normal_noise(generator(self.recipe.seed, "noise", step)))
+        together = max(1, min(TOGETHER, TOGETHER_CELLS // (samples * rows * self.model.latent_dim)))
+        block, place = divmod(step, together)
+        if self._drawn is None or self._drawn[0] != (block, rows):
+            source = normal_noise(generator(self.recipe.seed, "noise", block, device=device))
+            self._drawn = (block, rows), self.model.noise(together * samples, rows, source).split(samples)
+        return self._drawn[1][place]
 
     def _prepared(self, following: Callable[[], Batch] | None) -> tuple[Batch, Tensor] | None:
         """Batch and noise of the next step."""
