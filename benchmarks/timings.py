@@ -23,12 +23,6 @@ HEADER = "| command | contender | ms a step | times"
 CARD_HEADER = "| command | contender | ms a step | busy |"
 USE_HEADER = "| command | contender | µs a row |"
 """how the tables in docs/performance.md begin"""
-ON_A_CARD = {
-    "vaekit, float32": contenders.ours("float32", "off"),
-    "vaekit, float32, compiled": contenders.ours("float32", "on"),
-    "vaekit, bfloat16": contenders.ours("bfloat16", "off"),
-    "vaekit, bfloat16, compiled": contenders.ours("bfloat16", "on"),
-}
 FASTEST = {
     "vaekit, float32": contenders.ours("float32", "off"),
     "vaekit, float32, compiled": contenders.ours("float32", "on"),
@@ -112,12 +106,11 @@ def training(name: str, rounds: int) -> None:
 
 
 def _there(builders: dict) -> dict:
-    """The contenders on an accelerator: of those that are installed."""
-    peers = {name: build for name, build in builders.items() if name in PYTHAE or name in JAX}
+    """The contenders on an accelerator, of those that are installed."""
     wanted = {"pythae, float32": "pythae", "JAX, float32": "optax"}
-    here = {name: build for name, build in peers.items() if importlib.util.find_spec(wanted[name])}
-    floors = {name: build for name, build in builders.items() if name in FLOORS}
-    return {**CAREFUL, "careful loop, float32, as a graph": contenders.careful_graph, **here, **ON_A_CARD, **floors}
+    missing = [name for name, module in wanted.items() if not importlib.util.find_spec(module)]
+    others = {name: build for name, build in builders.items() if name not in missing}
+    return {**CAREFUL, "careful loop, float32, as a graph": contenders.careful_graph, **others}
 
 
 def _kernels(call: Callable[[], None]) -> float:

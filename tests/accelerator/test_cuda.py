@@ -265,9 +265,9 @@ def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):
 def test_batches_that_are_made_at_once_are_those_of_their_numbers(size, monkeypatch):
     """Also where an epoch is no whole number of them, and one is asked for out of turn."""
     run = prepared(IMAGES, binarize="threshold", **CONV)
-    rows = run.rows["train"]
-    for cells in (stream.TOGETHER_CELLS, 3 * size * rows.schema.features, 1):
+    for cells in (stream.TOGETHER_CELLS, 3 * size * run.schema.features, 1):
         monkeypatch.setattr(stream, "TOGETHER_CELLS", cells)
+        rows = Rows(IMAGES.x, run.schema, seed=0, device="cuda")
         for step in (*range(2 * rows.batches_per_epoch(size) + 2), 1, 0):
             expected = (rows.take(rows.numbers(step, size)) >= 128).float()
             assert torch.equal(rows.train_batch(step, size).x, expected)
