@@ -149,8 +149,8 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
-    if network not in PERCEPTRONS or choose_device(spec.training.device).type != "cpu":
-        return "off", "nothing to gain for convolutions, or on an accelerator"
+    if network not in PERCEPTRONS:
+        return "off", "nothing to gain for convolutions"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
     if not has_compiler():
