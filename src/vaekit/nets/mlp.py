@@ -27,6 +27,7 @@ class MLP(nn.Module):
     ):
         super().__init__()
         widths = [in_features, *hidden]
+        self.width = max(*widths, out_features)
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
