@@ -39,6 +39,7 @@ def fit(
     exclude: str | None = None,
     label: str | None = None,
     resize: str | None = None,
+    kind: str | None = None,
     validation: str | None = None,
     test: str | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -117,6 +118,8 @@ def fit(
         a column to keep beside the rows and not to learn from
     resize
         HEIGHTxWIDTH, or one number for both, to which images in files are scaled
+    kind
+        what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range
     validation
         a fraction of the rows, or a file or folder of rows, to select on
     test
@@ -135,7 +138,7 @@ def fit(
     spec = _specification(config)
     spec = spec.changed(
         source=tuple(map(_source_name, data)) or None,
-        digest="" if data or exclude or label or resize or validation or test else None,
+        digest="" if data or exclude or label or resize or kind or validation or test else None,
         latent_dim=_number(latent_dim, int),
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
@@ -143,7 +146,7 @@ def fit(
         epochs=_number(epochs, int), batch_size=_number(batch_size, int),
         learning_rate=_number(learning_rate, float), schedule=schedule,
         patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
-        exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
+        exclude=_list(exclude), label=label, resize=resize, kind=kind, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
@@ -224,13 +227,15 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
 
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
-    shape = "×".join(map(str, prepared.schema.shape))
+    schema, layout = prepared.schema, source.layout
+    kind = f"{layout.kind}{'s' if layout.kind != 'table' else ''} of {'×'.join(map(str, schema.shape))}"
+    kind += f" ({layout.reason})" if source.x.ndim > 2 or source.layout.reason == "as stated" else ""
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-    print(f"{source.name}: {split} rows; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")
+    print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
+    for hint in (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood)):
         print(f"  note: {hint}")
     print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
     objective = prepared.state.objective
