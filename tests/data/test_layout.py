@@ -42,6 +42,8 @@ CASES = {
     "one, last": (pixels(9, 8, 1), "image", "last", (9, 8)),
     "a curve": (RNG.random((6, 30, 1)), "sequence", "none", (30, 1)),
     "a line": (pixels(1, 30), "sequence", "none", (1, 30)),
+    "three small axes": (RNG.random((6, 3, 7, 7)), "table", "none", (3, 7, 7)),
+    "a ribbon": (RNG.random((6, 50, 9, 2)), "table", "none", (50, 9, 2)),
     "cube": (pixels(6, 6, 6), "table", "none", (6, 6, 6)),
     "channels between": (pixels(9, 3, 9), "table", "none", (9, 3, 9)),
     "films": (pixels(4, 8, 8, 3), "table", "none", (4, 8, 8, 3)),

@@ -52,9 +52,9 @@ class Layout(NamedTuple):
 def layout_of(x: np.ndarray, stated: str = "auto") -> Layout:
     """The layout of rows x (n, *X), found by their shape and values, or as stated.
 
-    Bytes, other unsigned 16-bit numbers and booleans of (height, width) are images from 8 pixels a side on; other
-    numbers where no side is more than four times the other and the columns have like ranges. Of three axes the first or
-    last is the channels if it is smaller than both others.
+    Unsigned numbers of 8 or 16 bits and booleans of (height, width) are images from 8 pixels a side on; other numbers
+    where no side is more than four times the other and the columns have like ranges. Of three axes the first or last is
+    the channels if it is smaller than both others; unsigned numbers may then be of any size.
 
     Raises VaekitError where the shape cannot be what is stated.
 
@@ -117,11 +117,13 @@ def _against_images(x: np.ndarray) -> str:
     channels = _channels(shape)
     if len(shape) == 3 and channels == "none":
         return "neither the first nor the last axis is small enough for channels"
-    if len(shape) == 2 and min(shape) < SIDE:
-        return f"an axis of fewer than {SIDE}"
-    if x.dtype in (np.uint8, np.uint16, bool):
+    sides = {"none": shape, "first": shape[1:], "last": shape[:-1]}[channels]
+    of_pixels = x.dtype in (np.uint8, np.uint16, bool)
+    if min(sides) < SIDE and not (of_pixels and len(shape) == 3):
+        return f"a side of fewer than {SIDE}"
+    if of_pixels:
         return ""
-    if len(shape) == 2 and max(shape) > PROPORTION * min(shape):
+    if max(sides) > PROPORTION * min(sides):
         return f"one side is more than {PROPORTION} times the other"
     return "" if _like_pixels(x, 1 if channels == "first" else -1) else "the columns have different ranges"
 
