@@ -545,8 +545,8 @@ def test_the_kind_of_rows_can_be_stated(tmp_path):
 
 def test_an_image_may_have_any_number_of_latents():
     """More than there are Sobol dimensions: 16 at each of 38 × 37 places."""
-    x = np.random.default_rng(0).integers(0, 256, (20, 300, 290)).astype(np.uint8)
-    vae = VAE(latent_dim="auto", network="local", hidden=(2, 2, 2), max_epochs=1, validation_fraction=0.2,
+    x = np.random.default_rng(0).integers(0, 256, (6, 300, 290)).astype(np.uint8)
+    vae = VAE(latent_dim="auto", network="local", hidden=(2, 2, 2), max_epochs=1, validation_fraction=0.3,
               importance_samples=3, device="cpu").fit(x)  # fmt: skip
     assert vae.model_.latent_dim > torch.quasirandom.SobolEngine.MAXDIM
     assert np.isfinite(vae.history_[-1]["validation_elbo"])
