@@ -228,8 +228,8 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
     schema, layout = prepared.schema, source.layout
-    kind = f"{layout.kind}{'s' if layout.kind != 'table' else ''} of {'×'.join(map(str, schema.shape))}"
-    kind += f" ({layout.reason})" if source.x.ndim > 2 or source.layout.reason == "as stated" else ""
+    kind = f"{layout.kind}{'s' * (layout.kind != 'table')} of {'×'.join(map(str, schema.shape))}"
+    kind += f" ({layout.reason})" if len(schema.shape) > 1 else " columns"
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
     print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     for name, reason in prepared.reasons.items():

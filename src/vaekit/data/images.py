@@ -78,7 +78,7 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     return {
         "x": x,
         "labels": labels if any(labels) else None,
-        "layout": Layout("image", "last" if colour else "none", "colour images" if colour else "grey images"),
+        "layout": Layout("image", "last" if colour else "none", "in colour" if colour else "grey"),
         "notes": _notes(transparent, [page for page in pages if page.cut]),
     }
 

@@ -24,8 +24,8 @@ MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
-    """A variational autoencoder on the rows of an array (n, columns), (n, height, width), or images with 1, 3 or 4
-    channels, first or last: they are given back in the layout in which they came.
+    """A variational autoencoder on the rows of an array: (n, columns), images (n, height, width) or with any number of
+    channels, first or last, or sequences (n, steps, features). They are given back in the shape in which they came.
 
     It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
     are in nats per row and in the data's own units.
@@ -199,9 +199,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             objective=self.objective, samples=self.samples, repeats=self.repeats, beta=self.beta, warmup=self.warmup,
             free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
             activation=self.activation, start=self.start, kind=self.kind, binarize=self.binarize,
-            epochs=self.max_epochs, patience=self.patience, batch_size=self.batch_size, learning_rate=self.learning_rate,
-            schedule=self.schedule, seed=_seed(self.random_state), device=self.device, precision=self.precision,
-            compile=self.compile, validation=self.validation_fraction, test=0.0,
+            epochs=self.max_epochs, patience=self.patience, batch_size=self.batch_size,
+            learning_rate=self.learning_rate, schedule=self.schedule, seed=_seed(self.random_state),
+            device=self.device, precision=self.precision, compile=self.compile, validation=self.validation_fraction,
+            test=0.0,
         )  # fmt: skip
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
@@ -272,8 +273,8 @@ def load(folder, *, device: str = "auto") -> VAE:
         latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
         **asdict(spec.objective),
         hidden=model.hidden, network=model.network, activation=model.activation, start=model.start,
-        kind=spec.data.kind, binarize=spec.data.binarize, max_epochs=spec.training.epochs, patience=spec.training.patience,
-        batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
+        kind=spec.data.kind, binarize=spec.data.binarize, max_epochs=spec.training.epochs,
+        patience=spec.training.patience, batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
         schedule=spec.training.schedule, random_state=spec.training.seed, device=device,
         precision=spec.training.precision, compile=spec.training.compile,
         importance_samples=run.data.get("importance_samples", 100),
