@@ -49,14 +49,14 @@ class Layout(NamedTuple):
         return np.moveaxis(rows, -3, place) if len(shape) == 3 else np.expand_dims(rows, place)
 
 
-def layout_of(x: np.ndarray, stated: str = "auto") -> Layout:
+def layout_of(x: np.ndarray, stated: str = "auto", name: str = "the array") -> Layout:
     """The layout of rows x (n, *X), found by their shape and values, or as stated.
 
     Unsigned numbers of 8 or 16 bits and booleans of (height, width) are images from 8 pixels a side on; other numbers
     where no side is more than four times the other and the columns have like ranges. Of three axes the first or last is
     the channels if it is smaller than both others; unsigned numbers may then be of any size.
 
-    Raises VaekitError where the shape cannot be what is stated.
+    Raises VaekitError, which says `name`, where the shape cannot be what is stated.
 
     >>> rng = np.random.default_rng(0)
     >>> layout_of(rng.random((9, 28, 28))).kind, layout_of(rng.random((9, 24, 3))).kind
@@ -67,7 +67,7 @@ def layout_of(x: np.ndarray, stated: str = "auto") -> Layout:
     if stated not in ("auto", *LAYOUTS):
         raise unknown("kind", stated, ("auto", *LAYOUTS))
     if stated == "image":
-        return _stated_image(x.shape[1:])
+        return _stated_image(x.shape[1:], name)
     if stated != "auto":
         return Layout(stated, "none", "as stated")
     if x.ndim <= 2:
@@ -77,21 +77,24 @@ def layout_of(x: np.ndarray, stated: str = "auto") -> Layout:
         channels = _channels(x.shape[1:])
         count = x.shape[-1 if channels == "last" else 1]
         return Layout("image", channels, _said(count, channels) if channels != "none" else "two axes of pixels")
-    return Layout("sequence" if x.ndim == 3 else "table", "none", f"{against}; --kind image if they are")
+    return Layout("sequence" if x.ndim == 3 else "table", "none", f"no images: {against}; --kind image if they are")
 
 
-def _stated_image(shape: tuple[int, ...]) -> Layout:
+def _stated_image(shape: tuple[int, ...], name: str) -> Layout:
     if len(shape) == 2:
         return Layout("image", "none", "as stated")
     if len(shape) != 3:
         raise VaekitError(
-            f"rows of shape {shape} are no images: give an array (n, height, width), or (n, height, width, channels)."
+            f"{name} has rows of shape {shape}, which are no images: give an array (n, height, width), or (n, height, "
+            f"width, channels)."
         )
     channels = _channels(shape)
     if channels == "none":
         first, second, last = shape
         if second < min(first, last):
-            raise VaekitError(f"rows of shape {shape} have their channels between the sides: move them first or last.")
+            raise VaekitError(
+                f"{name} has rows of shape {shape}, their channels between the sides: move them first or last."
+            )
         channels = "last" if last < first else "first"
     return Layout("image", channels, f"as stated, {_said(shape[-1 if channels == 'last' else 0], channels)}")
 

@@ -37,7 +37,7 @@ class Source:
     def __post_init__(self):
         x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
         if isinstance(self.layout, str):
-            found = layout_of(x, self.layout)
+            found = layout_of(x, self.layout, self.name)
             x = found.stored(x)
             object.__setattr__(self, "layout", found)
         if not on_disk(x):
@@ -138,6 +138,8 @@ def load(
     if strict and resize:
         raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
     found = [readers.read(path, tuple(exclude), label, strict) for path in paths]
+    if not strict and kind == "image" and np.ndim(found[0]["x"]) not in (3, 4):
+        kind = "auto"  # rows of no image's shape: said by whoever compares them with the model's
     first = Source(name=paths[0].name, layout=kind, **found[0])
     others = [
         Source(name=p.name, layout=first.layout.kind, **rows) for p, rows in zip(paths[1:], found[1:], strict=True)
