@@ -153,7 +153,10 @@ def test_arrays_are_given_back_in_the_layout_in_which_they_came(vaekit, tmp_path
 def test_the_kind_is_shown_and_can_be_stated(vaekit, tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 20, 3)) * [1, 1e-3, 1e3]
     np.save(tmp_path / "x.npy", x)
-    for kind, word in ((None, "sequences of 20×3 (no images: a side of fewer than 8"), ("image", "images of 20×3 (as stated")):
+    for kind, word in (
+        (None, "sequences of 20×3 (no images: a side of fewer than 8"),
+        ("image", "images of 20×3 (as stated"),
+    ):
         run = tmp_path / str(kind)
         result = vaekit("fit", tmp_path / "x.npy", "--out", run, *SMALL, *(("--kind", kind) if kind else ()))
         assert result.code == 0, result.err

@@ -255,6 +255,9 @@ def test_every_page_of_a_stack_is_an_image(tmp_path, dtype):
     assert source.x.dtype == dtype
     assert np.array_equal(source.x, pages)
     assert source.labels.tolist() == ["films"] * 5
+    assert source.beside["file"].tolist() == ["films/a.tif", *(f"films/b.tif#{i}" for i in range(1, 5))]
+    both = source.joined(load(tmp_path / "films" / "a.tif"), "test")
+    assert both.beside["file"].tolist() == [*source.beside["file"], "a.tif"]
     stack(tmp_path / "films" / "c.tif", [pages[0], pages[1][:5]])
     refused(tmp_path, "c.tif#2", "5x8", "--resize")
 

@@ -30,6 +30,8 @@ class Page(NamedTuple):
     file: Path
     number: int | None
     """of the page, counted from 1, where there are several"""
+    name: str
+    """of the file, from the folder that was named"""
     label: str
     mode: str
     """Pillow's"""
@@ -37,7 +39,15 @@ class Page(NamedTuple):
     """whether the file has 16 bits a colour, of which Pillow gives 8"""
 
     def __str__(self) -> str:
-        return str(self.file) if self.number is None else f"{self.file}#{self.number}"
+        return self._numbered(str(self.file))
+
+    @property
+    def title(self) -> str:
+        """The file's name, with the page's number where it has several."""
+        return self._numbered(self.name)
+
+    def _numbered(self, name: str) -> str:
+        return name if self.number is None else f"{name}#{self.number}"
 
     @property
     def dtype(self) -> str:
@@ -59,18 +69,22 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     every image is grey (black and white counts as grey), else (n, 3, height, width), all of them RGB, in 8 bits. Images
     are turned as their EXIF orientation says; palettes and CMYK become RGB; transparent ones are laid on white, and a
     note says so. Each page of a TIFF is an image. The name of the subfolder is the label, that of the folder where
-    several are given. Files that are no images and hidden ones (.name) are left out; links to folders are followed,
-    each folder once.
+    several are given, and `beside` has the files' names, "stack.tif#2" for a page. Files that are no images and hidden
+    ones (.name) are left out; links to folders are followed, each folder once.
 
     Raises VaekitError naming the file for anything that is no whole image, for images of a kind that is not read, and
     for images of different sizes or types.
     """
     size = parse_size(resize)
     try:
-        found = [(file, label or _folder(root, roots)) for root in roots for file, label in _files(root)]
+        found = [
+            (file, str(file.relative_to(root)) if root.is_dir() else file.name, label or _folder(root, roots))
+            for root in roots
+            for file, label in _files(root)
+        ]
     except OSError as error:
         raise VaekitError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-    pages = [page for file, label in found for page in _pages(file, label)]
+    pages = [page for file, name, label in found for page in _pages(file, name, label)]
     _check_types(pages, colour)
     colour = colour or any(page.dtype == "uint8" and page.mode not in GREY for page in pages)
     x, transparent = _stack(pages, size, colour)
@@ -79,6 +93,7 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
         "x": x,
         "labels": labels if any(labels) else None,
         "layout": Layout("image", "last" if colour else "none", "in colour" if colour else "grey"),
+        "beside": {"file": np.array([page.title for page in pages])},
         "notes": _notes(transparent, [page for page in pages if page.cut]),
     }
 
@@ -108,7 +123,7 @@ def _notes(transparent: list[Page], cut: list[Page]) -> tuple[str, ...]:
 
 def _counted(pages: list[Page]) -> str:
     """
-    >>> _counted([Page(Path("a.png"), None, "", "RGB", False)])
+    >>> _counted([Page(Path("a.png"), None, "a.png", "", "RGB", False)])
     'a.png is'
     """
     return f"{pages[0].file.name} is" if len(pages) == 1 else f"{len(pages):,} images are"
@@ -162,7 +177,7 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
             yield path, label  # what is no regular file is refused when it is opened
 
 
-def _pages(file: Path, label: str) -> list[Page]:
+def _pages(file: Path, name: str, label: str) -> list[Page]:
     """The images in a file."""
     with _opened(file) as image:
         count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photograph with a preview
@@ -175,7 +190,7 @@ def _pages(file: Path, label: str) -> list[Page]:
             if image.mode not in (*GREY, *COLOUR, *DEEP):
                 raise VaekitError(f"{file} has pixels of mode {image.mode}, which are not read: convert it.")
             cut = image.mode not in DEEP and "16" in str(image.tile)
-            pages.append(Page(file, i + 1 if count > 1 else None, label, image.mode, cut))
+            pages.append(Page(file, i + 1 if count > 1 else None, name, label, image.mode, cut))
         return pages
 
 

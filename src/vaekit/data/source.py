@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,10 @@ class Source:
     layout: Layout | str = "auto"
     """what the axes of x mean: a `Layout`, by which x lies already; or "table", "image", "sequence", or "auto" to find
     out, and x is put into its order"""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """further columns (n,) of the rows that are never learned, each by its name: the files of images"""
     notes: tuple[str, ...] = ()
-    """what was changed in reading that its owner should know, a line each"""
+    """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
     def __post_init__(self):
         x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
@@ -94,7 +97,9 @@ class Source:
         labels = None if self.labels is None or other.labels is None else np.concatenate([self.labels, other.labels])
         x = concatenate([self.x, other.x])
         notes = tuple(dict.fromkeys(self.notes + other.notes))
-        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.layout, notes)
+        shared = [name for name in self.beside if name in other.beside]
+        beside = {name: np.concatenate([self.beside[name], other.beside[name]]) for name in shared}
+        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.layout, beside, notes)
 
 
 def load(
