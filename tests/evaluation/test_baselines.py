@@ -78,7 +78,7 @@ def test_probabilistic_pca_is_exact(name, exact):
 
 def test_probabilistic_pca_of_standardised_rows_from_blocks(monkeypatch):
     wine = load_wine().data
-    monkeypatch.setattr("vaekit.data.stream.BLOCK", 100)
+    monkeypatch.setattr("vaekit.data.stream.at_once", lambda width: 100)
     for scale in (1.0, 1000.0):
         models = simple(((wine - wine.mean(0)) / wine.std(0) * scale).astype(np.float32))
         lost = floors(models).sum() / scale**2 / 2 / 0.4  # at most, σ² being more than .4

@@ -39,6 +39,7 @@ def fit(
     exclude: str | None = None,
     label: str | None = None,
     resize: str | None = None,
+    kind: str | None = None,
     validation: str | None = None,
     test: str | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -117,6 +118,8 @@ def fit(
         a column to keep beside the rows and not to learn from
     resize
         HEIGHTxWIDTH, or one number for both, to which images in files are scaled
+    kind
+        what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range
     validation
         a fraction of the rows, or a file or folder of rows, to select on
     test
@@ -148,8 +151,8 @@ def fit(
     spec = spec.changed(
         **asked,
         source=tuple(map(_source_name, data)) or None,
-        digest="" if data or exclude or label or resize or validation or test else None,
-        exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
+        digest="" if data or exclude or label or resize or kind or validation or test else None,
+        exclude=_list(exclude), label=label, resize=resize, kind=kind, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
@@ -242,9 +245,11 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
 
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
-    shape = "×".join(map(str, prepared.schema.shape))
+    schema, layout = prepared.schema, source.layout
+    kind = f"{layout.kind}{'s' * (layout.kind != 'table')} of {'×'.join(map(str, schema.shape))}"
+    kind += f" ({layout.reason})" if len(schema.shape) > 1 else " columns"
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-    print(f"{source.name}: {split} rows; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")
+    print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     if counts["train"] < FEW:
         rows = f"{counts['train']} training row{'s' * (counts['train'] != 1)}"
         print(f"  note: {rows}: what is learned from so few holds of little else")
@@ -254,7 +259,7 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
+    for hint in (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood)):
         print(f"  note: {hint}")
     if asked["compile"] == "on" and not worth_compiling(prepared):
         print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")

@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, lazy
+from vaekit.core import Batch, at_once, lazy
 from vaekit.data.ondisk import on_disk
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 
-BLOCK = 256
-"""rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
 DEVICE_SHARE = 0.5
 """of an accelerator's free memory, which rows kept there may take"""
 TOGETHER, TOGETHER_CELLS = 16, 2**24
@@ -124,8 +122,9 @@ class Rows:
     def require(self, likelihood) -> None:
         """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored
         silently."""
-        for start in range(0, len(self), BLOCK):
-            rows = torch.arange(start, min(start + BLOCK, len(self)), device=self.device)
+        size = at_once(self.schema.features)
+        for start in range(0, len(self), size):
+            rows = torch.arange(start, min(start + size, len(self)), device=self.device)
             for x in self._possible(self.take(rows)):
                 wrong = ~likelihood.supports(x)
                 if wrong.any():
@@ -136,8 +135,12 @@ class Rows:
                         f"the likelihood takes {likelihood.support}."
                     )
 
-    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Batch]]:
-        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row."""
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, Batch]]:
+        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row.
+
+        By default 256 rows, or fewer where they are large: blocks of one size repeat a row's arithmetic up to rounding.
+        """
+        size = size or at_once(self.schema.features)
         for start in range(0, len(self), size):
             rows = torch.arange(start, start + size, device=self.device)
             count = min(size, len(self) - start)
@@ -155,8 +158,9 @@ class Rows:
     @lazy
     def _keyed_binary(self) -> Tensor:
         """Every row binarised once, by its own key: what is scored, (n, *X) bool."""
-        starts = range(0, len(self), BLOCK)
-        blocks = ((self._memory[i : i + BLOCK], self.keys[i : i + BLOCK]) for i in starts)
+        size = at_once(self.schema.features)
+        starts = range(0, len(self), size)
+        blocks = ((self._memory[i : i + size], self.keys[i : i + size]) for i in starts)
         return torch.cat([self._binarised(x, key) for x, key in blocks])
 
     def _binarised(self, x: Tensor, key: np.ndarray) -> Tensor:

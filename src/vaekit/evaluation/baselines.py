@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from vaekit.core import lazy
+from vaekit.core import at_once, lazy
 from vaekit.data import Rows
-from vaekit.data.stream import BLOCK
 from vaekit.distributions import Normal
 from vaekit.errors import VaekitError
 from vaekit.maths import LOG_2PI, standard_error
@@ -356,7 +355,7 @@ def _bernoulli(train: Rows) -> Callable[[Tensor], Tensor]:
 
     Where rows are binarised afresh each time, x_ij is the grey value: the probability of a 1.
     """
-    index = torch.arange(len(train), device=train.device).split(BLOCK)
+    index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
     grey = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
     ones = sum(x.sum(0) for x in (grey if train.schema.binarized == "dynamic" else _blocks(train)))
     p = (ones + 0.5) / (len(train) + 1)
@@ -408,7 +407,8 @@ def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) 
     size = -(-models.d // 8) if models.bernoulli else models.d * dtype.itemsize
     count = max(1, min(len(models.rows), CODEC_BYTES // size))
     index = torch.arange(count, device=models.rows.device) * len(models.rows) // count
-    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in index.split(BLOCK))
+    parts = index.split(at_once(models.d))
+    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in parts)
     data = b"".join((np.packbits(x, axis=1) if models.bernoulli else x).tobytes() for x in cells)
     bits = 8 * len(compress(data)) / count
     note = f"{count:,} rows, {'packed bits' if models.bernoulli else dtype}"

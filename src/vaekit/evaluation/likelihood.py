@@ -13,7 +13,7 @@ from itertools import islice
 
 from torch import Tensor
 
-from vaekit.core import LatentModel
+from vaekit.core import LatentModel, at_once
 from vaekit.data import Rows
 from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling, most_shape
@@ -129,5 +129,6 @@ def _scored(model: LatentModel, rows: Rows, method: Method, seed: int) -> Iterat
         yield from map(score, blocks)
         return
     with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
-        while some := list(islice(blocks, TOGETHER)):
+        together = min(TOGETHER, max(threads, at_once(rows.schema.features)))
+        while some := list(islice(blocks, together)):
             yield from pool.map(score, some)

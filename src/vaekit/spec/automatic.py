@@ -48,7 +48,10 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
     if network not in PERCEPTRONS and not schema.is_image:
-        raise VaekitError(f"network '{network}' is for images, and these rows have shape {schema.shape}: choose mlp.")
+        raise VaekitError(
+            f"network '{network}' is for images, and each of these rows is a {schema.layout} of shape {schema.shape}: "
+            f"choose mlp, or kind image if they are."
+        )
     hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network, rows)
     choices = {
         "likelihood": (likelihood, reason),
@@ -67,7 +70,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     }
     asked = {**vars(spec.model), **vars(spec.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
-    resolved = spec.changed(**{name: value for name, (value, _) in wanted.items()})
+    resolved = spec.changed(kind=schema.layout, **{name: value for name, (value, _) in wanted.items()})
     return resolved, {name: reason for name, (_, reason) in wanted.items()}
 
 

@@ -37,7 +37,7 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     again = schema is not None
     split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
     if schema is None:
-        stored = describe(source.x, source.names, split["train"], bool(source.channels_last))
+        stored = describe(source.x, source.names, split["train"], source.layout)
         check_fits(spec.model.likelihood, spec.data.binarize, stored)
         schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
     count = len(split["train"])
