@@ -287,7 +287,7 @@ def loop(path: Path) -> None:
 
 PICTURES = {
     "mixed sizes": ({"b.png": lambda: image((9, 8))}, "b.png", "--resize"),
-    "16 bits": ({"b.png": lambda: image(mode="I;16")}, "b.png", "8 bits"),
+    "16 bits beside 8": ({"b.png": lambda: image(mode="I;16")}, "b.png", "uint16"),
     "truncated": ({"b.png": lambda: image((64, 64))[:60]}, "b.png"),
     "renamed text": ({"b.png": b"hello"}, "b.png"),
     "13,000² in one bit": ({"b.png": lambda: image((13_000, 13_000), "1")}, "b.png", "pixels"),
