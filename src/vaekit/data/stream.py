@@ -1,5 +1,6 @@
 """Rows → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -21,8 +22,10 @@ BINARIZE = ("none", "dynamic", "threshold", "expected")
 class Rows:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
-    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device
-    index    the numbers of the rows meant, by default all
+    x                (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device
+    index            the numbers of the rows meant, by default all
+    hide_extremes    give batches a mask that hides cells outside the schema's typical range, if it has one: for
+                     training, which one such cell would ruin
 
     Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
 
@@ -39,13 +42,18 @@ class Rows:
         seed: int,
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
+        hide_extremes: bool = False,
     ):
         self.schema, self.seed, self.device = schema, seed, torch.device(device)
+        self.typical: tuple[Tensor, Tensor] | None = None
+        if hide_extremes and schema.typical_low is not None:
+            ends = (schema.shifted(name) for name in ("typical_low", "typical_high"))
+            self.typical = tuple(torch.from_numpy(end).to(self.device, torch.float32) for end in ends)
         self.mapped = on_disk(x)
         if self.mapped:
             self._file, self._index = x, np.arange(len(x)) if index is None else index
         else:
-            self._memory = torch.from_numpy(_narrow(x if index is None else x[index])).to(self.device)
+            self._memory = torch.from_numpy(schema.centred(x if index is None else x[index])).to(self.device)
         self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -53,7 +61,7 @@ class Rows:
 
     @property
     def stored(self) -> Tensor:
-        """Every row as stored, (n, *X) on the device: for few rows, where they come from a mapped file."""
+        """Every row as stored (less the schema's offset), (n, *X) on the device: for few rows, where they come from a mapped file."""
         return self.take(torch.arange(len(self))) if self.mapped else self._memory
 
     def take(self, rows: Tensor) -> Tensor:
@@ -62,7 +70,7 @@ class Rows:
             return self._memory.index_select(0, rows)
         index = self._index[rows.cpu().numpy()]
         order = np.argsort(index, kind="stable")  # the disk is read in its own order
-        taken = _narrow(self._file[index[order]])
+        taken = self.schema.centred(self._file[index[order]])
         return torch.from_numpy(taken[np.argsort(order)]).to(self.device)
 
     def first(self, count: int) -> "Rows":
@@ -76,8 +84,14 @@ class Rows:
 
     def subset(self, numbers: np.ndarray) -> "Rows":
         """The rows of these numbers."""
-        x, index = (self._file, self._index[numbers]) if self.mapped else (self._memory.cpu().numpy(), numbers)
-        return Rows(x, self.schema, seed=self.seed, device=self.device, index=index)
+        fewer = copy.copy(self)
+        fewer.__dict__ = {name: value for name, value in vars(self).items() if name not in ("keys", "_keyed_binary")}
+        fewer._order = None
+        if self.mapped:
+            fewer._index = self._index[numbers]
+        else:
+            fewer._memory = self._memory[torch.from_numpy(numbers).to(self.device)]
+        return fewer
 
     @lazy
     def keys(self) -> np.ndarray:
@@ -93,7 +107,15 @@ class Rows:
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
         x = self.take(self.numbers(step, size))
-        return Batch(self._drawn(x, step) if self.schema.binarized == "dynamic" else self._plain(x))
+        if self.schema.binarized == "dynamic":
+            return Batch(self._drawn(x, step))
+        return Batch(self._plain(x), self._mask(x))
+
+    def _mask(self, x: Tensor) -> Tensor | None:
+        if self.typical is None:
+            return None
+        low, high = self.typical
+        return (x >= low) & (x <= high)
 
     def numbers(self, step: int, size: int) -> Tensor:
         """Which rows make the batch of training step `step`, (size,)"""
@@ -109,7 +131,8 @@ class Rows:
                 wrong = ~likelihood.supports(x)
                 if wrong.any():
                     row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
-                    value, where = x[row].flatten()[column], self.schema.column(column)
+                    value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
+                    where = self.schema.column(column)
                     raise VaekitError(
                         f"row {start + row} (counted from 0), {where} is {value:g}: "
                         f"the likelihood takes {likelihood.support}."
@@ -127,7 +150,8 @@ class Rows:
         """These rows, with randomness that depends on their content alone."""
         key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized != "dynamic":
-            return Batch(self._plain(self.take(rows)), key=key)
+            x = self.take(rows)
+            return Batch(self._plain(x), self._mask(x), key)
         binary = self._binarised(self.take(rows), key) if self.mapped else self._keyed_binary.index_select(0, rows)
         return Batch(binary.float(), key=key)
 
@@ -170,8 +194,3 @@ class Rows:
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
         shade = x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
         return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
-
-
-def _narrow(x: np.ndarray) -> np.ndarray:
-    """Bytes as they are, other numbers as float32: one contiguous array."""
-    return np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)
