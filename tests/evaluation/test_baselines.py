@@ -340,7 +340,7 @@ def test_a_codec_is_given_no_more_than_so_many_bytes(monkeypatch):
 
 
 def test_whole_numbers_beyond_any_integer_type_are_packed_as_they_are_stored():
-    assert found(simple(np.full((3, 1), 1e25)))["gzip"].note == "3 rows, float32"
+    assert found(simple(np.array([*range(30), 1e25])[:, None]))["gzip"].note == "31 rows, float32"
 
 
 # structure

@@ -29,6 +29,7 @@ REAL = Source(RNG.normal(size=(60, 4)), ("a", "b", "c", "d"), name="real.csv")
 BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy")
 COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
 WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
+MIXED = Source(np.column_stack([WIDE.x, REAL.x]), name="mixed.npy")
 IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy")
 COLOUR = Source(RNG.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8), name="colour.npy")
 GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy")
@@ -76,7 +77,8 @@ def test_what_is_written_is_what_is_read(source):
         (COUNTS, {}, "discretized-logistic"),
         (GREY, {}, "discretized-logistic"),
         (COLOUR, {}, "colour-logistic"),
-        (WIDE, {}, "gaussian-diagonal"),
+        (WIDE, {}, "discretized-logistic"),
+        (MIXED, {}, "gaussian-diagonal"),
         (GREY, {"binarize": "dynamic"}, "bernoulli"),
         (GREY, {"binarize": "expected"}, "bernoulli"),
         (COUNTS, {"likelihood": "gaussian"}, "gaussian"),
@@ -301,7 +303,13 @@ FITTED = {
     "bernoulli": (BINARY, {}, 0.5, 0.0),
     "binarised": (COUNTS, {"binarize": "dynamic"}, 9, 8),
     "expected": (GREY, {"binarize": "expected"}, None, 255),
-    "discretized-logistic": (COUNTS, {}, -1, 30),
+    "discretized-logistic": (COUNTS, {}, 30, 8),
+    "discretized-logistic, open": (COUNTS, {"range": "open"}, -1, 30),
+    "discretized-logistic, open, below 0": (Source(COUNTS.x - 4, name="signed.npy"), {"range": "open"}, 0.5, -30),
+    "discretized-logistic, large": (Source(COUNTS.x + 2**30, name="large.npy"), {}, 2**30 - 1, 2**30 + 8),
+    "discretized-logistic, large, open": (
+        Source(COUNTS.x + 2**30, name="large.npy"), {"range": "open"}, -1000, 2**30 + 99,
+    ),
     "discretized-logistic, halves": (COUNTS, {}, 0.5, 3.0),
     "discretized-logistic, images": (IMAGES, {}, 10, 9),
     "colour-logistic": (COLOUR, {}, 0.5, 9),
@@ -323,6 +331,18 @@ def test_a_value_outside_the_support_is_named_by_row_and_column(name):
         check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
     for word in ("other", "row 41", column, f"{x.reshape(60, -1)[41, 2]:g}"):
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("source", [COUNTS, WIDE, IMAGES], ids=lambda source: source.name)
+def test_a_value_outside_the_range_seen_comes_with_the_setting_that_allows_it(source):
+    x = source.x.copy()
+    x.reshape(60, -1)[5, 1] = 5000
+    other = Source(x, name="other")
+    prepared = prepare(Specification(), source)
+    with pytest.raises(VaekitError, match="--range open"):
+        check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
+    opened = prepare(Specification().changed(range="open"), source)
+    check_rows_fit(opened.state.model.likelihood, opened.schema, other)
 
 
 def test_late_rows_are_checked_too():

@@ -44,7 +44,9 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)
     rows = {
-        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index)
+        part: Rows(
+            source.x, schema, seed=spec.training.seed, device=device, index=index, hide_extremes=part != "test"
+        )
         for part, index in split.items()
     }
     state = build_state(spec, schema, count, device, None if again else rows["train"])
@@ -64,7 +66,7 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
         )
     device = next(likelihood.buffers()).device
     for rows in row_blocks(x.shape):
-        block = torch.from_numpy(np.array(x[rows], np.float32)).to(device) / schema.grey
+        block = torch.from_numpy(schema.centred(np.asarray(x[rows]))).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
         if not fits.all():
             row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))
