@@ -175,8 +175,8 @@ def test_whole_numbers_of_a_range_that_32_bits_cannot_hold_are_real_numbers(spre
 
 
 def test_whole_numbers_that_64_bits_cannot_hold_are_taken_as_well():
-    x = np.array([[2**53 + i, i] for i in range(40)])
-    for x in (x, np.array([[2**64 - 1 - i, i] for i in range(40)], np.uint64)):
+    signed = np.array([[2**53 + i, i] for i in range(40)])
+    for x in (signed, np.array([[2**64 - 1 - i, i] for i in range(40)], np.uint64)):
         schema = describe(x)
         assert schema.kind == "real"
         assert schema.array("resolution")[0] >= 2

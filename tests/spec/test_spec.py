@@ -308,7 +308,10 @@ FITTED = {
     "discretized-logistic, open, below 0": (Source(COUNTS.x - 4, name="signed.npy"), {"range": "open"}, 0.5, -30),
     "discretized-logistic, large": (Source(COUNTS.x + 2**30, name="large.npy"), {}, 2**30 - 1, 2**30 + 8),
     "discretized-logistic, large, open": (
-        Source(COUNTS.x + 2**30, name="large.npy"), {"range": "open"}, -1000, 2**30 + 99,
+        Source(COUNTS.x + 2**30, name="large.npy"),
+        {"range": "open"},
+        -1000,
+        2**30 + 99,
     ),
     "discretized-logistic, halves": (COUNTS, {}, 0.5, 3.0),
     "discretized-logistic, images": (IMAGES, {}, 10, 9),

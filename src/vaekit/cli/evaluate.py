@@ -64,7 +64,7 @@ def evaluate(
         return
     at_floor = getattr(model.likelihood, "at_floor", int)()
     if at_floor:
-        print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.raw.numel()} columns.")
+        print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.sigmas} columns.")
     print("\n".join(_table(result, source.name if data else f"{source.name}, test rows", opened.schema.binarized, way)))
     if train is None:
         print("The rows this run was trained on are not at hand: no baselines, and no gap to them.")

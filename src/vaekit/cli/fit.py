@@ -13,6 +13,7 @@ def fit(
     config: Path | None = None,
     latent_dim: str | None = None,
     likelihood: str | None = None,
+    range: str | None = None,
     posterior: str | None = None,
     prior: str | None = None,
     objective: str | None = None,
@@ -60,6 +61,9 @@ def fit(
     likelihood
         auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
         discretized-logistic (whole numbers) or colour-logistic (images in colour)
+    range
+        of whole numbers: seen (no others than those between the least and the greatest of each column are possible) or
+        open (larger ones too, and smaller ones where some are negative)
     posterior
         diagonal or full (covariance)
     prior
@@ -137,7 +141,7 @@ def fit(
         source=tuple(map(_source_name, data)) or None,
         digest="" if data or exclude or label or resize or validation or test else None,
         latent_dim=_number(latent_dim, int),
-        likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
+        likelihood=likelihood, range=range, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
         samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
         epochs=_number(epochs, int), batch_size=_number(batch_size, int),
@@ -230,7 +234,7 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
+    for hint in (*hints(source.x, prepared.schema, prepared.spec.model.likelihood), *prepared.notes):
         print(f"  note: {hint}")
     print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
     objective = prepared.state.objective

@@ -277,9 +277,7 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     return x
 
 
-def _offset(
-    low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, constant: np.ndarray
-) -> np.ndarray:
+def _offset(low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
     """What to subtract from each feature, whose values lie from low to high: 0 where 32-bit numbers of that size tell
     apart what there is to tell apart; a constant itself where they cannot hold it."""
     middle = np.round(low / 2 + high / 2) if whole else low / 2 + high / 2

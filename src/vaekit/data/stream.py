@@ -61,7 +61,8 @@ class Rows:
 
     @property
     def stored(self) -> Tensor:
-        """Every row as stored (less the schema's offset), (n, *X) on the device: for few rows, where they come from a mapped file."""
+        """Every row as the schema centres it, (n, *X) on the device: for few rows, where they come from a mapped
+        file."""
         return self.take(torch.arange(len(self))) if self.mapped else self._memory
 
     def take(self, rows: Tensor) -> Tensor:

@@ -121,9 +121,7 @@ class Gaussian(Likelihood):
     -1.8379
     """
 
-    def __init__(
-        self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6, constant=False
-    ):
+    def __init__(self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6, constant=False):
         super().__init__(shape)
         scale, floor, constant = (np.broadcast_to(np.asarray(v), self.shape) for v in (scale, floor, constant))
         varies = np.ones_like(constant) if constant.all() else ~constant

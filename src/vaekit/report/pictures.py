@@ -41,10 +41,11 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
 
 
 def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int = GRID) -> Path:
-    """Images (n, height, width) or (n, 3, height, width) in the data's units as one PNG, grey or in colour, the
+    """Images (n, height, width) or (n, 3, height, width) as a model gives them as one PNG, grey or in colour, the
     schema's range from black to white. A fourth channel is opacity."""
     from PIL import Image
 
+    images = schema.uncentred(images)
     images = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
     n, height, width, *channels = images.shape
     low, high = float(np.min(schema.low)), float(np.max(schema.high))
@@ -92,7 +93,7 @@ def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path)
     edge = PLANE * (1 - 1 / MANIFOLD)
     points = torch.linspace(-edge, edge, MANIFOLD)
     grid_z = torch.stack(torch.meshgrid(points.flip(0), points, indexing="ij")[::-1], -1).flatten(0, 1)
-    images = evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy()
+    images = schema.uncentred(evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy())
     height, width = schema.shape[-2:]
     page = images.reshape(MANIFOLD, MANIFOLD, -1, height, width).transpose(0, 3, 1, 4, 2)
     page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1).squeeze()
@@ -130,7 +131,8 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
 def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, seed: int) -> Path:
     """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
     drawn = evaluation.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
-    data = rows.first(MARGINAL_ROWS).stored.cpu().numpy().astype(np.float64)
+    drawn = schema.uncentred(drawn)
+    data = schema.uncentred(rows.first(MARGINAL_ROWS).stored.cpu().numpy()).astype(np.float64)
     count = min(16, schema.features)
     across = min(4, count)
     figure, axes = _figure(-(-count // across), (3 * across, 2.4 * -(-count // across)), columns=across)

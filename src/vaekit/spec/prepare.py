@@ -10,6 +10,7 @@ from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.spec.automatic import check_fits, resolve
 from vaekit.spec.build import build_state, choose_device
+from vaekit.spec.hints import extremes
 from vaekit.spec.settings import Specification
 from vaekit.training import State
 
@@ -26,6 +27,8 @@ class Prepared:
     split: dict[str, np.ndarray]
     rows: dict[str, Rows]
     state: State
+    notes: list[str]
+    """what is left out of training"""
 
 
 def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
@@ -44,14 +47,14 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)
     rows = {
-        part: Rows(
-            source.x, schema, seed=spec.training.seed, device=device, index=index, hide_extremes=part != "test"
-        )
+        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index, hide_extremes=part != "test")
         for part, index in split.items()
     }
     state = build_state(spec, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
-    return Prepared(spec, reasons, schema, split, rows, state)
+    trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
+    notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
+    return Prepared(spec, reasons, schema, split, rows, state, notes)
 
 
 def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
