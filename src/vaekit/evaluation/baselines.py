@@ -19,7 +19,7 @@ from torch import Tensor
 from vaekit.core import lazy
 from vaekit.data import Rows
 from vaekit.data.stream import BLOCK
-from vaekit.distributions import Normal
+from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError
 from vaekit.maths import LOG_2PI, standard_error
 
@@ -170,6 +170,14 @@ class SimpleModels:
         self.d, self.wide = self.schema.features, self.schema.features > MOST_COLUMNS
         self.integers = self.schema.kind != "real" and integers is not False
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
+        fixed = (
+            self.schema.array("low") == self.schema.array("high") if self.integers else self.schema.array("constant")
+        )
+        self.varies = torch.from_numpy(~fixed.flatten()).to(train.device)
+        """(d,) which columns are modelled: a constant of real numbers has an atom, as in the VAE, and of whole numbers
+        its one value"""
+        self.rank = max(1, int(self.varies.sum()))
+        """one more than the latents that a linear model can use"""
 
     @lazy
     def baselines(self) -> tuple[Baseline, ...]:
@@ -184,31 +192,41 @@ class SimpleModels:
         if self.wide:
             return None
         gained = self.score_principal(self.latent_dim) - self.score_principal(0)
-        return Structure(*_mean(gained), min(self.latent_dim, self.d - 1))
+        return Structure(*_mean(gained), min(self.latent_dim, self.rank - 1))
 
     @lazy
     def principal(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and scale of the training rows' columns, (d,); eigenvalues (d,), ascending, and eigenvectors (d, d) of
-        their covariance in columns divided by the scale. No eigenvectors where there are too many columns."""
-        centre, resolution = self.column("mean"), self.column("resolution")  # near the mean nothing cancels
+        """Mean and scale of the training rows' columns that vary, (d,); eigenvalues (d,), ascending, and eigenvectors
+        (d, d) of their covariance in columns divided by the scale. No eigenvectors where there are too many columns."""
+        centre, resolution = self.column("mean")[self.varies], self.column("resolution")[self.varies]
         first, second = 0.0, 0.0
         for x in _blocks(self.train):
-            y = x - centre
+            y = x[:, self.varies] - centre  # near the mean nothing cancels
             first, second = first + y.sum(0), second + (y.square().sum(0) if self.wide else y.mT @ y)
         shift, second = first / len(self.train), second / len(self.train)
         second = second - (shift.square() if self.wide else torch.outer(shift, shift))
         variance = (second if self.wide else second.diagonal()).clamp_min(0)
         scale = (variance + torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)).sqrt()
         if self.wide:
-            return centre + shift, scale, torch.ones_like(scale), scale.new_empty(self.d, 0)
+            return centre + shift, scale, torch.ones_like(scale), scale.new_empty(len(scale), 0)
         values, vectors = torch.linalg.eigh((second / torch.outer(scale, scale)).fill_diagonal_(1))
         return centre + shift, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors
 
     def score_principal(self, k: int) -> Tensor:
         """log p(x) by probabilistic PCA with k latents, at most d − 1; of whole numbers the bound on it, (n,)"""
-        gaussian = PrincipalGaussian.fit(*self.principal, min(k, self.d - 1))
-        lost = gaussian.precision() @ self.column("resolution").square() / 24 if self.integers else 0.0
-        return self.score(gaussian.log_prob) - lost
+        if not self.varies.any():
+            return self.score(self.constants)
+        gaussian, lost = PrincipalGaussian.fit(*self.principal, min(k, self.rank - 1)), 0.0
+        if self.integers:
+            lost = gaussian.precision() @ self.column("resolution")[self.varies].square() / 24
+        return self.score(lambda x: gaussian.log_prob(x[:, self.varies]) + self.constants(x)) - lost
+
+    def constants(self, x: Tensor) -> Tensor:
+        """log p of the columns that do not vary, (B,) of x (B, d)"""
+        if self.integers or self.varies.all():
+            return x.new_zeros(len(x))
+        value = self.column("mean")[~self.varies].float().double()  # as the rows hold it
+        return log_atom(x[:, ~self.varies], value).sum(1)
 
     def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
         """A function (B, d) ↦ (B,) of all rows, (n,)"""
@@ -223,8 +241,10 @@ class SimpleModels:
         return low, high
 
     def column(self, name: str) -> Tensor:
-        """`low`, `resolution`, … of the schema, (d,)"""
-        return torch.from_numpy(self.schema.array(name).flatten()).to(self.train.device)
+        """`low`, `resolution`, … of the schema, (d,), in the units of the rows"""
+        places = name in ("low", "high", "mean")
+        values = self.schema.shifted(name) if places else self.schema.array(name)
+        return torch.from_numpy(values.flatten()).to(self.train.device)
 
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
         nats, error = _mean(log_p)
@@ -266,7 +286,7 @@ def _histograms(models: SimpleModels, name: str) -> Baseline:
     """A histogram a column, or a dequantised Gaussian where it has too many values."""
     low, high = models.grid
     narrow = high - low < WIDEST_HISTOGRAM
-    mean, scale = (values[~narrow] for values in models.principal[:2])
+    mean, scale = (values[~narrow[models.varies]] for values in models.principal[:2])
     histograms = Histograms((x[:, narrow] for x in _blocks(models.train)), low[narrow], high[narrow])
     gaussians, lost = Normal(mean, scale.log()), scale.pow(-2).sum() / 24
     log_p = models.score(lambda x: histograms.log_prob(x[:, narrow]) + gaussians.log_prob(x[:, ~narrow]) - lost)
@@ -280,8 +300,8 @@ def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
         return None
     if models.wide:
         return Baseline(name, None, None, None, f"not fitted: {models.d:,} columns, more than {MOST_COLUMNS:,}")
-    k = models.d - 1 if full else min(models.latent_dim, models.d - 1)
-    note = f"{len(models.train):,} rows, {models.d:,} columns" if full else f"{k} latent{'s' * (k != 1)}"
+    k = models.rank - 1 if full else min(models.latent_dim, models.rank - 1)
+    note = f"{len(models.train):,} rows, {models.rank:,} columns" if full else f"{k} latent{'s' * (k != 1)}"
     bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
     return models.baseline(name, models.score_principal(k), note + bound)
 

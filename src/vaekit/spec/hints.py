@@ -72,7 +72,7 @@ def extremes(x: np.ndarray, schema: Schema) -> list[str]:
     return lines + _more(columns)
 
 
-def impossible(model, schema: Schema, seed: int, most: float = 0.1) -> list[str]:
+def impossible(model, schema: Schema, seed: int, most: float = 0.05) -> list[str]:
     """A line for each of the first columns of a table that are never negative in the data while more than the part
     `most` of what the model draws is, by rows drawn with noise of this seed."""
     low = schema.array("low").flatten()
