@@ -19,8 +19,11 @@ from vaekit.spec import (
     build_recipe,
     check_rows_fit,
     choose_device,
+    extremes,
+    hints,
     prepare,
     resolve,
+    shortfall,
     tables,
 )
 
@@ -502,3 +505,44 @@ def test_a_prepared_run_holds_its_rows_apart():
     for part, rows in prepared.rows.items():
         assert np.allclose(rows.stored.numpy(), REAL.x[prepared.split[part]])
     assert prepared.schema.array("mean") == pytest.approx(REAL.x[prepared.split["train"]].mean(0))
+
+
+# What is said
+
+
+def test_fair_coins_are_not_told_to_train_longer():
+    schema = describe(RNG.integers(0, 2, (60, 40)))
+    uniform = -40 * np.log(2)
+    assert shortfall(uniform - 0.9, schema) == []
+    assert shortfall(uniform - 2.5, schema, error=1.0) == []
+    assert len(shortfall(uniform - 2.5, schema, error=0.5)) == 1
+
+
+def test_whole_numbers_that_had_to_be_real_are_pointed_out():
+    x = np.stack([np.arange(40) * 10**9, np.arange(40)], 1)
+    (line,) = hints(x, describe(x, ("id", "n")), "gaussian-diagonal")
+    assert "column 'id' has whole numbers from 0 to 39000000000" in line
+    assert hints(x % 1000, describe(x % 1000), "discretized-logistic") == []
+
+
+def test_what_is_left_out_of_training_is_counted_by_column():
+    x = RNG.normal(size=(400, 6))
+    x[0, :5] = 1e6
+    x[1, 1] = -1e5
+    lines = extremes(x, describe(x, tuple("abcdef")))
+    assert [line.split(" lie")[0] for line in lines[:2]] == [
+        "1 of 400 cells of column 'a'", "2 of 400 cells of column 'b'",
+    ]  # fmt: skip
+    assert lines[3:] == ["So it is with 2 more columns."]
+    assert extremes(x[2:], describe(x)) == []
+
+
+def test_the_test_rows_are_scored_whole():
+    x = RNG.normal(size=(400, 3))
+    x[:2, 1] = 1e6
+    source = Source(x, parts={"test": np.array([0]), "validation": np.array([1]), "train": np.arange(2, 400)})
+    prepared = prepare(Specification(), source)
+    masks = {part: next(rows.blocks())[1].mask for part, rows in prepared.rows.items()}
+    assert masks["test"] is None
+    assert (~masks["validation"][:1]).sum() == 1
+    assert prepared.notes[0].startswith("1 of 399 cells")
