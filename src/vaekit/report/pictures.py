@@ -139,13 +139,22 @@ def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, se
     for j, axis in enumerate(np.atleast_1d(axes).flat):
         axis.set_visible(j < count)
         if j < count:
-            bins = np.histogram_bin_edges(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]), 30)
+            bins = _bins(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]))
             axis.hist(data[:, j], bins, density=True, alpha=0.5, label="data")
             axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label="model")
             axis.set_title(schema.names[j] if schema.names else f"column {j}", fontsize=9)
             axis.set_yticks([])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _save(figure, path)
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """Edges of 30 bins over the values; where these are all but one number, around it."""
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-9 * max(abs(low), abs(high)):
+        margin = 1e-3 * max(abs(low), abs(high))
+        low, high = low - margin, high + margin
+    return np.histogram_bin_edges(values, 30, (low, high))
 
 
 def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, seed: int) -> list[Path]:

@@ -69,7 +69,7 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
         )
     device = next(likelihood.buffers()).device
     for rows in row_blocks(x.shape):
-        block = torch.from_numpy(schema.centred(np.asarray(x[rows]))).to(device) / schema.grey
+        block = torch.from_numpy(schema.centred(np.array(x[rows]))).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
         if not fits.all():
             row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))
