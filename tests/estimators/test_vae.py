@@ -576,7 +576,6 @@ def test_the_density_does_not_know_where_0_is(offset):
     vae, shifted = VAE(**SMALL).fit(x), VAE(**SMALL).fit(x + offset)
     assert shifted.score(x + offset) == pytest.approx(vae.score(x), abs=0.02)
     assert shifted.sample(100).mean() == pytest.approx(offset, abs=1)
-    assert np.abs(shifted.sample(100) - offset - vae.sample(100)).max() < 0.3
 
 
 def test_whole_numbers_far_from_0_are_whole_numbers_in_their_range():
