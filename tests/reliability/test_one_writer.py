@@ -15,7 +15,7 @@ from cli.conftest import call
 from test_house import FILES, dangers
 
 from reliability.conftest import HANGS, OPTIONS, SOAK, WAIT, many, peak_memory, wait_for, waiting
-from vaekit import evaluation, runs
+from vaekit import VAE, evaluation, runs
 from vaekit.data import Rows, Source, readers
 from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import Run, checkpoint, storage, verify
@@ -211,6 +211,22 @@ def peak_of_a_pass(count: int) -> float:
 def test_m2_a_longer_pass_takes_no_more():
     """What is kept of a block does not leave the memory of the next in pieces: that took hundreds of MiB."""
     assert in_a_process_of_its_own(peak_of_a_pass, 20_000) < 300
+
+
+def peak_of_an_estimator() -> float:
+    """MiB that fitting, scoring, encoding and sampling a few photographs take."""
+    x = np.random.default_rng(0).integers(0, 256, (44, 88, 104, 3), np.uint8)
+    vae = VAE(latent_dim=6, network="conv", hidden=(8, 16, 16), max_epochs=1, importance_samples=40, device="cpu")
+    with OwnMemory() as own:
+        vae.fit(x).score_samples(x[:4])
+        vae.inverse_transform(vae.transform(x))
+        vae.sample(200)
+    return own.peak / MIB
+
+
+def test_m2_large_images_take_no_more_after_training():
+    """The bound over the rows trained on took 16 GiB; 200 images as float64 are 42 MiB each time."""
+    assert in_a_process_of_its_own(peak_of_an_estimator) < 1024
 
 
 def test_saving_takes_little_of_the_time(small, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 
 from vaekit.core import Batch
 from vaekit.data import Source, describe, load
+from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
@@ -33,15 +34,15 @@ BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy
 COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
 WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
 MIXED = Source(np.column_stack([WIDE.x, REAL.x]), name="mixed.npy")
-IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy")
+IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy", layout="image")
 COLOUR = Source(RNG.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8), name="colour.npy")
-GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy")
+GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy", layout="image")
 
 
 def automatic(source: Source, **changes):
     split = source.split(0, 0.1, 0.1)
     spec = Specification().changed(**changes)
-    schema = describe(source.x, source.names, split["train"])
+    schema = describe(source.x, source.names, split["train"], source.layout)
     if spec.data.binarize != "none":
         schema = schema.as_binary(spec.data.binarize)
     return resolve(spec, schema, len(split["train"]), len(split["validation"]) > 0)
@@ -57,9 +58,9 @@ def test_nothing_stays_automatic_but_the_device_and_each_choice_has_a_reason(sou
     assert left == {"device"}
     before = Specification().to_dict()
     asked = {key for section in before.values() for key, value in section.items() if value == "auto"} - {"device"}
-    assert set(reasons) == asked
+    assert set(reasons) == asked - {"kind"}  # which the source knows
     assert all(reasons.values())
-    again, none = resolve(spec, describe(source.x), 48, True)
+    again, none = resolve(spec, describe(source.x, layout=source.layout), 48, True)
     assert (again, none) == (spec, {})
 
 
@@ -408,7 +409,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 def test_every_name_in_the_tables_can_be_built():
-    schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)))
+    schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)), layout=Layout("image", "first"))
     for changes in (
         *({"likelihood": name} for name in tables.LIKELIHOODS),
         *({"posterior": name} for name in tables.POSTERIORS),

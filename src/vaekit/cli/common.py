@@ -27,11 +27,11 @@ def training_source(spec: Specification) -> Source:
     if not settings.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
     columns = {"exclude": settings.exclude, "label": settings.label or None}
-    source = load(settings.source, resize=settings.resize, **columns)
+    source = load(settings.source, resize=settings.resize, kind=settings.kind, **columns)
     for part in ("validation", "test"):
         path = getattr(settings, part)
         if isinstance(path, str):
-            source = source.joined(_part_of_its_own(part, path, settings, source.in_colour), part)
+            source = source.joined(_part_of_its_own(part, path, settings, source), part)
     if settings.digest and source.digest != settings.digest:
         places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
         raise VaekitError(
@@ -42,15 +42,15 @@ def training_source(spec: Specification) -> Source:
     return source
 
 
-def _part_of_its_own(part: str, path: str, settings, colour: bool) -> Source:
+def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
     """The rows of --validation PATH or --test PATH, which must not be among those trained on."""
     if not Path(path).exists():
         raise VaekitError(f"--{part} is '{path}': give a fraction, or a file or folder that exists.")
     places = [settings.source] if isinstance(settings.source, str) else settings.source
     if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in places):
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
-    pictures = {"resize": settings.resize, "colour": colour} if holds_images(Path(path)) else {}
-    return load(path, exclude=settings.exclude, label=settings.label or None, **pictures)
+    pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
+    return load(path, exclude=settings.exclude, label=settings.label or None, kind=source.layout.kind, **pictures)
 
 
 def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:
@@ -76,7 +76,7 @@ def rows_of(
         return Rows(source.x, run.schema, seed=seed, device=device, index=split["test"]), source, labels
     source = load(
         data, exclude=settings.exclude, label=settings.label or None, resize=settings.resize,
-        colour=run.schema.channels == 3, strict=False,
+        colour=run.schema.channels == 3, kind=run.schema.layout, strict=False,
     )  # fmt: skip
     check_rows_fit(model.likelihood, run.schema, source)
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source, source.labels

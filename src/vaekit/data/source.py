@@ -5,12 +5,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vaekit.data import datasets, images, readers
+from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Stack, concatenate, on_disk
-from vaekit.data.schema import CHANNELS, check_rows, row_blocks
+from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import derive_seed
 
@@ -27,14 +29,20 @@ class Source:
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     """row numbers of the parts that the data set itself fixes"""
     name: str = "array"
-    channels_last: bool | None = None
-    """whether the channels came last; None: find out, and move them. Else x lies as it should already"""
+    layout: Layout | str = "auto"
+    """what the axes of x mean: a `Layout`, by which x lies already; or "table", "image", "sequence", or "auto" to find
+    out, and x is put into its order"""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """further columns (n,) of the rows that are never learned, each by its name: the files of images"""
+    notes: tuple[str, ...] = ()
+    """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
     def __post_init__(self):
         x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
-        if self.channels_last is None:
-            x, last = channels_first(x)
-            object.__setattr__(self, "channels_last", last)
+        if isinstance(self.layout, str):
+            found = layout_of(x, self.layout, self.name)
+            x = found.stored(x)
+            object.__setattr__(self, "layout", found)
         if not on_disk(x):
             x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
         object.__setattr__(self, "x", x)
@@ -49,7 +57,7 @@ class Source:
     @property
     def in_colour(self) -> bool:
         """Whether the rows are RGB images."""
-        return self.x.ndim == 4 and self.x.shape[1] == 3
+        return self.layout.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
 
     @property
     def digest(self) -> str:
@@ -88,26 +96,10 @@ class Source:
         free = {"train": np.arange(len(self)), **self.parts} if part != "train" else dict(self.parts)
         labels = None if self.labels is None or other.labels is None else np.concatenate([self.labels, other.labels])
         x = concatenate([self.x, other.x])
-        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.channels_last)
-
-
-def channels_first(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Images (n, C, h, w) or (n, h, w, C) of C = 1, 3 or 4 channels as (n, C, h, w), or (n, h, w) for C = 1; and
-    whether the channels came last. Other arrays as they are.
-
-    Where both ends could be the channels, those that leave a square image are.
-
-    >>> channels_first(np.zeros((5, 28, 30, 3)))[0].shape, channels_first(np.zeros((5, 1, 28, 30)))[0].shape
-    ((5, 3, 28, 30), (5, 28, 30))
-    """
-    if x.ndim != 4:
-        return x, False
-    first, second, last = x.shape[1:]
-    came_last = last in CHANNELS and (first not in CHANNELS or first == second)
-    if not came_last and first not in CHANNELS:
-        return x, False
-    x = np.moveaxis(x, -1, 1) if came_last else x
-    return (x[:, 0] if x.shape[1] == 1 else x), came_last
+        notes = tuple(dict.fromkeys(self.notes + other.notes))
+        shared = [name for name in self.beside if name in other.beside]
+        beside = {name: np.concatenate([self.beside[name], other.beside[name]]) for name in shared}
+        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.layout, beside, notes)
 
 
 def load(
@@ -117,6 +109,7 @@ def load(
     label: str | None = None,
     resize: str = "",
     colour: bool = False,
+    kind: str = "auto",
     strict: bool = True,
 ) -> Source:
     """Rows from the name of a known data set, or from paths to .npy, .npz, .csv, .parquet, IDX (.gz), images or folders
@@ -124,6 +117,7 @@ def load(
 
     exclude, label    columns of a table to leave out, and one to keep aside
     resize, colour    for images: see `images.read`
+    kind              table, image or sequence: what the axes of an array mean; auto finds out (`layout.layout_of`)
     strict            refuse columns that are not there, and options that are not for this kind of data
 
     Raises VaekitError for anything unreadable.
@@ -137,15 +131,25 @@ def load(
             raise VaekitError(
                 f"--exclude and --label are for tables, --resize is for files of images; '{known}' is a known data set."
             )
-        return Source(name=known, **datasets.load(known))
+        return Source(name=known, layout="image" if kind == "auto" else kind, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
         if strict and (exclude or label):
             raise VaekitError(f"{paths[0]} has no columns: --exclude and --label are for .csv and .parquet files.")
-        return Source(name=_name(paths), **images.read(paths, resize, colour))
+        found = images.read(paths, resize, colour)
+        if kind in ("table", "sequence"):
+            found["layout"] = Layout(kind, "none", "as stated")
+        return Source(name=_name(paths), **found)
     if strict and resize:
         raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
-    return _concatenated([Source(name=p.name, **readers.read(p, tuple(exclude), label, strict)) for p in paths])
+    found = [readers.read(path, tuple(exclude), label, strict) for path in paths]
+    if not strict and kind == "image" and np.ndim(found[0]["x"]) not in (3, 4):
+        kind = "auto"  # rows of no image's shape: said by whoever compares them with the model's
+    first = Source(name=paths[0].name, layout=kind, **found[0])
+    others = [
+        Source(name=p.name, layout=first.layout.kind, **rows) for p, rows in zip(paths[1:], found[1:], strict=True)
+    ]
+    return _concatenated([first, *others])
 
 
 def _all_images(paths: list[Path]) -> bool:
@@ -181,7 +185,8 @@ def _concatenated(sources: list[Source]) -> Source:
     labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
     x = concatenate([s.x for s in sources])
     name = f"{first.name} and {len(others)} more"
-    return Source(x, first.names, labels, name=name, channels_last=first.channels_last)
+    notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+    return Source(x, first.names, labels, name=name, layout=first.layout, notes=notes)
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:
