@@ -20,7 +20,10 @@ from vaekit.training.descent import CompiledRecording, Eager, Graphed
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator here"),
-    *(pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")),  # of torch by torch
+    *(
+        pytest.mark.filterwarnings(f"ignore:{words}")  # of torch by torch
+        for words in ("`torch.jit", "`torch._prims", "<class 'torch.autograd.function.Function'>")
+    ),
 ]
 RNG = np.random.default_rng(0)
 TABLE = Source(RNG.normal(size=(300, 5)) @ RNG.normal(size=(5, 5)))

@@ -307,7 +307,9 @@ class Graphed:
         began = time.monotonic()
         if self.compiled and not state.uncompiled:
             try:
-                self.recordings[shapes] = CompiledRecording(state, batch, noise)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "TensorFloat32")  # advice to be less exact
+                    self.recordings[shapes] = CompiledRecording(state, batch, noise)
                 self.seconds = (self.seconds or 0.0) + time.monotonic() - began
                 return True
             except (
