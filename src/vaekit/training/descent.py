@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
@@ -430,8 +429,12 @@ class Flat:
 
     def joined(self, tensors: Iterable[Tensor]) -> Tensor:
         """The numbers of tensors of these shapes, one after another."""
-        each = zip(tensors, self.orders, self.gaps, strict=True)
-        return torch.cat([F.pad(t.permute(order).flatten(), (0, gap)) for t, order, gap in each])
+        pieces = []
+        for tensor, order, gap in zip(tensors, self.orders, self.gaps, strict=True):
+            pieces.append(tensor.permute(order).flatten())
+            if gap:
+                pieces.append(tensor.new_zeros(gap))
+        return torch.cat(pieces)
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The tensors that `joined` would have it from: what changes it changes them."""
