@@ -115,7 +115,7 @@ def fit(
     compile
         on, off or auto: one compiled function a step in the place of many operations, from step 100 on, where it is
         compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
-        compiler
+        compiler. On an accelerator a step is replayed as one graph, compiled or not
     exclude
         columns to leave out, separated by commas
     label
