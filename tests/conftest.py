@@ -40,3 +40,19 @@ def threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+SLOW = (
+    "tests/reliability/",
+    "tests/cli/test_interrupt.py",
+    "tests/training/test_compiled.py",
+    "tests/test_documents.py",
+)
+"""files whose tests take some seconds each: `make slow`"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath).as_posix()
+        if path.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -167,7 +167,6 @@ ANY = {
     "encode other columns": ("encode TABLE grey.csv -o z.npy", "length", "width"),
     "encode NaN": ("encode TABLE holes.csv -o z.npy", "row 0", "'width'"),
     "resume nowhere": ("resume nowhere", "nowhere"),
-    "resume a finished run": ("resume RUN", "finished", "--epochs"),
     "resume for less": ("resume RUN --epochs 1", "--epochs"),
 }
 

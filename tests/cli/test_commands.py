@@ -19,8 +19,8 @@ from vaekit.spec import Specification
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
-    "elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n", "log_likelihood", "rate_parts",
-    "generalisation", "baselines", "verdicts", "two_sided",
+    "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n", "log_likelihood", "rate_parts",
+    "generalisation", "baselines", "comparison", "verdicts", "two_sided",
 )  # fmt: skip
 
 
@@ -207,7 +207,9 @@ def test_evaluate_prints_the_same_numbers_as_a_table(vaekit, digits_run):
     for one in numbers["baselines"]:
         assert one["name"] in text
         assert f"{one['nats']:.3f}" in text
-    assert all(verdict in text for verdict in numbers["verdicts"])
+    page = " ".join(text.split())
+    assert all(verdict in page for verdict in (numbers["comparison"], *numbers["verdicts"]))
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_evaluate_says_where_a_model_is_no_better_than_simple_ones(vaekit, tmp_path):
@@ -467,7 +469,12 @@ def test_a_finished_run_is_not_resumed_unless_for_longer(vaekit, table, tmp_path
     fit = ("fit", table, "--out", folder, "--exclude", "id,kind", "--hidden", "none", "--patience", 0)
     assert vaekit(*fit, "--epochs", 4).code == 0
     before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-    for options in ((), ("--epochs", 4), ("--epochs", 3)):
+    done = vaekit("resume", folder)  # a script that resumes until it is done comes to an end
+    assert done.code == 0
+    assert "finished" in done.out
+    assert "--epochs above 4" in done.out
+    assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    for options in (("--epochs", 4), ("--epochs", 3)):
         refused = vaekit("resume", folder, *options)
         assert refused.code == 2
         assert "--epochs" in refused.err
