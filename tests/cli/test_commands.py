@@ -19,8 +19,9 @@ from vaekit.spec import Specification
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
-    "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n", "log_likelihood", "rate_parts",
-    "generalisation", "baselines", "comparison", "verdicts", "two_sided",
+    "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units",
+    "latent_dim", "n", "log_likelihood", "rate_parts", "generalisation", "baselines", "comparison", "verdicts",
+    "two_sided",
 )  # fmt: skip
 
 

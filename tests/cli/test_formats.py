@@ -286,9 +286,10 @@ def test_a_test_file_of_ones_own(vaekit, table, tmp_path):
     assert vaekit("fit", table, "--out", tmp_path / "run", *options).code == 0
     run = Run.open(tmp_path / "run")
     assert [run.data[part] for part in ("train", "validation", "test")] == [80, 0, 12]
-    mine = vaekit("evaluate", run.folder, "--samples", 3, "--json").out
-    assert strict(mine)["n"] == 12
-    assert mine == vaekit("evaluate", run.folder, tmp_path / "held.csv", "--samples", 3, "--json").out
+    mine = strict(vaekit("evaluate", run.folder, "--samples", 3, "--json").out)
+    assert mine["n"] == 12
+    named = strict(vaekit("evaluate", run.folder, tmp_path / "held.csv", "--samples", 3, "--json").out)
+    assert {**named, "data": ""} == {**mine, "data": ""}
     result = vaekit("fit", "--config", run.folder / "run.toml", "--out", tmp_path / "other", "--test", 0.25)
     assert result.code == 0, result.err
     assert Run.open(tmp_path / "other").data["test"] == 20
@@ -308,5 +309,8 @@ def test_a_file_larger_than_memory_is_a_file_like_any_other(vaekit, tmp_path, mo
         assert vaekit("reconstruct", tmp_path / name, "-n", 3, "-o", tmp_path / f"{name}.npy").code == 0
     assert same(tensors(tmp_path / "memory"), tensors(tmp_path / "mapped"))
     assert np.array_equal(np.load(tmp_path / "memory.npy"), np.load(tmp_path / "mapped.npy"))
-    numbers = [vaekit("evaluate", tmp_path / name, "--samples", 2, "--json").out for name in ("memory", "mapped")]
+    numbers = [
+        {**strict(vaekit("evaluate", tmp_path / name, "--samples", 2, "--json").out), "run": ""}
+        for name in ("memory", "mapped")
+    ]
     assert numbers[0] == numbers[1]

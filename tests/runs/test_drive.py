@@ -107,10 +107,10 @@ def test_a_step_that_fails_leaves_the_state_before_it(small, whole, same, tmp_pa
     run, prepared = start(small, tmp_path / "run")
     advance = training.State.advance
 
-    def broken(state, batch):
+    def broken(state, *arguments):
         if state.step == 57:
             raise TrainingError("the loss is not finite")
-        return advance(state, batch)
+        return advance(state, *arguments)
 
     monkeypatch.setattr(training.State, "advance", broken)
     with pytest.raises(TrainingError):
