@@ -36,8 +36,9 @@ def fit(
     device: str | None = None,
     precision: str | None = None,
     compile: str | None = None,
-    exclude: str | None = None,
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     label: str | None = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     resize: str | None = None,
     validation: str | None = None,
     test: str | None = None,
@@ -112,9 +113,11 @@ def fit(
         compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
         compiler
     exclude
-        columns to leave out, separated by commas
+        a column to leave out, or several with commas between them; may be given several times
     label
-        a column to keep beside the rows and not to learn from
+        the column that tells the rows' classes: not learned, and written beside what is made of the rows
+    keep
+        a column to do the same with, an identifier say; may be given several times
     resize
         HEIGHTxWIDTH, or one number for both, to which images in files are scaled
     validation
@@ -135,7 +138,7 @@ def fit(
     spec = _specification(config)
     spec = spec.changed(
         source=tuple(map(_source_name, data)) or None,
-        digest="" if data or exclude or label or resize or validation or test else None,
+        digest="" if data or exclude or label or keep or resize or validation or test else None,
         latent_dim=_number(latent_dim, int),
         likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
         hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
@@ -143,7 +146,7 @@ def fit(
         epochs=_number(epochs, int), batch_size=_number(batch_size, int),
         learning_rate=_number(learning_rate, float), schedule=schedule,
         patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
-        exclude=_list(exclude), label=label, resize=resize, validation=_fraction_or_path(validation),
+        exclude=exclude, label=label, keep=keep, resize=resize, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
@@ -230,7 +233,7 @@ def _describe(prepared, source, counts: dict[str, int]) -> None:
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    for hint in hints(source.x, prepared.schema, prepared.spec.model.likelihood):
+    for hint in (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood)):
         print(f"  note: {hint}")
     print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
     objective = prepared.state.objective

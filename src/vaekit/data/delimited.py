@@ -243,4 +243,4 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     unnamed = sum(not name for name, _ in kept)
     if unnamed > 1:
         raise VaekitError(f"{file} has {unnamed} columns without a name: name them in its first line.")
-    return type(table)([column.alias(name) for name, column in kept])
+    return type(table)(dict(kept))  # a list of columns would give the one without a name another

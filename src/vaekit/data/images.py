@@ -41,13 +41,14 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     """
     size = parse_size(resize)
     try:
-        found = [(file, label or _folder(root, roots)) for root in roots for file, label in _files(root)]
+        found = [(file, label or _folder(root, roots), root) for root in roots for file, label in _files(root)]
     except OSError as error:
         raise VaekitError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-    files, labels = [file for file, _ in found], np.array([label for _, label in found])
+    files, labels = [file for file, _, _ in found], np.array([label for _, label, _ in found])
     colour = colour or any(_in_colour(file) for file in files)
     x = _stack(files, size, colour)
-    return {"x": x, "labels": labels if any(labels) else None, "channels_last": colour}
+    beside = {"file": np.array([_shown(file, root, roots) for file, _, root in found])}
+    return {"x": x, "labels": labels if any(labels) else None, "channels_last": colour, "beside": beside}
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
@@ -67,6 +68,14 @@ def parse_size(text: str) -> tuple[int, int] | None:
 def _folder(root: Path, roots: list[Path]) -> str:
     """The label of what lies directly in one of several folders."""
     return root.resolve().name if len(roots) > 1 and root.is_dir() else ""
+
+
+def _shown(file: Path, root: Path, roots: list[Path]) -> str:
+    """A file's name as its owner knows it: below the folder that was given, which is named where there are several."""
+    if not root.is_dir():
+        return str(file)
+    below = file.relative_to(root)
+    return str(root.name / below if len(roots) > 1 else below)
 
 
 def _files(root: Path) -> list[tuple[Path, str]]:

@@ -42,7 +42,7 @@ def read(path: Path, columns: Columns | None = None) -> dict:
             f"(PNG, JPEG, WebP, BMP, TIFF: save others as PNG), and the names of data sets."
         )
     table = reader in (read_csv, read_parquet)
-    if columns.strict and columns.given and not table:
+    if columns.refused_without_names and not table:
         raise VaekitError(f"{path.name} has no column names: --exclude, --label and --keep are for {', '.join(TABLES)}.")
     try:
         with warnings.catch_warnings():

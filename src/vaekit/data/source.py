@@ -135,6 +135,7 @@ def load(
     resize: str = "",
     colour: bool = False,
     strict: bool = True,
+    asked: tuple[str, ...] = (),
 ) -> Source:
     """Rows from the name of a known data set, or from paths to .npy, .npz, tables (.csv, .tsv, .parquet), IDX (.gz),
     images or folders of images. The rows of several paths follow each other.
@@ -144,16 +145,17 @@ def load(
     columns           read exactly these columns of a table, in this order, whatever else it has
     resize, colour    for images: see `images.read`
     strict            refuse columns that are not there, and options that are not for this kind of data
+    asked             names among `exclude` and `keep` that must be there although the reading is not strict
 
     Raises VaekitError for anything unreadable.
     """
     places = [data] if isinstance(data, str | Path) else list(data)
-    chosen = Columns(tuple(exclude), label, tuple(keep), columns, strict)
+    chosen = Columns(tuple(exclude), label, tuple(keep), columns, strict, tuple(asked))
     known = next((str(place) for place in places if str(place) in datasets.NAMES), None)
     if known and len(places) > 1:
         raise VaekitError(f"'{known}' is a known data set: it cannot be put together with other data.")
     if known:
-        if strict and (chosen.given or resize):
+        if chosen.refused_without_names or (strict and resize):
             raise VaekitError(
                 f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
                 f"data set."
@@ -161,7 +163,7 @@ def load(
         return Source(name=known, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
-        if strict and chosen.given:
+        if chosen.refused_without_names:
             raise VaekitError(f"{paths[0]} has no columns: --exclude, --label and --keep are for tables.")
         return Source(name=_name(paths), **images.read(paths, resize, colour))
     if strict and resize:

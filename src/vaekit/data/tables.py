@@ -35,10 +35,13 @@ class Columns:
     """exactly these are read, in this order, and others left out; None: all that are not set aside"""
     strict: bool = True
     """refuse names that are not there"""
+    asked: tuple[str, ...] = ()
+    """names among these that must be there all the same"""
 
     @property
-    def given(self) -> bool:
-        return bool(self.exclude or self.label or self.keep)
+    def refused_without_names(self) -> bool:
+        """Whether this can only be meant for a table."""
+        return bool(self.asked or (self.strict and (self.exclude or self.label or self.keep)))
 
 
 def read_csv(path: Path, columns: Columns) -> dict:
@@ -111,10 +114,10 @@ def _fields(
     exclude = [name for given in columns.exclude for name in _names(given, table.columns)]
     label = [columns.label] if columns.label is not None else []
     keep = [name for given in columns.keep for name in _names(given, table.columns)]
-    if columns.strict:
-        for name in dict.fromkeys((*exclude, *label, *keep)):
-            if name not in table.columns:
-                raise unknown(f"column of {file}", name, table.columns)
+    asked = [name for given in columns.asked for name in _names(given, table.columns)]
+    for name in dict.fromkeys((*exclude, *label, *keep) if columns.strict else asked):
+        if name not in table.columns:
+            raise unknown(f"column of {file}", name, table.columns)
     if not table.height:
         raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
     aside = {*exclude, *label, *keep}

@@ -154,7 +154,7 @@ def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, se
         written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png"))
     if len(rows):
         count = min(GRID * GRID // 2, len(rows))
-        few = rows.first(count)
+        few = rows.some(count)
         again = evaluation.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
         written.append(grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png"))
     return written

@@ -41,6 +41,7 @@ class DataSettings(Section):
     digest: str = setting("", str)
     exclude: tuple[str, ...] = setting((), str)
     label: str = setting("", str)
+    keep: tuple[str, ...] = setting((), str)
     resize: str = setting("", str)
     """HEIGHTxWIDTH to which images from files are scaled"""
     binarize: str = setting("none", str, choices=tables.BINARIZE)
