@@ -85,9 +85,7 @@ def rows_of(
         test = source.split(seed, settings.validation, settings.test)["test"]
         if not len(test):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-        of_its_own = isinstance(settings.test, str)
-        known = identity(source, test, np.arange(len(test)) if of_its_own else test)
-        return Rows(source.x, run.schema, seed=seed, device=device, index=test), source, known
+        return Rows(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
     loose = {"label": settings.label or None, "resize": settings.resize, "colour": run.schema.channels == 3}
     source = load(
         data, exclude=(*settings.exclude, *(exclude or ())), keep=(*settings.keep, *(keep or ())), **loose,
@@ -100,15 +98,13 @@ def rows_of(
     return Rows(source.x, run.schema, seed=seed, device=device), source, known
 
 
-def identity(source: Source, index: np.ndarray, numbers: np.ndarray | None = None) -> dict[str, Any]:
-    """What joins results to the rows `index` they are of: the rows' numbers (from 0), files' names, columns kept, and
-    the labels under their own name.
-
-    numbers    of the rows in their own file, where it is not the source
-    """
+def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
+    """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names, columns
+    kept, and the labels under their own name."""
     labels = {} if source.labels is None else {source.label_name: source.labels}
-    columns = {**source.beside, **labels}
-    return {"row": index if numbers is None else numbers, **{name: values[index] for name, values in columns.items()}}
+    columns = _named_apart({**source.beside, **labels}, ["row"])
+    numbers = index if source.numbers is None else source.numbers[index]
+    return {"row": numbers, **{name: values[index] for name, values in columns.items()}}
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Rows | None:

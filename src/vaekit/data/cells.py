@@ -223,11 +223,10 @@ def _fault(cells: "polars.Series", habit: str) -> Fault:
     return Fault(kind, cells.name, row, cell)
 
 
-def refusal(file: str, faults: list[Fault], needed: bool, rescue: str) -> VaekitError:
-    """One message about all faults of a table, with the options to copy.
+def refusal(table: str, where: str, faults: list[Fault], without: str) -> VaekitError:
+    """One message about all faults of a table, in three lines: what they are, what mends them, how to do `without`.
 
-    needed    whether a model needs these columns: then they cannot be left out
-    rescue    a command that writes the table without them, for more columns than one would name
+    where    how rows are counted
     """
     kinds = [kind for kind in WHERE if any(fault.kind == kind for fault in faults)]
     found = []
@@ -237,18 +236,14 @@ def refusal(file: str, faults: list[Fault], needed: bool, rescue: str) -> Vaekit
         more = f" and {len(of_kind) - most:,} more" if len(of_kind) > most else ""
         found.append(f"{WHERE[kind]} {', '.join(map(str, of_kind[:most]))}{more}")
     advice = [REMEDY[kind] for kind in kinds if kind in REMEDY]
-    if needed:
-        advice.append("The model was fitted to these columns.")
-    else:
-        advice.append(leave_out([fault.column for fault in faults], rescue))
-    where = "rows counted from 0, below the header"
-    return VaekitError(f"{file} ({where}): {'; '.join(found)}. {' '.join(advice)}")
+    return VaekitError("\n".join([f"{table} ({where}): {'; '.join(found)}.", *filter(None, (" ".join(advice), without))]))
 
 
 def leave_out(names: list[str], rescue: str) -> str:
-    """How to do without columns: the options to copy, or where they are many a command to copy."""
+    """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
+    table without them."""
     if len(names) <= COPIED:
-        options = " ".join(f"--exclude {quoted(name)}" for name in names)
+        options = " ".join(f"--exclude{'=' if name.startswith('-') else ' '}{quoted(name)}" for name in names)
         one = "this column" if len(names) == 1 else "these columns"
         return f"To do without {one}: {options} (--label instead keeps one aside)."
     return f"To keep only columns of numbers: {rescue}"

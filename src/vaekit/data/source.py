@@ -35,6 +35,8 @@ class Source:
     """the labels' own name"""
     beside: Mapping[str, Any] = field(default_factory=dict)
     """further columns (n,) of the rows that are never learned, each by its name: the files of images, what is kept"""
+    numbers: np.ndarray | None = None
+    """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
@@ -216,7 +218,9 @@ def _stacked(sources: list[Source]) -> Source:
     labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
     shared = [name for name in first.beside if all(name in s.beside for s in sources)]
     beside = {name: np.concatenate([s.beside[name] for s in sources]) for name in shared}
-    return replace(first, x=concatenate([s.x for s in sources]), labels=labels, beside=beside)
+    numbers = np.concatenate([np.arange(len(s)) if s.numbers is None else s.numbers for s in sources])
+    x = concatenate([s.x for s in sources])
+    return replace(first, x=x, labels=labels, beside=beside, numbers=numbers)
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import numbers, quoted, refusal
+from vaekit.data.cells import leave_out, numbers, quoted, refusal
 from vaekit.data.delimited import read_delimited
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
@@ -131,7 +131,10 @@ def _fields(
     if faults:
         order = {name: j for j, name in enumerate(learned.columns)}
         faults.sort(key=lambda fault: order[fault.column])
-        raise refusal(file, faults, columns.needed is not None, rescue)
+        without = leave_out([fault.column for fault in faults], rescue)
+        if columns.needed is not None:
+            without = "The model was fitted to these columns: it needs numbers in all of them."
+        raise refusal(file, "rows counted from 0, below the header", faults, without)
     if columns.needed is None:
         notes += _counting(found)
     return {
