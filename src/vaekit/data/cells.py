@@ -236,7 +236,9 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         more = f" and {len(of_kind) - most:,} more" if len(of_kind) > most else ""
         found.append(f"{WHERE[kind]} {', '.join(map(str, of_kind[:most]))}{more}")
     advice = [REMEDY[kind] for kind in kinds if kind in REMEDY]
-    return VaekitError("\n".join([f"{table} ({where}): {'; '.join(found)}.", *filter(None, (" ".join(advice), without))]))
+    return VaekitError(
+        "\n".join([f"{table} ({where}): {'; '.join(found)}.", *filter(None, (" ".join(advice), without))])
+    )
 
 
 def leave_out(names: list[str], rescue: str) -> str:

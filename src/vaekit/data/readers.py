@@ -43,7 +43,9 @@ def read(path: Path, columns: Columns | None = None) -> dict:
         )
     table = reader in (read_csv, read_parquet)
     if columns.refused_without_names and not table:
-        raise VaekitError(f"{path.name} has no column names: --exclude, --label and --keep are for {', '.join(TABLES)}.")
+        raise VaekitError(
+            f"{path.name} has no column names: --exclude, --label and --keep are for {', '.join(TABLES)}."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # NumPy's, of headers that Python 2 wrote

@@ -230,7 +230,9 @@ def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> N
         found = [name for name in other.names if name not in one.names]
         lacks = [f"{other.name} lacks {listed(missing)}"] if missing else []
         has = [f"{'it' if missing else other.name} has {listed(found)} more than {one.name}"] if found else []
-        raise VaekitError(f"{' and '.join(lacks + has)}: {need} the same columns; --exclude leaves out what one has more.")
+        raise VaekitError(
+            f"{' and '.join(lacks + has)}: {need} the same columns; --exclude leaves out what one has more."
+        )
     if other.x.shape[1:] != one.x.shape[1:] or bool(other.names) != bool(one.names):
         first, second = (
             f"{len(s.names):,} named columns" if s.names else f"shape {s.x.shape[1:]}" for s in (one, other)

@@ -122,7 +122,7 @@ def _fields(
         raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
     aside = {*exclude, *label, *keep}
     if columns.needed is None:
-        learned = _without_index(table.drop(aside, strict=False), notes)
+        learned = _without_index(_only(table, [name for name in table.columns if name not in aside]), notes)
     else:
         learned = _needed(table, file, columns.needed, exclude, aside, notes)
     if not learned.width:
@@ -161,7 +161,9 @@ def _needed(
     has = set(table.columns)
     taken = [name for name in needed if name in exclude]
     if taken:
-        raise VaekitError(f"{listed(taken)} cannot be excluded: the model was fitted to {file}'s columns of these names.")
+        raise VaekitError(
+            f"{listed(taken)} cannot be excluded: the model was fitted to {file}'s columns of these names."
+        )
     missing = [name for name in needed if name not in has]
     if missing:
         others = [name for name in table.columns if name not in needed]
@@ -172,7 +174,12 @@ def _needed(
     unknown_here = [name for name in table.columns if name not in {*needed, *aside} and not UNNAMED.fullmatch(name)]
     if unknown_here:
         notes.append(f"{listed(unknown_here)} left out: the model was fitted without.")
-    return table.select(needed)
+    return _only(table, needed)
+
+
+def _only(table: "polars.DataFrame", names: Sequence[str]) -> "polars.DataFrame":
+    """The columns of these very names: polars' own choice of columns reads '*' and '^…$' as patterns."""
+    return type(table)({name: table[name] for name in names})
 
 
 def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataFrame":
@@ -198,7 +205,7 @@ def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataF
     if not left_out or len(left_out) == table.width:
         return table
     notes.append(f"{listed(left_out)} left out: an index of the rows.")
-    return table.drop(left_out)
+    return _only(table, [name for name in table.columns if name not in left_out])
 
 
 def _is_running(values: np.ndarray) -> bool:
