@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-
 LONGEST, MOST = 40, 30
 """characters of a name, and names in one message"""
 

@@ -70,8 +70,8 @@ def rows_of(
     exclude: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
 ) -> tuple[Rows, Source, dict[str, Any]]:
-    """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them apart:
-    columns (n,) by name, see `identity`. Without data, the run's own test rows.
+    """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
+    apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
 
     A table's columns are found by their names: what else it has is left out, with a note on stderr.
 
@@ -99,8 +99,8 @@ def rows_of(
 
 
 def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
-    """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names, columns
-    kept, and the labels under their own name."""
+    """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names,
+    columns kept, and the labels under their own name."""
     labels = {} if source.labels is None else {source.label_name: source.labels}
     columns = _named_apart({**source.beside, **labels}, ["row"])
     numbers = index if source.numbers is None else source.numbers[index]

@@ -1,4 +1,4 @@
-"""Text with separators (.csv, .tsv, gzipped too) → a table of text cells. The file's habits are found out, not asked."""
+"""Text with separators (.csv, .tsv, gzipped too) → a table of text cells. A file's habits are found out."""
 
 import codecs
 import csv
@@ -198,7 +198,7 @@ def _cells(header: list[str], body: bytes, separator: str, file: str) -> tuple["
     import polars
 
     width = len(header)
-    comments = [line for line in re.findall(rb"^#.*$", body, re.MULTILINE)] if b"#" in body else []
+    comments = re.findall(rb"^#.*$", body, re.MULTILINE) if b"#" in body else []
     if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
         comments = []  # they are rows, whose first cell starts so
     names = separator.join(f"c{j}" for j in range(width)).encode()

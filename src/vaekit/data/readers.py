@@ -79,7 +79,7 @@ def read_npz(path: Path) -> dict:
         raise VaekitError(f"{path.name} is no .npz archive.")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
-        if SPARSE <= set(names) or COORDINATES <= set(names):
+        if set(names) >= SPARSE or set(names) >= COORDINATES:
             return {"x": _sparse(path, archive)}
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
         if chosen is None:

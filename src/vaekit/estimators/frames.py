@@ -41,8 +41,8 @@ def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
         row, *cell = masked[0].tolist()
         where = f"column {cell[0]}" if len(cell) == 1 else f"cell {tuple(cell)}"
         raise VaekitError(
-            f"row {row}, {where} of X is masked, as are {len(masked):,} cells in all (rows counted from 0): cells that are "
-            f"not to be learned cannot be told yet. Give whole rows, np.ma.compress_rows(X), or X.filled(value)."
+            f"row {row}, {where} of X is masked, as are {len(masked):,} cells in all (rows counted from 0): cells "
+            f"that are not to be learned cannot be told. Give whole rows, np.ma.compress_rows(X), or X.filled(value)."
         )
     return np.asarray(X)
 

@@ -25,8 +25,8 @@ MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
-    """A variational autoencoder on the rows of an array or frame (n, columns), (n, height, width), or images with 1, 3 or 4
-    channels, first or last: they are given back in the layout in which they came.
+    """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), an array (n, height,
+    width), or images with 1, 3 or 4 channels, first or last: they are given back in the layout in which they came.
 
     It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
     are in nats per row and in the data's own units.
