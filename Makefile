@@ -4,16 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak defects docs lint format clean
+.PHONY: demo test slow soak defects docs lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m slow
 
 soak: $(VENV)/installed
-	VAEKIT_SOAK=1 $(BIN)/python -m pytest tests/reliability
+	VAEKIT_SOAK=1 $(BIN)/python -m pytest -n 2 tests/reliability
 
 defects: $(VENV)/installed
 	$(BIN)/python tests/seeded_defects.py

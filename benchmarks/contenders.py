@@ -2,7 +2,7 @@
 
 The model is encoder d-h-(2 · D), decoder D-h-d (or the same convolutions), ReLU, standard normal prior, Adam at 1e-3,
 batches in random order, rows as bytes in memory. x is grey in [0, 1] under the expected Bernoulli log-likelihood, or
-standard normal columns under N(x; x̂, 1).
+standard normal columns under N(x; x̂, 1). On an accelerator the rows lie there, and all numbers are drawn there.
 """
 
 import copy
@@ -23,6 +23,8 @@ from vaekit.training.descent import EAGERLY
 
 Steps = Callable[[int], None]
 RATE = 1e-3
+DEVICE = torch.device("cpu")
+"""where all of them run; JAX chooses for itself"""
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,53 @@ class Work:
 
 def careful(work: Work, x: np.ndarray) -> tuple[Steps, int]:
     """A careful loop in eager float32: rows gathered by `index_select`, logits, fused Adam."""
-    encoder, decoder = work.networks()
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=RATE, fused=True)
-    rows, generator = torch.from_numpy(x), torch.Generator().manual_seed(0)
+    step, parameters = _careful_step(work, x)
 
     def steps(count: int) -> None:
         for _ in range(count):
-            index = torch.randint(len(rows), (work.batch,), generator=generator)
-            batch = rows.index_select(0, index).float()
-            batch = batch.div_(255) if work.images else batch
-            mean, log_variance = encoder(batch).chunk(2, -1)
-            z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator)
-            loss = _distortion(decoder(z), batch.flatten(1), work.images) + _rate(mean, log_variance)
-            optimizer.zero_grad()
-            (loss / work.batch).backward()
-            optimizer.step()
+            step()
+
+    return steps, sum(p.numel() for p in parameters)
+
+
+def _careful_step(work: Work, x: np.ndarray) -> tuple[Callable[[], None], list[nn.Parameter]]:
+    encoder, decoder = (network.to(DEVICE) for network in work.networks())
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    on_card = DEVICE.type == "cuda"
+    optimizer = torch.optim.Adam(parameters, lr=RATE, fused=True, capturable=on_card)
+    rows = torch.from_numpy(x).to(DEVICE)
+    generator = None if on_card else torch.Generator().manual_seed(0)  # a graph knows the card's own alone
+
+    def step() -> None:
+        index = torch.randint(len(rows), (work.batch,), generator=generator, device=DEVICE)
+        batch = rows.index_select(0, index).float()
+        batch = batch.div_(255) if work.images else batch
+        mean, log_variance = encoder(batch).chunk(2, -1)
+        z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator, device=DEVICE)
+        loss = _distortion(decoder(z), batch.flatten(1), work.images) + _rate(mean, log_variance)
+        optimizer.zero_grad()
+        (loss / work.batch).backward()
+        optimizer.step()
+
+    return step, parameters
+
+
+def careful_graph(work: Work, x: np.ndarray) -> tuple[Steps, int]:
+    """The careful loop's step as a CUDA graph: nothing but replays."""
+    step, parameters = _careful_step(work, x)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(graph):
+        step()
+
+    def steps(count: int) -> None:
+        assert step  # kept: the graph works on its tensors
+        for _ in range(count):
+            graph.replay()
 
     return steps, sum(p.numel() for p in parameters)
 
@@ -102,7 +135,7 @@ def ours(precision: str, compiled: str) -> Callable[[Work, np.ndarray], tuple[St
             validation=0.0, test=0.0, hidden=work.hidden, latent_dim=work.latents, batch_size=work.batch,
             learning_rate=RATE, activation="relu", network="conv" if work.convolutional else "mlp", epochs=10_000,
             binarize="expected" if work.images else "none", likelihood="auto" if work.images else "gaussian-unit",
-            precision=precision, compile=compiled, device="cpu",
+            precision=precision, compile=compiled, device=DEVICE.type, schedule="cosine", start="random",
         )  # fmt: skip
         prepared = prepare(spec, Source(x))
         records = fit(prepared.state, prepared.rows["train"])
@@ -154,7 +187,10 @@ def pythae(work: Work, x: np.ndarray) -> tuple[Steps, int]:
 
     def steps(count: int) -> None:
         settings = BaseTrainerConfig(
-            output_dir=tempfile.gettempdir(), per_device_train_batch_size=work.batch, learning_rate=RATE, no_cuda=True
+            output_dir=tempfile.gettempdir(),
+            per_device_train_batch_size=work.batch,
+            learning_rate=RATE,
+            no_cuda=DEVICE.type == "cpu",
         )
         few = rows[: count * work.batch]
         trainer = BaseTrainer(model, BaseDataset(few, torch.zeros(len(few))), training_config=settings)
@@ -219,12 +255,12 @@ def products(precision: torch.dtype) -> Callable[[Work, np.ndarray], tuple[Steps
     """The floor: the networks' matrix products alone, forwards and backwards."""
 
     def build(work: Work, x: np.ndarray) -> tuple[Steps, int]:
-        encoder, decoder = (copy.deepcopy(network).to(precision) for network in work.networks())
+        encoder, decoder = (copy.deepcopy(network).to(DEVICE, precision) for network in work.networks())
         linear = [
             layer for network in (encoder, decoder) for layer in network.modules() if isinstance(layer, nn.Linear)
         ]
-        inputs = [torch.randn(work.batch, layer.in_features, dtype=precision) for layer in linear]
-        outputs = [torch.randn(work.batch, layer.out_features, dtype=precision) for layer in linear]
+        inputs = [torch.randn(work.batch, layer.in_features, dtype=precision, device=DEVICE) for layer in linear]
+        outputs = [torch.randn(work.batch, layer.out_features, dtype=precision, device=DEVICE) for layer in linear]
 
         @torch.no_grad()
         def steps(count: int) -> None:
@@ -244,7 +280,7 @@ def moved(work: Work, x: np.ndarray) -> tuple[Steps, int]:
     """The other floor: the bytes that Adam must move, and no arithmetic. It reads weights, gradient and two moments,
     and writes all but the gradient."""
     size = sum(p.numel() for network in work.networks() for p in network.parameters())
-    weights, gradient, means, squares = (torch.zeros(size) for _ in range(4))
+    weights, gradient, means, squares = (torch.zeros(size, device=DEVICE) for _ in range(4))
 
     def steps(count: int) -> None:
         for _ in range(count):

@@ -33,7 +33,7 @@ class Cell(NamedTuple):
     batch_size: int
     learning_rate: float
     published: str
-    data: str = "mnist --validation 0"
+    data: str = "mnist --validation 0 --patience 0"
 
 
 STICKING = "elbo --gradient sticking-the-landing"

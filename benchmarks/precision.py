@@ -16,7 +16,8 @@ from results import machine, vaekit, write
 
 HEADER = "| command | precision |"
 SEEDS = (0, 1, 2)
-SETTING = f"mnist --validation 0 {NETWORK} --objective {STICKING} --batch-size 256 --learning-rate 5e-3 --compile on"
+DATA = "mnist --validation 0 --patience 0"
+SETTING = f"{DATA} {NETWORK} --objective {STICKING} --batch-size 256 --learning-rate 5e-3 --compile on"
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ def vaekit(*arguments: str) -> Finished:
 
 
 def machine() -> str:
-    """Threads, processor, torch."""
+    """The accelerator, or threads and processor; torch."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{torch.get_num_threads()} × {_processor()}, torch {torch.__version__}"
 
 

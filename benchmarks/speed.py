@@ -5,7 +5,8 @@ rounds, a ratio that of the medians of one table, with the smallest and largest 
 on the same data with Adam; that they have as many parameters is checked. Peers live in an environment of their own,
 runs/peers, which is made at the first call (`--here`: use the present one).
 
-    python benchmarks/speed.py [mlp-128 | mlp-512 | conv-28 | conv-64 | table | nll | use] … [--rounds N] [--here]
+    python benchmarks/speed.py [mlp-128 | mlp-512 | mlp-4096 | conv-28 | conv-64 | table | nll | use] … [--rounds N]
+                                  [--device cuda] [--here]
 """
 
 import argparse
@@ -25,12 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", nargs="*")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--here", action="store_true")
     given = parser.parse_args()
     if not given.here and importlib.util.find_spec("pythae") is None:
         environment()
+    import contenders
     import timings
+    import torch
 
+    contenders.DEVICE = torch.device(given.device)
     for name in given.work or timings.TABLES:
         timings.TABLES[name](name, given.rounds)
 

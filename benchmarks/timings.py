@@ -1,5 +1,6 @@
 """The tables of `speed.py`: what is timed against what."""
 
+import importlib.util
 import os
 import statistics
 import sys
@@ -18,7 +19,8 @@ from vaekit.models import FlatModel
 from vaekit.spec import Specification, prepare
 
 PAGE = DOCS / "performance.md"
-HEADER = "| command | contender | ms a step |"
+HEADER = "| command | contender | ms a step | times"
+CARD_HEADER = "| command | contender | ms a step | busy |"
 USE_HEADER = "| command | contender | µs a row |"
 """how the tables in docs/performance.md begin"""
 FASTEST = {
@@ -39,6 +41,7 @@ PLAIN = {name: build for name, build in FASTEST.items() if "compiled" not in nam
 TRAININGS = {
     "mlp-128": (Work((784,), (400,), 20, 128), MLP, 60),
     "mlp-512": (Work((784,), (400,), 20, 512), MLP, 20),
+    "mlp-4096": (Work((784,), (400,), 20, 4096, rows=100_000), MLP, 4),
     "conv-28": (Work((28, 28), (32, 64), 16, 128, convolutional=True), {**CAREFUL, **PYTHAE, **PLAIN}, 8),
     "conv-64": (Work((3, 64, 64), (32, 64, 128), 32, 128, convolutional=True, rows=2000),
                 {**CAREFUL, **PYTHAE, **PLAIN}, 2),
@@ -50,13 +53,25 @@ def in_turn(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     """Seconds of each call, the contenders one after another in each round, after one call each that is not counted."""
     for contender in contenders.values():
         contender()
+    _wait()
     seconds = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
             began = time.perf_counter()
             contender()
+            _wait()
             seconds[name].append(time.perf_counter() - began)
     return seconds
+
+
+def _wait() -> None:
+    """Until an accelerator has done what it was given."""
+    if _on_a_card():
+        torch.cuda.synchronize()
+
+
+def _on_a_card() -> bool:
+    return contenders.DEVICE.type == "cuda"
 
 
 def ratios(seconds: dict[str, list[float]], name: str) -> str:
@@ -69,6 +84,8 @@ def ratios(seconds: dict[str, list[float]], name: str) -> str:
 def training(name: str, rounds: int) -> None:
     """Milliseconds a step."""
     work, builders, stretch = TRAININGS[name]
+    if _on_a_card():
+        builders, stretch = _there(builders), min(max(20, 3 * stretch), work.rows // work.batch)
     x, sizes, calls = work.data(), {}, {}
     for label, build in builders.items():
         steps, sizes[label] = build(work, x)
@@ -79,8 +96,29 @@ def training(name: str, rounds: int) -> None:
     seconds = in_turn(calls, rounds)
     for label, each in seconds.items():
         milliseconds = statistics.median(each) / stretch * 1e3
+        if _on_a_card():
+            busy = f"{_kernels(calls[label]) / stretch * 1e3 / milliseconds:.0%}"
+            cells = f"`benchmarks/speed.py {name} --device cuda` | {label} | {milliseconds:.3g} | {busy}"
+            write(CARD_HEADER, f"| {cells} | {ratios(seconds, label)} | {rounds} | {machine()} |", key=2, page=PAGE)
+            continue
         cells = f"`{_threads()}benchmarks/speed.py {name}` | {label} | {milliseconds:.3g} | {ratios(seconds, label)}"
         write(HEADER, f"| {cells} | {rounds} | {machine()} |", key=2, page=PAGE)
+
+
+def _there(builders: dict) -> dict:
+    """The contenders on an accelerator, of those that are installed."""
+    wanted = {"pythae, float32": "pythae", "JAX, float32": "optax"}
+    missing = [name for name, module in wanted.items() if not importlib.util.find_spec(module)]
+    others = {name: build for name, build in builders.items() if name not in missing}
+    return {**CAREFUL, "careful loop, float32, as a graph": contenders.careful_graph, **others}
+
+
+def _kernels(call: Callable[[], None]) -> float:
+    """Seconds that the accelerator is busy in a call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        _wait()
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
 
 
 def _threads() -> str:

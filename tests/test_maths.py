@@ -238,11 +238,31 @@ def test_row_noise_covers_evenly_within_a_row():
     assert means.std() < 0.25 / 16
 
 
+def test_row_noise_has_any_number_of_dimensions(global_state):
+    """Beyond the last Sobol dimension as before it: N(0, I) for each draw, of the row's own, in chunks as in one."""
+    last, dims, n = torch.quasirandom.SobolEngine.MAXDIM, 25_000, 300
+    keys = maths.row_keys(np.arange(n, dtype=np.float32)[:, None])
+    noise = maths.RowNoise(keys, 1, 3)(3, n, dims)
+    assert torch.equal(noise[..., :last], maths.RowNoise(keys, 1, 3)(3, n, last))
+    for draw in noise[..., last:].double():
+        assert abs(draw.mean()) < 5 / math.sqrt(draw.numel())
+        assert abs(draw.var() - 1) < 5 * math.sqrt(2 / draw.numel())
+        for column in (draw[:, 0], draw[:, -1]):
+            assert stats.kstest(column.numpy(), "norm").pvalue > 1e-4
+        corner = torch.cat([draw[:, :2], draw[:, -2:]], 1)
+        assert ((corner.T.corrcoef() - torch.eye(4)).abs() < 5 / math.sqrt(n)).all()
+    independent = noise[:, 0, last:].double().corrcoef() - torch.eye(3)  # the draws of one row
+    assert (independent.abs() < 5 / math.sqrt(dims - last)).all()
+    assert torch.equal(maths.RowNoise(keys[7:8], 1, 3)(3, 1, dims)[:, 0], noise[:, 7])
+    assert torch.equal(maths.RowNoise(keys[:2], 1, 3, start=2)(1, 2, dims), noise[2:, :2])
+    assert not torch.equal(maths.RowNoise(keys[:1], 2, 3)(3, 1, dims)[..., last:], noise[:, :1, last:])
+
+
 def test_row_noise_is_finite_at_the_edges_of_the_unit_interval(monkeypatch):
     for dtype in (torch.float32, torch.float64):
         for u in (0.0, 1 - 2**-53, 0.5):
             points = torch.full((3, 2), u, dtype=torch.float64)
-            monkeypatch.setattr(maths, "_sobol", lambda *_, points=points: points)
+            monkeypatch.setattr(maths, "_points", lambda *_, points=points: points)
             monkeypatch.setattr(maths, "keyed_uniform", lambda keys, *_: np.zeros((len(keys), 2)))
             assert maths.RowNoise(KEYS, 0, 3, dtype=dtype)(3, 4, 2).isfinite().all()
 

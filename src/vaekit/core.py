@@ -8,7 +8,7 @@
 Shapes are always in the order K samples, B rows, then the event: D latents for z, X (any shape) for x.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,6 +40,37 @@ class Batch(NamedTuple):
     """(B, *X) True where observed; None where every cell is"""
     key: np.ndarray | None = None
     """(B,) uint64, one key a row: what scoring noise is made from"""
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Some rows of it, one after another."""
+        return Batch(*(None if part is None else part[start:stop] for part in self))
+
+
+BUDGET, BLOCK = 2**22, 256
+"""what is worked on at once outside training: at most so many numbers in the widest layer, and at most so many rows"""
+
+
+def at_once(width: int, draws: int = 1) -> int:
+    """How many rows of so many draws, each of `width` numbers, keep to the budget: a power of two, up to 256.
+
+    >>> at_once(784), at_once(3 * 512 * 512), at_once(3 * 512 * 512, draws=64)
+    (256, 4, 1)
+    """
+    return 1 << min(BLOCK, max(1, BUDGET // (width * draws))).bit_length() - 1
+
+
+def in_pieces(blocks: Iterable[tuple[int, Batch]], size: int) -> Iterator[tuple[int, Batch]]:
+    """Blocks (rows that count, Batch) of at most `size` rows, from larger ones; what only fills up is left out.
+
+    >>> [(count, len(batch.x)) for count, batch in in_pieces([(5, Batch(torch.zeros(8, 1)))], 2)]
+    [(2, 2), (2, 2), (1, 2)]
+    """
+    for count, batch in blocks:
+        if len(batch.x) <= size:
+            yield count, batch
+            continue
+        for start in range(0, count, size):
+            yield min(size, count - start), batch.rows(start, start + size)
 
 
 class Draw:
@@ -150,6 +181,7 @@ class LatentModel(Protocol):
     """What objectives, training and evaluation may know of a model."""
 
     latent_dim: int
+    width: int
     likelihood: "Likelihood"
     precision: torch.dtype | None
 

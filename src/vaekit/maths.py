@@ -188,9 +188,15 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _sobol(samples: int, dims: int, seed: int) -> Tensor:
-    engine = torch.quasirandom.SobolEngine(dims, scramble=True, seed=seed)
-    return engine.draw(samples, dtype=torch.float64)
+def _points(samples: int, dims: int, seed: int) -> Tensor:
+    """(samples, dims) float64 in the unit cube: scrambled Sobol points, and independent uniforms in the dimensions
+    beyond those for which there are Sobol points (21,201)."""
+    even = min(dims, torch.quasirandom.SobolEngine.MAXDIM)
+    points = torch.quasirandom.SobolEngine(even, scramble=True, seed=seed).draw(samples, dtype=torch.float64)
+    if dims == even:
+        return points
+    source = torch.Generator().manual_seed(seed)
+    return torch.cat([points, torch.rand(samples, dims - even, generator=source, dtype=torch.float64)], 1)
 
 
 class RowNoise:
@@ -198,6 +204,7 @@ class RowNoise:
 
     u_kb = (s_k + v_b) mod 1 and ε = Φ⁻¹(u): every ε_kb is N(0, I) over the random shift (to the resolution of the
     type: in float32 up to 5.4σ), so averages over k are unbiased, and row b's noise does not depend on any other row.
+    Any number of dimensions will do: beyond 21,201 the points are independent uniforms, no longer evenly spread.
     A `NoiseSource`; successive calls of one object give fresh dimensions. `start` and `total` cut the same K = `total`
     points into chunks.
 
@@ -213,7 +220,7 @@ class RowNoise:
     def __call__(self, samples: int, rows: int, dims: int) -> Tensor:
         purpose = f"score-{self.calls}"
         self.calls += 1
-        points = _sobol(self.total, dims, derive_seed(self.seed, purpose) % 2**31)
+        points = _points(self.total, dims, derive_seed(self.seed, purpose) % 2**31)
         shift = torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))
         points = points[self.start : self.start + samples, None].to(self.device, self.dtype)
         u = (points + shift.to(self.device, self.dtype)) % 1

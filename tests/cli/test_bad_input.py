@@ -251,7 +251,7 @@ def test_an_output_that_cannot_be_written_keeps_the_one_before(vaekit, table_run
 
 def test_a_process_ends_with_code_2_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "vaekit", "fit", "digits", "--latnt-dim", "3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "--latent-dim" in done.stderr

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -67,18 +66,33 @@ def stopping_at(step: int, number: signal.Signals):
         yield
 
 
+WAITING = """
+import sys
+from vaekit.cli import main, train
+
+def drive(*arguments, real=train.drive):
+    for record in real(*arguments):
+        if record.step == 30:
+            print("at step 30", flush=True)
+            sys.stdin.readline()
+        yield record
+
+train.drive = drive
+main(sys.argv[1:])
+"""
+"""the command line, which waits for a word after step 30"""
+
+
 def test_a_process_stopped_by_ctrl_c_goes_on_to_the_same_result(vaekit, whole, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "vaekit", "fit", "digits", "--out", str(folder), *OPTIONS, "--json"]
+    command = [sys.executable, "-c", WAITING, "fit", "digits", "--out", str(folder), *OPTIONS, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        while not (folder / "checkpoint.json").exists():  # written before the first step
-            time.sleep(0.005)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
+        while process.stdout.readline() != "at step 30\n":
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _out, err = process.communicate(timeout=60)
+        _out, err = process.communicate("go on\n")
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert f"vaekit resume {folder}" in err

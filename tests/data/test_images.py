@@ -2,13 +2,14 @@
 
 import io
 import os
-import time
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from vaekit.data import describe, load
+from vaekit.data import load
 from vaekit.data.images import parse_size
 from vaekit.errors import VaekitError
 
@@ -191,29 +192,108 @@ def test_other_formats_are_not_decoded_under_these_names(tmp_path):
     refused(tmp_path, "a.png")
 
 
-def test_images_of_more_bits_are_named(tmp_path):
-    save(tmp_path / "a.png", SHADES.astype(np.uint16) * 200)
-    refused(tmp_path, "a.png", "8 bits")
-    save(tmp_path / "a.png")
-    save(tmp_path / "b.tif", SHADES.astype(np.float32))
-    refused(tmp_path, "b.tif", "8 bits")
+DEEP = {
+    "uint16": (SHADES.astype(np.uint16) * 200 + 7, (".png", ".tif")),
+    "float32": (SHADES.astype(np.float32) / 7 - 3, (".tif",)),
+    "int32": (SHADES.astype(np.int32) * 90_000 - 70_000, (".tif",)),
+}
 
 
-def test_files_of_several_pictures_are_named(tmp_path):
-    pages = [Image.fromarray(SHADES), Image.fromarray(SHADES[::-1])]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    refused(tmp_path, "a.tif", "2 pictures")
+@pytest.mark.parametrize("dtype", DEEP)
+def test_images_of_more_bits_are_read_as_what_they_are(tmp_path, dtype):
+    pixels, endings = DEEP[dtype]
+    for ending in endings:
+        save(tmp_path / f"a{ending}", pixels)
+    x = load(tmp_path).x
+    assert x.dtype == dtype
+    assert all(np.array_equal(image, pixels) for image in x)
+    smooth = np.linspace(pixels.min(), pixels.max(), 64).astype(dtype).reshape(8, 8)
+    scaled = load(save(tmp_path / "smooth.tif", smooth), resize="4").x[0]
+    assert scaled.dtype == dtype
+    wanted = smooth.reshape(4, 2, 4, 2).astype(float).mean((1, 3))
+    assert np.abs(scaled - wanted).max() < 0.05 * np.ptp(smooth.astype(float))
+    assert pixels.min() <= scaled.min() <= scaled.max() <= pixels.max()
 
 
-def test_a_bomb_is_refused_in_time(tmp_path):
+def test_images_of_more_bits_are_turned_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = DEEP["uint16"][0]
+    assert np.array_equal(load(save(tmp_path / "a.png", pixels, exif=exif)).x[0], np.rot90(pixels, -1))
+
+
+def test_images_of_two_types_are_named(tmp_path):
+    save(tmp_path / "a.png", SHADES.astype(np.uint16))
+    save(tmp_path / "b.png")
+    refused(tmp_path, "a.png holds uint16", "b.png uint8")
+    refused(tmp_path / "a.png", "a.png is grey", "uint16", colour=True)
+
+
+def test_colours_of_more_bits_are_cut_and_this_is_said(tmp_path):
+    shades = np.random.default_rng(0).integers(0, 65536, (6, 8, 3))
+    (tmp_path / "a.png").write_bytes(deep_colour(shades))
+    source = load(tmp_path)
+    assert (np.abs(np.moveaxis(source.x[0], 0, -1) - shades / 257) <= 1).all()
+    assert source.notes == ("a.png is of 16 bits a colour: 8 of them are read. An .npy array keeps them all.",)
+
+
+def deep_colour(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a colour."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    header = struct.pack(">IIBBBBB", *pixels.shape[1::-1], 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_every_page_of_a_stack_is_an_image(tmp_path, dtype):
+    pages = [SHADES.astype(dtype) + i for i in range(5)]
+    stack(tmp_path / "films" / "b.tif", pages[1:])
+    save(tmp_path / "films" / "a.tif", pages[0])
+    source = load(tmp_path)
+    assert source.x.dtype == dtype
+    assert np.array_equal(source.x, pages)
+    assert source.labels.tolist() == ["films"] * 5
+    assert source.beside["file"].tolist() == ["films/a.tif", *(f"films/b.tif#{i}" for i in range(1, 5))]
+    both = source.joined(load(tmp_path / "films" / "a.tif"), "test")
+    assert both.beside["file"].tolist() == [*source.beside["file"], "a.tif"]
+    stack(tmp_path / "films" / "c.tif", [pages[0], pages[1][:5]])
+    refused(tmp_path, "c.tif#2", "5x8", "--resize")
+
+
+def stack(path, pages) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = map(Image.fromarray, pages)
+    first.save(path, save_all=True, append_images=others)
+
+
+def test_moving_pictures_are_named(tmp_path):
+    first, *others = (Image.fromarray(page) for page in (SHADES, SHADES[::-1]))
+    first.save(tmp_path / "a.png", save_all=True, append_images=others)
+    refused(tmp_path, "a.png", "2 pictures", "TIFF")
+
+
+def test_what_is_laid_on_white_is_said(tmp_path):
+    opaque = np.dstack([colours(), np.full((6, 8), 255, np.uint8)])
+    save(tmp_path / "a.png", opaque)
+    assert load(tmp_path).notes == ()
+    assert np.array_equal(load(tmp_path).x[0], np.moveaxis(colours(), -1, 0))
+    opaque[2, 3, 3] = 254
+    save(tmp_path / "b.png", opaque)
+    assert load(tmp_path).notes == ("b.png is see-through in places: laid on white.",)
+    save(tmp_path / "c" / "b.png", opaque)
+    assert load(tmp_path).notes == ("2 images are see-through in places: laid on white.",)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     Image.new("1", (13_000, 13_000)).save(buffer, "png")
     (tmp_path / "bomb.png").write_bytes(buffer.getvalue())
     assert len(buffer.getvalue()) < 100_000
-    began = time.monotonic()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *arguments: pytest.fail("unpacked"))
     refused(tmp_path, "bomb.png", "pixels")
     refused(tmp_path / "bomb.png", "pixels", resize="32")
-    assert time.monotonic() - began < 2
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
@@ -241,52 +321,6 @@ def test_links_are_followed_once(tmp_path):
 def test_a_folder_without_images_says_what_it_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("1")
     refused(tmp_path, tmp_path.name, ".png", ".tif")
-
-
-# Arrays of images
-
-
-@pytest.mark.parametrize(
-    ("shape", "stored", "last"),
-    [
-        ((5, 9, 3), (3, 5, 9), True),
-        ((3, 5, 9), (3, 5, 9), False),
-        ((5, 9, 4), (4, 5, 9), True),
-        ((5, 9, 1), (5, 9), True),
-        ((1, 5, 9), (5, 9), False),
-        ((4, 4, 3), (3, 4, 4), True),  # the channels are those that leave a square
-        ((3, 4, 4), (3, 4, 4), False),
-        ((3, 9, 3), (3, 9, 3), False),
-        ((5, 6, 7), (5, 6, 7), False),  # no image
-        ((5, 9), (5, 9), False),
-    ],
-)
-def test_channels_are_moved_to_the_front(tmp_path, shape, stored, last):
-    x = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
-    np.save(tmp_path / "x.npy", x)
-    source = load(tmp_path / "x.npy")
-    assert source.x.shape[1:] == stored
-    assert source.channels_last is last
-    assert source.x.flags.c_contiguous
-    schema = describe(source.x, channels_last=source.channels_last)
-    assert schema.is_image is (shape != (5, 6, 7))
-    assert schema.channels == (stored[0] if len(stored) == 3 and schema.is_image else 1)
-    if last or shape[0] != 1:  # a single channel is not given back first
-        assert np.array_equal(schema.from_stored(source.x), x)
-        assert np.array_equal(schema.from_stored(source.x[None]), x[None])
-
-
-def test_channels_stay_where_they_were_put(tmp_path):
-    x = np.random.default_rng(0).integers(0, 256, (4, 3, 4, 3), dtype=np.uint8)  # could be moved again
-    np.save(tmp_path / "x.npy", np.moveaxis(x, 1, -1)[:, :3, :3])
-    source = load(tmp_path / "x.npy")
-    joined = source.joined(source, "test")
-    assert np.array_equal(joined.x, np.concatenate([source.x, source.x]))
-    assert joined.channels_last == source.channels_last
-
-
-def test_pixels_have_names_that_a_person_can_find():
-    assert describe(np.zeros((1, 3, 4, 5), np.uint8)).column(27) == "pixel (1, 2), channel 1"
 
 
 @pytest.mark.parametrize("ending", [".gif", ".HEIC", ".svg"])

@@ -40,7 +40,7 @@ def test_rows_schema_and_digest_are_those_in_memory(both):
     one, other = both
     assert np.array_equal(one.x, other.x)
     assert one.digest == other.digest
-    assert one.channels_last == other.channels_last
+    assert one.layout == other.layout
     train = np.arange(0, 300, 3)
     assert describe(one.x, train=train) == describe(other.x, train=train)
 
@@ -148,7 +148,7 @@ def test_several_files_on_disk_are_one(files):
     source = load(paths)
     assert isinstance(source.x, Stack)
     assert source.digest == whole.digest
-    assert source.channels_last
+    assert source.layout.channels == "last"
     train = np.arange(0, 400, 3)
     assert describe(source.x, train=train) == describe(whole.x, train=train)
     schema = describe(whole.x)
@@ -173,7 +173,7 @@ def test_a_file_of_ones_own_is_joined_without_loading(files):
     split = source.split(0, 0.5, 0.5)
     assert {part: len(rows) for part, rows in split.items()} == {"train": 300, "validation": 98, "test": 2}
     spec = Specification().changed(latent_dim=2, hidden=(8,), epochs=1, batch_size=32, device="cpu", network="mlp")
-    one, other = (prepare(spec, s) for s in (source, Source(source.x[:], parts=source.parts, channels_last=True)))
+    one, other = (prepare(spec, s) for s in (source, Source(source.x[:], parts=source.parts, layout=source.layout)))
     for prepared in (one, other):
         list(fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]))
     tensors = other.state.tensors()

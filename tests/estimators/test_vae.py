@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import vaekit
 from vaekit import VAE
 from vaekit.data import Rows
+from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import DamagedError
 
@@ -276,8 +277,9 @@ def test_a_frame_has_column_names(table):
     assert vae.feature_names_in_.tolist() == ["a", "b", "c", "d", "e"]
     assert vae.schema_.names == ("a", "b", "c", "d", "e")
     assert np.array_equal(vae.transform(frame), table.transform(TABLE))
+    assert np.array_equal(vae.transform(frame.select("b", "a", "c", "d", "e")), vae.transform(frame))
     with pytest.raises(ValueError, match="feature names"):
-        vae.transform(frame.select("b", "a", "c", "d", "e"))
+        vae.transform(frame.select("a", "b", "c", "d"))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, bool])
@@ -518,7 +520,41 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
 # images in colour
 
 
-@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (6, 8, 1), (8, 8, 4)])
+def test_log_p_does_not_depend_on_the_shape_of_the_rows():
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(12) / 3 + rng.uniform(0, 6, (150, 1)))
+    x = np.stack([900 + 40 * wave, 1e-3 * wave, wave, wave], -1) + rng.normal(size=(150, 12, 4)) * [4, 1e-4, 1, 1]
+    fitted = lambda x: VAE(latent_dim=2, hidden=(8,), max_epochs=3, device="cpu").fit(x)  # noqa: E731
+    flat = fitted(x.reshape(150, -1)).score_samples(x.reshape(150, -1))
+    for shape in ((12, 4), (4, 12), (48, 1), (1, 48), (3, 4, 4), (12, 1, 4)):
+        vae = fitted(x.reshape(150, *shape))
+        assert np.array_equal(vae.score_samples(x.reshape(150, *shape)), flat), shape
+        assert vae.sample(2).shape == (2, *shape)
+
+
+def test_the_kind_of_rows_can_be_stated(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 20, 3)) * [1, 5, 30]
+    for kind in ("image", "sequence", "table"):
+        vae = VAE(latent_dim=2, hidden=(8,), network="mlp", kind=kind, max_epochs=1, device="cpu").fit(x)
+        assert vae.schema_.layout == kind
+        again = reopened(vae, tmp_path / kind)
+        assert again.kind == kind
+        assert np.array_equal(again.score_samples(x[:1]), vae.score_samples(x[:1]))
+    with pytest.raises(VaekitError, match="height"):
+        VAE(kind="image").fit(x[:, 0])
+
+
+def test_an_image_may_have_any_number_of_latents():
+    """More than there are Sobol dimensions: 16 at each of 38 × 37 places."""
+    x = np.random.default_rng(0).integers(0, 256, (6, 300, 290)).astype(np.uint8)
+    vae = VAE(latent_dim="auto", network="local", hidden=(2, 2, 2), max_epochs=1, validation_fraction=0.3,
+              importance_samples=3, device="cpu").fit(x)  # fmt: skip
+    assert vae.model_.latent_dim > torch.quasirandom.SobolEngine.MAXDIM
+    assert np.isfinite(vae.history_[-1]["validation_elbo"])
+    assert np.isfinite(vae.score_samples(x[:2])).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (6, 8, 1), (1, 6, 8), (8, 8, 4), (8, 9, 2), (6, 7, 8)])
 def test_images_keep_the_layout_of_their_channels(tmp_path, shape):
     x = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     vae = VAE(latent_dim=2, hidden=(8,), network="mlp", max_epochs=1, device="cpu").fit(x)

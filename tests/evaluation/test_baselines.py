@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import FactorAnalysis
 
 from vaekit.data import Rows, describe
 from vaekit.errors import VaekitError
@@ -50,6 +51,12 @@ def floors(models: SimpleModels) -> np.ndarray:
     return models.schema.array("resolution") ** 2 / 12
 
 
+@pytest.fixture
+def unridged(monkeypatch):
+    """A full covariance as the rows have it."""
+    monkeypatch.setattr(baselines, "RIDGES", (0.0,))
+
+
 # Gaussians
 
 TABLE = [
@@ -71,7 +78,7 @@ def test_probabilistic_pca_is_exact(name, exact):
 
 def test_probabilistic_pca_of_standardised_rows_from_blocks(monkeypatch):
     wine = load_wine().data
-    monkeypatch.setattr("vaekit.data.stream.BLOCK", 100)
+    monkeypatch.setattr("vaekit.data.stream.at_once", lambda width: 100)
     for scale in (1.0, 1000.0):
         models = simple(((wine - wine.mean(0)) / wine.std(0) * scale).astype(np.float32))
         lost = floors(models).sum() / scale**2 / 2 / 0.4  # at most, σ² being more than .4
@@ -95,6 +102,7 @@ def test_densities_and_precisions_are_those_of_the_whole_matrix(k):
     assert gaussian.precision().numpy() == pytest.approx(np.diag(np.linalg.inv(covariance)), rel=1e-9)
 
 
+@pytest.mark.usefixtures("unridged")
 def test_real_columns_agree_with_scipy():
     train, rows = real(600), real(300, seed=1)
     models = simple(train, rows, latent_dim=2)
@@ -109,7 +117,7 @@ def test_real_columns_agree_with_scipy():
         assert one.nats == pytest.approx(log_p.mean(), rel=1e-8)
         assert one.nats_se == pytest.approx(log_p.std(ddof=1) / math.sqrt(300), rel=1e-8)
         assert one.bits_per_dim is None
-    assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, FULL]
+    assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, "factor analysis", FULL]
 
 
 def test_rows_whose_mean_is_not_the_schema_s(monkeypatch):
@@ -123,9 +131,10 @@ def test_rows_whose_mean_is_not_the_schema_s(monkeypatch):
         monkeypatch.setattr(baselines, "MOST_COLUMNS", most)
         one, two = (SimpleModels(m.train, m.rows, 2).baselines for m in models)
         assert one[0].nats == pytest.approx(two[0].nats, rel=1e-9)
-        assert most == 4 or one[2].nats == pytest.approx(two[2].nats, rel=1e-9)
+        assert most == 4 or one[1].nats == pytest.approx(two[1].nats, rel=1e-9)
 
 
+@pytest.mark.usefixtures("unridged")
 def test_a_change_of_units_shifts_the_density_and_nothing_else():
     train, rows, factors = real(300), real(100, seed=1), np.array([4, -0.5, 1024, 1, -0.125], np.float32)
     before, after = simple(train, rows), simple(train * factors, rows * factors)
@@ -134,6 +143,7 @@ def test_a_change_of_units_shifts_the_density_and_nothing_else():
     assert after.structure.gain == pytest.approx(before.structure.gain, abs=1e-6)
 
 
+@pytest.mark.usefixtures("unridged")
 def test_constant_and_repeated_columns_are_known_to_the_resolution_and_no_better():
     x = np.round(real(300, 3)[:, 1:], 1)
     x = np.column_stack([x, x[:, 0], np.full(300, 5.0)]).astype(np.float32)
@@ -148,6 +158,7 @@ def test_constant_and_repeated_columns_are_known_to_the_resolution_and_no_better
     assert gained == pytest.approx(-0.5 * math.log(2 * math.pi * 2 * floor**2), abs=0.01)  # either may be that far off
 
 
+@pytest.mark.usefixtures("unridged")
 def test_latents_beyond_the_columns_are_a_full_covariance():
     models = found(simple(real(100), latent_dim=64))
     assert models[PPCA].nats == models[FULL].nats
@@ -248,12 +259,15 @@ def test_columns_of_many_values_have_a_gaussian():
     assert found(alone)[INDEPENDENT].nats == pytest.approx(gaussian - lost, abs=1e-9)
 
 
+@pytest.mark.usefixtures("unridged")
 def test_beside_a_density_whole_numbers_have_densities():
     models = simple(whole(200), integers=False)
     covariance = np.cov(whole(200).T, ddof=0) + np.eye(4) / 12
     expected = stats.multivariate_normal(whole(200).mean(0), covariance).logpdf(whole(200)).mean()
     assert found(models)[FULL].nats == pytest.approx(expected, rel=1e-9)
-    assert [(one.name, one.bits_per_dim) for one in models.baselines] == [(n, None) for n in (INDEPENDENT, PPCA, FULL)]
+    assert [(one.name, one.bits_per_dim) for one in models.baselines] == [
+        (n, None) for n in (INDEPENDENT, PPCA, "factor analysis", FULL)
+    ]
     assert found(simple(whole(200)))[FULL].bits_per_dim == pytest.approx(
         -(expected - np.trace(np.linalg.inv(covariance)) / 24) / 4 / math.log(2)
     )
@@ -377,8 +391,50 @@ def test_too_many_columns_have_no_matrix_and_say_so(monkeypatch):
     models = simple(train, rows)
     assert found(models)[INDEPENDENT].nats == pytest.approx(before[INDEPENDENT].nats, rel=1e-12)
     for name in (PPCA, FULL):
-        assert found(models)[name] == Baseline(name, None, None, None, "not fitted: 5 columns, more than 4")
+        assert found(models)[name] == Baseline(name, None, None, None, "not fitted: more than 4 rows and columns")
     assert models.structure is None
+
+
+def test_fewer_rows_than_columns_are_fitted_by_the_products_of_rows(monkeypatch):
+    """The same probabilistic PCA and ridged Gaussian, whichever matrix they come from."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(60, 3)) @ rng.normal(size=(3, 40)) + rng.normal(size=(60, 40))).astype(np.float32)
+    train, rows = x[:30], x[30:]
+    few = simple(train, rows)
+    assert few.principal.vectors.shape[1] < 30
+    _, ridge = few.full
+    covariance = np.cov(train.T, ddof=0) / np.outer(few.principal.scale, few.principal.scale)
+    covariance = (30 * covariance + ridge * np.eye(40)) / (30 + ridge)
+    covariance *= np.outer(few.principal.scale, few.principal.scale)
+    exact = stats.multivariate_normal(train.mean(0), covariance).logpdf(rows)
+    assert few.score_full().numpy() == pytest.approx(exact, rel=1e-3)
+    assert found(few)[FULL].nats > found(few)[INDEPENDENT].nats
+    wide = simple(rng.normal(size=(20, 5000)), rng.normal(size=(9, 5000)))
+    assert all(-9000 < found(wide)[name].nats < -5000 for name in (INDEPENDENT, PPCA, FULL))
+
+
+def test_a_covariance_of_few_rows_is_ridged_by_what_predicts_the_others():
+    few, many = (simple(real(n, d=12), real(500, d=12, seed=1)) for n in (14, 3000))
+    assert few.full[1] > many.full[1]
+    assert few.score_full().mean() > few.score_principal(11).mean()
+
+
+def test_factor_analysis_is_that_of_scikit_learn():
+    train, rows = real(400), real(200, seed=1)
+    mean, scale = train.mean(0), train.std(0)
+    analysis = FactorAnalysis(2).fit((train - mean) / scale)
+    expected = analysis.score_samples((rows - mean) / scale).mean() - np.log(scale).sum()
+    assert found(simple(train, rows))["factor analysis"].nats == pytest.approx(expected, abs=0.1)
+
+
+def test_the_gain_over_a_simple_model_is_paired():
+    models = simple(real(100), real(50, seed=1))
+    one = found(models)[PPCA]
+    log_p = one.scores + 1.5 + 0.1 * torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gain, error = one.gain(log_p)
+    assert gain == pytest.approx(1.5, abs=0.05)
+    assert error == pytest.approx(0.1 / 50**0.5, rel=0.4)
+    assert error < one.nats_se / 5
 
 
 def test_one_row_and_no_row():

@@ -50,20 +50,20 @@ def test_it_is_log_p_with_its_sign():
 
 def test_mean_and_both_errors_by_hand():
     value, error = [-3.0, -1.0, -2.0, -6.0], [0.1, 0.2, 0.0, 0.4]
-    terms = {"pareto_k": [0.1, 0.71, 0.69, 2.0], "ess": [4.0, 2.0, 3.0, 1.0]}
+    terms = {"pareto_k": [0.1, 0.51, 0.49, 2.0], "ess": [4.0, 2.0, 3.0, 1.0]}
     double = lambda numbers: torch.tensor(numbers, dtype=torch.float64)  # noqa: E731
     curve = double([[-4.0, -3.0], [-2.0, -1.0], [-3.0, -2.0], [-7.0, -6.0]])
     scores = Scores(double(value), double(error), {**{k: double(v) for k, v in terms.items()}, "curve": curve})
-    found = LogLikelihood("iwae", scores, (1, 7))
+    found = LogLikelihood("iwae", scores, (1, 100))
     assert found.n == 4
     assert found.mean == -3.0
     assert found.spread == pytest.approx(np.std(value, ddof=1) / 2)  # sd/√n, over rows
     assert found.error == pytest.approx(math.sqrt(0.01 + 0.04 + 0.16) / 4)  # of the mean of these rows
     assert found.bias == pytest.approx(0.5 * 0.21 / 4)
-    assert found.untrusted == 0.5
-    assert found.curve == {1: -4.0, 7: -3.0}
+    assert found.untrusted == 0.5  # above 1 − 1/log₁₀ 100
+    assert found.curve == {1: -4.0, 100: -3.0}
     numbers = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert numbers["curve"] == {"1": -4.0, "7": -3.0}
+    assert numbers["curve"] == {"1": -4.0, "100": -3.0}
     assert numbers["n"] == 4
     for name in ("mean", "spread", "error", "bias", "untrusted"):
         assert numbers[name] == getattr(found, name)

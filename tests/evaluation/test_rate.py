@@ -20,7 +20,7 @@ class Code:
     """q(z|x) = N(μ, σ²), with (μ, log σ) the row itself; p(z) = N(0, I)."""
 
     def __init__(self, latent_dim: int, full: bool = False):
-        self.latent_dim, self.full = latent_dim, full
+        self.latent_dim, self.width, self.full = latent_dim, 2 * latent_dim, full
 
     def encode(self, x, mask=None):
         loc, log_scale = x.chunk(2, -1)

@@ -11,7 +11,7 @@ from vaekit import models, nets, parts
 from vaekit.data import Rows, describe
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.rate import rate_parts
-from vaekit.evaluation.verdicts import below_baselines, collapse, overfitting, verdicts
+from vaekit.evaluation.verdicts import below_baselines, collapse, comparison, overfitting, verdicts
 
 NAN = float("nan")
 
@@ -107,28 +107,54 @@ def test_collapse_where_pca_gains_is_one():
 # baselines
 
 
+def rows(mean: float, sd: float = 1.0, n: int = 400) -> torch.Tensor:
+    """n values of exactly this mean and standard deviation."""
+    noise = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return mean + sd * (noise - noise.mean()) / noise.std()
+
+
+def scored(name: str, log_p: torch.Tensor) -> Baseline:
+    return Baseline(name, log_p.mean().item(), 0.1, None, "", log_p)
+
+
 def test_a_model_below_baselines_is_told_which_and_by_how_much():
     simple = [baseline("weak", -100.0), baseline("gzip", -88.5), baseline("lzma", -80.0), baseline("none", None)]
-    assert below_baselines(-90.0, 0.31, simple) == (
-        "Not above simple models: log p(x) is -90.00 ± 0.31 nats a row, "
-        "and lzma is better by 10.00, gzip is better by 1.50."
+    assert below_baselines(rows(-90.0), simple) == (
+        "Not above simple models: lzma is better by 10.00 ± 0.05, gzip is better by 1.50 ± 0.05 nats a row."
     )
-    assert below_baselines(-88.5, None, simple[1:2]) == (
-        "Not above simple models: log p(x) is -88.50 nats a row, and gzip is better by 0.00."
-    )
+
+
+@pytest.mark.parametrize(("behind", "said"), [(0.02, True), (0.005, False), (-0.02, False)])
+def test_differences_are_of_the_same_rows(behind, said):
+    """A hundredth of a nat in every row is known, however much rows differ."""
+    log_p = rows(-80.0, sd=30.0)
+    other = scored("Gaussian", log_p + behind + rows(0.0, sd=0.1).flip(0))
+    assert (below_baselines(log_p, [other]) is not None) == said
+    assert ("worse" in comparison(log_p, [other])) == said
 
 
 def test_a_model_above_all_of_them_is_not():
-    assert below_baselines(-79.0, 0.1, [baseline("lzma", -80.0), baseline("none", None)]) is None
-    assert below_baselines(-79.0, 0.1, []) is None
-    assert below_baselines(NAN, None, [baseline("lzma", -80.0)]) is not None
+    assert below_baselines(rows(-79.0), [baseline("lzma", -80.0), baseline("none", None)]) is None
+    assert below_baselines(rows(-79.0), []) is None
+    assert below_baselines(rows(NAN), [baseline("lzma", -80.0)]) is not None
+
+
+def test_one_sentence_says_who_wins():
+    log_p = rows(-80.0)
+    simple = [scored("weak", log_p - 9), scored("good", log_p - 2 + rows(0.0, 0.5).flip(0)), baseline("none", None)]
+    assert comparison(log_p, simple) == (
+        "The model is better than every simple one: than the best of them, good, by 2.00 ± 0.03 nats a row."
+    )
+    assert "cannot be told apart: +0.01 ± 0.07." in comparison(log_p, [scored("same", rows(-80.01).flip(0))])
+    assert comparison(log_p, [scored("better", log_p + 1 + rows(0, 0.5).flip(0))]).startswith("The model is worse")
+    assert comparison(log_p, [baseline("none", None)]) is None
 
 
 # all of them
 
 
 def test_verdicts_are_those_that_apply():
-    found, gap = SimpleNamespace(mean=-4.0, spread=0.1), SimpleNamespace(train=-3.0, gap=2.0, gap_se=0.5)
+    found, gap = SimpleNamespace(value=rows(-4.0)), SimpleNamespace(train=-3.0, gap=2.0, gap_se=0.5)
     simple = SimpleNamespace(structure=Structure(1.0, 0.1, 2), baselines=[baseline("gzip", -3.5)])
     said = verdicts(found, 0.0, gap, simple)
     assert [one.split(":")[0] for one in said] == ["Not above simple models", "Posterior collapse", "Overfitting"]

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,20 +39,40 @@ def many(quick: int, long: int) -> int:
     return long if SOAK else quick
 
 
-def command(arguments: list[str], log: str, save_seconds: float, killed_at: tuple[str, int] | None, locked: bool):
-    """`vaekit …` in a process of its own, with checkpoints far more often than usual.
+WAIT = "wait"
+"""in a script: stay at this step until killed"""
+HANGS = 1800
+"""seconds after which something is taken to hang: no outcome depends on it otherwise"""
 
-    locked       whether the folder's lock is heeded
+
+def command(arguments: list[str], log: str, options: dict):
+    """`vaekit …` in a process of its own, whose clock counts steps.
+
+    save_steps   from one checkpoint to the next
+    script       what happens after a step: a signal that the process gets, or `WAIT`
     killed_at    (function of `os`, n): the process is killed as it is about to call it for the nth time on a file of
                  the run folder
+    locked       whether the folder's lock is heeded
+    waits        an event, set once the process waits
     """
     from vaekit.cli import main, train
     from vaekit.runs import Lock, drive
 
+    def driven(run, prepared, stop):
+        records = drive(run, prepared, stop, clock=lambda: prepared.state.step, save_seconds=options["save_steps"] - 1)
+        for record in records:
+            act = options["script"].get(record.step)
+            if act == WAIT:
+                options["waits"].set()
+                threading.Event().wait()
+            elif act is not None:
+                os.kill(os.getpid(), act)
+            yield record
+
     torch.set_num_threads(1)
-    home = sys.modules[drive.__module__]
-    home.SAVE_SECONDS, home.SAVE_SHARE = save_seconds, 1.0
+    train.drive = driven
     train.write_all = lambda *arguments: []
+    killed_at, locked = options["killed_at"], options["locked"]
     if not locked:
         sys.modules[Lock.__module__]._taken = lambda file: True
     if killed_at is not None:
@@ -80,25 +101,33 @@ class Vaekit:
         self.server = multiprocessing.get_context("forkserver")
         self.server.set_forkserver_preload(PRELOADED)
 
-    def start(self, *arguments, save_seconds: float = 0.02, killed_at: tuple[str, int] | None = None,
-              locked: bool = True):  # fmt: skip
+    def start(self, *arguments, save_steps: int = 7, script: dict | None = None,
+              killed_at: tuple[str, int] | None = None, locked: bool = True):  # fmt: skip
         words = [str(argument) for argument in arguments]
-        process = self.server.Process(target=command, args=(words, str(self.log), save_seconds, killed_at, locked))
+        options = {"save_steps": save_steps, "script": script or {}, "killed_at": killed_at, "locked": locked}
+        waits = self.server.Event()
+        process = self.server.Process(target=command, args=(words, str(self.log), {**options, "waits": waits}))
+        process.waits = waits
         process.start()
         return process
 
     def run(self, *arguments, **options) -> int:
         """The exit code, negative for a signal."""
         process = self.start(*arguments, **options)
-        process.join(120)
+        process.join(HANGS)
         return process.exitcode
 
     def output(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
 
-def wait_for(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def waiting(process) -> bool:
+    """Whether it has come to a step at which it waits."""
+    return process.waits.is_set()
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + HANGS
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)

@@ -2,16 +2,14 @@
 
 import contextlib
 import itertools
-import os
 import random
 import signal
-import time
 
 import pytest
 import torch
 from runs.conftest import assert_equal, manifest
 
-from reliability.conftest import OPTIONS, STEPS, many, wait_for
+from reliability.conftest import HANGS, OPTIONS, STEPS, many
 from vaekit import runs
 from vaekit.runs import Run, checkpoint, verify
 from vaekit.training import loop
@@ -25,7 +23,7 @@ def whole(tmp_path_factory):
     from reliability.conftest import Vaekit
 
     home = tmp_path_factory.mktemp("whole")
-    assert Vaekit(home / "log.txt").run("fit", "digits", "--out", home / "run", *OPTIONS, save_seconds=1e9) == 0
+    assert Vaekit(home / "log.txt").run("fit", "digits", "--out", home / "run", *OPTIONS, save_steps=10**9) == 0
     return home / "run"
 
 
@@ -38,24 +36,29 @@ def assert_same_run(folder, whole) -> None:
 
 
 def test_c1_killed_at_random_until_done(vaekit, whole, tmp_path):
-    """Killed some tens of milliseconds after it has saved something; every resume gets a little further."""
+    """After a step, or at a call of the system within a save; every resume gets a little further."""
     chance, steps = random.Random(20260101), []
     for attempt in itertools.count():
         folder, words = tmp_path / f"run{attempt}", ["fit", "digits", "--out", tmp_path / f"run{attempt}", *OPTIONS]
         known = None
         while known is None or not known["finished"]:
-            process = vaekit.start(*words)
-            wait_for(lambda p=process, f=folder, k=known: not p.is_alive() or checkpoint.whole(f) not in (None, k))
-            time.sleep(chance.uniform(0, 0.1))
-            process.kill()
-            process.join()
-            words, known = ["resume", folder], checkpoint.read(folder)
+            process = vaekit.start(*words, **a_death(chance, 0 if known is None else known["counters"]["step"]))
+            process.join(HANGS)
+            words = ["resume", folder] if checkpoint.whole(folder) else words
+            known = checkpoint.whole(folder)
             if process.exitcode:
-                steps.append(known["counters"]["step"])
+                steps.append(known["counters"]["step"] if known else 0)
         assert_same_run(folder, whole)
         if len(steps) >= many(20, 300):
             break
     assert len({step for step in steps if 0 < step < STEPS}) > len(steps) // 2  # most of them amid the training
+
+
+def a_death(chance: random.Random, step: int) -> dict:
+    """One of the ways to be killed, at random: soon after a step, or soon within the saves that follow."""
+    if chance.random() < 0.7:
+        return {"script": {step + chance.randrange(1, 80): signal.SIGKILL}}
+    return {"killed_at": (chance.choice(("replace", "fsync", "unlink")), chance.randrange(1, 30))}
 
 
 AIMED = {
@@ -88,15 +91,11 @@ def test_c1_records_hold_no_wall_clock(whole):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_c4_a_polite_signal_ends_after_the_step_in_hand(vaekit, tmp_path, number):
     chance = random.Random(int(number))
-    for attempt in range(3):
+    for attempt, step in enumerate((1, chance.randrange(2, STEPS - 1), STEPS - 1)):
         folder = tmp_path / f"run{attempt}"
-        process = vaekit.start("fit", "digits", "--out", folder, *OPTIONS, save_seconds=1e9)
-        wait_for(lambda f=folder: checkpoint.whole(f) is not None)  # written before the first step
-        time.sleep(0.05 + chance.uniform(0, 0.3))
-        os.kill(process.pid, number)
-        process.join(60)
-        assert process.exitcode == 128 + number, vaekit.output()
-        step = Run.open(folder).state(CPU).step
+        code = vaekit.run("fit", "digits", "--out", folder, *OPTIONS, save_steps=10**9, script={step: number})
+        assert code == 128 + number, vaekit.output()
+        assert Run.open(folder).state(CPU).step == step
         assert f"Stopped after step {step:,}" in vaekit.output()  # the last finished step is the one saved
         assert not any(verify(folder).values())
 

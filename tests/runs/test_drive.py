@@ -78,26 +78,23 @@ def test_stopped_anywhere_it_goes_on_to_the_same_result(small, whole, same, tmp_
 
 
 @pytest.mark.parametrize("step", [3, 100, 106])
-def test_killed_after_a_checkpoint_it_goes_on_to_the_same_result(small, whole, same, tmp_path, monkeypatch, step):
+def test_killed_after_a_checkpoint_it_goes_on_to_the_same_result(small, whole, same, tmp_path, step):
     """The folder as it is on disk at `step`, records newer than the checkpoint."""
-    monkeypatch.setattr(runs.drive.__globals__["time"], "monotonic", iter(range(0, 10_000_000, 4)).__next__)
     run, prepared = start(small, tmp_path / "alive")
-    for record in runs.drive(run, prepared):
+    for record in runs.drive(run, prepared, clock=iter(range(0, 10_000_000, 4)).__next__):
         if record.step == step:
             folder = shutil.copytree(run.folder, tmp_path / "killed")
             break
-    monkeypatch.undo()
     assert 0 < Run.open(folder).state(CPU).step <= step or step == 3
     list(runs.drive(*go_on(small, folder)))
     assert_same_run(folder, whole, same)
 
 
-def test_checkpoints_are_saved_by_time(small, tmp_path, monkeypatch):
+def test_checkpoints_are_saved_by_time(small, tmp_path):
     clock = [0.0]
-    monkeypatch.setattr(runs.drive.__globals__["time"], "monotonic", lambda: clock[0])
     run, prepared = start(small, tmp_path / "run")
     seen = []
-    for record in runs.drive(run, prepared, lambda: prepared.state.step == 10):
+    for record in runs.drive(run, prepared, lambda: prepared.state.step == 10, clock=lambda: clock[0]):
         clock[0] += 11.0  # a step takes 11 seconds, a save is due after 30
         seen.append((record.step, Run.open(run.folder).state(CPU).step))
     assert seen[0] == (1, 0)  # saved before the first step

@@ -9,6 +9,7 @@ import torch
 
 from vaekit.core import Batch
 from vaekit.data import Source, describe, load
+from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
@@ -29,15 +30,15 @@ REAL = Source(RNG.normal(size=(60, 4)), ("a", "b", "c", "d"), name="real.csv")
 BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy")
 COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
 WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
-IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy")
+IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy", layout="image")
 COLOUR = Source(RNG.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8), name="colour.npy")
-GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy")
+GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy", layout="image")
 
 
 def automatic(source: Source, **changes):
     split = source.split(0, 0.1, 0.1)
     spec = Specification().changed(**changes)
-    schema = describe(source.x, source.names, split["train"])
+    schema = describe(source.x, source.names, split["train"], source.layout)
     if spec.data.binarize != "none":
         schema = schema.as_binary(spec.data.binarize)
     return resolve(spec, schema, len(split["train"]), len(split["validation"]) > 0)
@@ -53,9 +54,9 @@ def test_nothing_stays_automatic_but_the_device_and_each_choice_has_a_reason(sou
     assert left == {"device"}
     before = Specification().to_dict()
     asked = {key for section in before.values() for key, value in section.items() if value == "auto"} - {"device"}
-    assert set(reasons) == asked
+    assert set(reasons) == asked - {"kind"}  # which the source knows
     assert all(reasons.values())
-    again, none = resolve(spec, describe(source.x), 48, True)
+    again, none = resolve(spec, describe(source.x, layout=source.layout), 48, True)
     assert (again, none) == (spec, {})
 
 
@@ -341,7 +342,7 @@ def test_rows_of_another_shape_or_other_columns_are_refused():
     likelihood, schema = prepared.state.model.likelihood, prepared.schema
     with pytest.raises(VaekitError, match=r"short.*\(3,\).*\(4,\)"):
         check_rows_fit(likelihood, schema, Source(REAL.x[:, :3], name="short"))
-    with pytest.raises(VaekitError, match=r"b, a, c, d.*a, b, c, d"):
+    with pytest.raises(VaekitError, match=r"'b', 'a', 'c' and 1 more.*'a', 'b', 'c' and 1 more"):
         check_rows_fit(likelihood, schema, Source(REAL.x, ("b", "a", "c", "d"), name="mixed"))
     check_rows_fit(likelihood, schema, Source(REAL.x, name="nameless"))
 
@@ -382,7 +383,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 def test_every_name_in_the_tables_can_be_built():
-    schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)))
+    schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)), layout=Layout("image", "first"))
     for changes in (
         *({"likelihood": name} for name in tables.LIKELIHOODS),
         *({"posterior": name} for name in tables.POSTERIORS),

@@ -2,7 +2,7 @@
 
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import vaekit
 
@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         if _needs_memory(error):
             _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --samples, --batch-size).")
-        if not isinstance(error, VaekitError | OSError):
+        if isinstance(error, OSError):
+            _fail(_reason(error))
+        if not isinstance(error, VaekitError):
             raise
         _fail(str(error))
     sys.exit(result if isinstance(result, int) else 0)
@@ -55,9 +57,19 @@ def _needs_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
+def _reason(error: OSError) -> str:
+    """What the system says of which file, without its number."""
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+
+
 def _plain(error: CycloptsError) -> str:
     """The message alone, with the command's help named."""
     command = " ".join(error.command_chain or ())
+    if isinstance(error, UnusedCliTokensError):
+        unused = " ".join(error.unused_tokens or ())
+        return f"'{unused}' is more than the command takes. See `vaekit {command} --help`."
     return f"{error} See `vaekit {command + ' ' if command else ''}--help`."
 
 

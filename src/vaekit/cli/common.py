@@ -28,7 +28,7 @@ def training_source(spec: Specification) -> Source:
     if not settings.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
     columns = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
-    source = load(settings.source, resize=settings.resize, **columns)
+    source = load(settings.source, resize=settings.resize, kind=settings.kind, **columns)
     for part in ("validation", "test"):
         path = getattr(settings, part)
         if isinstance(path, str):
@@ -52,7 +52,7 @@ def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
     pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
     aside = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
-    return load(path, columns=source.names, strict=False, **aside, **pictures)
+    return load(path, columns=source.names, kind=source.layout.kind, strict=False, **aside, **pictures)
 
 
 def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:
@@ -89,7 +89,7 @@ def rows_of(
     loose = {"label": settings.label or None, "resize": settings.resize, "colour": run.schema.channels == 3}
     source = load(
         data, exclude=(*settings.exclude, *(exclude or ())), keep=(*settings.keep, *(keep or ())), **loose,
-        columns=run.schema.names, strict=False, asked=(*(exclude or ()), *(keep or ())),
+        columns=run.schema.names, kind=run.schema.layout, strict=False, asked=(*(exclude or ()), *(keep or ())),
     )  # fmt: skip
     for note in source.notes:
         print(f"note: {source.name}: {note}", file=sys.stderr)

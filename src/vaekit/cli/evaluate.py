@@ -1,5 +1,6 @@
 """vaekit evaluate: the numbers of a run."""
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -45,10 +46,11 @@ def evaluate(
     """
     import json as json_module
 
-    from vaekit.cli.common import announce, open_model, rows_of, scoring_bar, training_rows
+    from vaekit.cli.common import announce, counted, open_model, rows_of, scoring_bar, training_rows
     from vaekit.errors import VaekitError
     from vaekit.evaluation import build_method
     from vaekit.evaluation import evaluate as evaluate_rows
+    from vaekit.runs import versions
 
     if rows is not None and rows < 1:
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
@@ -63,14 +65,49 @@ def evaluate(
     with scoring_bar(len(chosen), quiet=json) as advance:
         result = evaluate_rows(model, chosen, way, seed, train=train, advance=advance)
     if json:
-        print(json_module.dumps(result.to_dict()))
+        about = {
+            "run": str(run),
+            "data": data or f"{source.name}, test rows",
+            "seed": seed,
+            "draws": getattr(way, "samples", None),
+            "versions": versions(place),
+        }
+        print(json_module.dumps({**about, **result.to_dict()}))
         return
     at_floor = getattr(model.likelihood, "at_floor", int)()
     if at_floor:
         print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.raw.numel()} columns.")
-    print("\n".join(_table(result, source.name if data else f"{source.name}, test rows", opened.schema.binarized, way)))
+    if len(chosen) < FEW:
+        print(f"Note: {counted(len(chosen))} say little of others; errors of so few are themselves uncertain.")
+    name = source.name if data else f"{source.name}, test rows"
+    say_page(_table(result, name, opened.schema.binarized, way))
     if train is None:
         print("The rows this run was trained on are not at hand: no baselines, and no gap to them.")
+
+
+WIDTH, LABEL, VALUE = 80, 14, 24
+"""columns of a page, of a number's name, and of the number"""
+FEW = 20
+"""rows below which errors over rows are guesses"""
+
+
+def say_page(lines: list[str]) -> None:
+    """Print a page; on a terminal its second line, the number that matters, in bold."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    for number, line in enumerate(lines):
+        console.print(Text(line, style="bold" if number == 1 else ""))
+
+
+def _line(label: str, value: str, meaning: str) -> list[str]:
+    """A number, its name and what it is, in lines of 80 columns that break between words."""
+    indent = " " * (2 + LABEL + VALUE)
+    room = textwrap.wrap(meaning, WIDTH - len(indent)) or [""]
+    if len(value) >= VALUE:
+        return [f"  {label:<{LABEL}}{value}", *(indent + part for part in room if part)]
+    return [f"  {label:<{LABEL}}{value:<{VALUE}}{room[0]}".rstrip(), *(indent + part for part in room[1:])]
 
 
 def _table(result, name: str, binarized: str, method) -> list[str]:
@@ -78,14 +115,29 @@ def _table(result, name: str, binarized: str, method) -> list[str]:
     from vaekit.cli.common import counted
 
     head = f"{name}: {counted(result.n)}, means per row" + ("" if binarized == "none" else f"; binarised ({binarized})")
-    lines = [f"  {label:<14}{value:<26}{meaning}" for label, value, meaning in _numbers(result, binarized, method)]
+    lines = [head]
+    for label, value, meaning in _numbers(result, binarized, method):
+        lines += _line(label, value, meaning)
     if result.baselines:
-        lines.append("beside it, on the same rows")
+        lines.append("simple models of the training rows, on the same rows")
     for one in result.baselines:
-        nats = "–" if one.nats is None else f"{one.nats:.3f}" + ("" if one.nats_se is None else f" ± {one.nats_se:.3f}")
-        bits = "" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim; "
-        lines.append(f"  {one.name:<26}{nats + ' nats':<25}{bits}{one.note}")
-    return [head, *lines, *result.verdicts]
+        lines += _beside(one, result.log_likelihood.value)
+    said = [line for line in (result.comparison, *result.verdicts) if line]
+    return [*lines, *(part for line in said for part in textwrap.wrap(line, WIDTH))]
+
+
+def _beside(one, log_p) -> list[str]:
+    """A simple model: its nats, by how much the run's are better, and in a second line what it is."""
+    notes = [
+        part for part in ("" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim", one.note) if part
+    ]
+    note = textwrap.wrap("; ".join(notes), WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
+    if one.nats is None:
+        return [f"  {one.name}", *note]
+    nats = f"{one.nats:,.3f}" + ("" if one.nats_se is None else f" ± {one.nats_se:,.3f}") + " nats"
+    gain, error = one.gain(log_p)
+    better = f"{gain:+,.3f}" + ("" if error is None else f" ± {error:,.3f}")
+    return [f"  {one.name:<26}{nats:<27} here {better}", *note]
 
 
 def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
@@ -141,6 +193,8 @@ def _error(estimate) -> str:
         return "of one draw a row: how far it may be off is not known"
     below = f", and low by about {estimate.bias:.4f}" if estimate.bias else ""
     doubt = (
-        f"; k̂ > 0.7 in {estimate.untrusted:.0%} of the rows: more draws may raise them" if estimate.untrusted else ""
+        f"; k̂ too large in {estimate.untrusted:.0%} of the rows: more draws may raise them"
+        if estimate.untrusted
+        else ""
     )
     return f"the estimate itself ± {estimate.error:.4f}{below}{doubt}"

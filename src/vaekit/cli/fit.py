@@ -1,6 +1,6 @@
 """vaekit fit: data → a trained run folder."""
 
-import sys
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +29,7 @@ def fit(
     gradient: str | None = None,
     epochs: str | None = None,
     batch_size: str | None = None,
-    learning_rate: str | None = None,
+    learning_rate: Annotated[str | None, Parameter(name=["--learning-rate", "--lr"])] = None,
     schedule: str | None = None,
     patience: str | None = None,
     seed: int | None = None,
@@ -40,6 +40,7 @@ def fit(
     label: str | None = None,
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     resize: str | None = None,
+    kind: str | None = None,
     validation: str | None = None,
     test: str | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -120,6 +121,8 @@ def fit(
         a column to do the same with, an identifier say; may be given several times
     resize
         HEIGHTxWIDTH, or one number for both, to which images in files are scaled
+    kind
+        what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range
     validation
         a fraction of the rows, or a file or folder of rows, to select on
     test
@@ -136,32 +139,39 @@ def fit(
     from vaekit.spec import prepare
 
     spec = _specification(config)
+    asked = {
+        "latent_dim": _number(latent_dim, int),
+        "likelihood": likelihood, "posterior": posterior, "prior": prior, "objective": objective,
+        "network": network,
+        "hidden": _widths(hidden), "activation": activation, "start": start, "binarize": binarize,
+        "samples": samples, "repeats": repeats, "beta": beta, "warmup": warmup,
+        "free_bits": free_bits, "gradient": gradient,
+        "epochs": _number(epochs, int), "batch_size": _number(batch_size, int),
+        "learning_rate": _number(learning_rate, float), "schedule": schedule,
+        "patience": _number(patience, int), "seed": seed,
+        "device": device, "precision": precision, "compile": compile,
+    }  # fmt: skip
     spec = spec.changed(
+        **asked,
         source=tuple(map(_source_name, data)) or None,
-        digest="" if data or exclude or label or keep or resize or validation or test else None,
-        latent_dim=_number(latent_dim, int),
-        likelihood=likelihood, posterior=posterior, prior=prior, objective=objective, network=network,
-        hidden=_widths(hidden), activation=activation, start=start, binarize=binarize,
-        samples=samples, repeats=repeats, beta=beta, warmup=warmup, free_bits=free_bits, gradient=gradient,
-        epochs=_number(epochs, int), batch_size=_number(batch_size, int),
-        learning_rate=_number(learning_rate, float), schedule=schedule,
-        patience=_number(patience, int), seed=seed, device=device, precision=precision, compile=compile,
-        exclude=exclude, label=label, keep=keep, resize=resize, validation=_fraction_or_path(validation),
+        digest="" if data or exclude or label or keep or resize or kind or validation or test else None,
+        exclude=exclude, label=label, keep=keep, resize=resize, kind=kind, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
         )
-    folder = out or _free_folder(spec.data.source)
-    check_free(folder, overwrite)
+    if out is not None:
+        check_free(out, overwrite)
     source = training_source(spec)
     spec = spec.changed(digest=source.digest)
     prepared = prepare(spec, source)
     counts = {part: len(index) for part, index in prepared.split.items()}
     if not json:
-        _describe(prepared, source, counts)
+        _describe(prepared, source, counts, asked)
     about = {"name": source.name, "digest": spec.data.digest, **counts}
+    folder = out or _claimed(spec.data.source)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
         run = Run.create(folder, prepared.spec, prepared.schema, about, overwrite=overwrite)
@@ -192,11 +202,18 @@ def _source_name(data: str) -> str:
     return data if data in NAMES else str(Path(data).resolve())
 
 
-def _free_folder(source: str | tuple[str, ...]) -> Path:
+def _claimed(source: str | tuple[str, ...]) -> Path:
+    """The first free folder of the data's name, made: of two processes that ask at once each has its own."""
     first = source if isinstance(source, str) else source[0]
     stem = Path(first).name.split(".")[0] or "run"
-    names = (Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, sys.maxsize))
-    return next(path for path in names if not path.exists())
+    for number in itertools.count(1):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("numbers do not end")
 
 
 def _list(text: str | None) -> tuple[str, ...] | None:
@@ -222,20 +239,35 @@ def _fraction_or_path(text: str | None):
     return str(Path(value).resolve()) if isinstance(value, str) else value
 
 
-def _describe(prepared, source, counts: dict[str, int]) -> None:
-    from vaekit.spec import hints
+FEW = 20
+"""rows from which nothing that holds of others can be learned"""
+
+
+def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
+    from vaekit.spec import hints, worth_compiling
 
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
-    shape = "×".join(map(str, prepared.schema.shape))
+    schema, layout = prepared.schema, source.layout
+    kind = f"{layout.kind}{'s' * (layout.kind != 'table')} of {'×'.join(map(str, schema.shape))}"
+    kind += f" ({layout.reason})" if len(schema.shape) > 1 else " columns"
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-    print(f"{source.name}: {split} rows; {shape}, {prepared.schema.kind}, {prepared.schema.low_high}")
+    print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
+    if counts["train"] < FEW:
+        rows = f"{counts['train']} training row{'s' * (counts['train'] != 1)}"
+        print(f"  note: {rows}: what is learned from so few holds of little else")
+    for name, value in asked.items():
+        if value not in (None, "auto"):
+            print(f"  {name} = {value}  (asked for)")
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
     for hint in (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood)):
         print(f"  note: {hint}")
-    print(f"  {size:,} parameters, {model.latent_dim} latents, {prepared.state.recipe.steps:,} steps")
+    if asked["compile"] == "on" and not worth_compiling(prepared):
+        print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")
+    latents = f"{model.latent_dim} latent{'s' * (model.latent_dim != 1)}"
+    print(f"  {size:,} parameters, {latents}, {prepared.state.recipe.steps:,} steps")
     objective = prepared.state.objective
     if objective.surrogate:
         print(f"  descends {objective.surrogate}; the {objective.name} reported is the true bound")

@@ -1,16 +1,51 @@
-"""Grids of images as outputs."""
+"""Images as outputs: a grid to look at, or a stack of the numbers themselves."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.report import grid
+from vaekit.report import grid, shown_as
+from vaekit.runs.storage import write
+
+PICTURES = (".png", ".tif", ".tiff")
 
 
-def write_grid(path: Path, images: np.ndarray, schema: Schema, columns: int | None = None) -> None:
-    """A PNG of images, near square unless `columns` is given."""
+def write_images(path: Path, images: np.ndarray, schema: Schema, columns: int | None = None) -> str:
+    """Images (n, *X) as a PNG, a near square grid unless `columns` is given, or as a TIFF, a page each; and what is to
+    be said of how they are shown."""
     if not schema.is_image:
-        raise VaekitError("this model's rows are no images: write .npy, .csv or .parquet instead of .png.")
-    grid(images, schema, path, columns=columns or min(len(images), round(len(images) ** 0.5)))
+        raise VaekitError("this model's rows are no images: write .npy, .csv or .parquet instead.")
+    if path.suffix.lower() != ".png":
+        write_stack(path, images, schema)
+        return ""
+    grid(images, schema, path, columns=columns, deep=schema.dtype == "uint16")
+    shown = shown_as(schema)
+    return f"; {shown}" if shown else ""
+
+
+def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:
+    """A TIFF of the images' own numbers, in the type in which the data came: grey in 8, 16 or 32 bits or as float32, in
+    colour in 8 bits."""
+    from PIL import Image
+
+    dtype = _type(schema)
+    if images.ndim == 4 and (dtype != np.uint8 or schema.channels not in (3, 4)):
+        raise VaekitError(f"a TIFF takes grey images and 8-bit colours, not {schema.channels} of {dtype}: write .npy.")
+    pages = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
+    pages = pages.astype(np.float64) * schema.grey
+    if dtype.kind != "f":
+        pages = np.clip(pages.round(), np.iinfo(dtype).min, np.iinfo(dtype).max)
+    first, *others = (Image.fromarray(page.astype(dtype)) for page in pages)
+    buffer = io.BytesIO()
+    first.save(buffer, "tiff", save_all=True, append_images=others)
+    write(path, buffer.getvalue())
+
+
+def _type(schema: Schema) -> np.dtype:
+    """Of the types that a TIFF has here, the one that holds the data's."""
+    own = np.dtype(schema.dtype)
+    fitting = (t for t in (np.uint8, np.uint16, np.int32) if np.can_cast(own, t))
+    return np.dtype(np.float32) if own.kind == "f" else np.dtype(next(fitting, np.int32))

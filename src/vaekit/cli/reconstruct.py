@@ -28,8 +28,9 @@ def reconstruct(
     data
         files, images, folders of images or a known data set; without them the run's own test rows
     output
-        .png (each image followed by its reconstructions), .npy, or a table (.csv, .parquet) that also has the rows'
-        numbers, counted from 0, the files of images, the labels where they are known, and the columns kept
+        .png (each image followed by its reconstructions), .tif (the reconstructions, a page each), .npy, or a table
+        (.csv, .parquet) that also has the rows' numbers, counted from 0, the files of images, the labels where they are
+        known, and the columns kept
     exclude
         a column of a table to leave out, beside those of the run; may be given several times
     keep
@@ -47,14 +48,14 @@ def reconstruct(
     """
     from vaekit import evaluation
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
-    from vaekit.cli.images import write_grid
+    from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.maths import generator
     from vaekit.report import with_reconstructions
 
     if samples < 1 or (n is not None and n < 1):
         raise VaekitError("--samples and -n must be 1 or more.")
-    check_output(output, ".png", ".npy", ".csv", ".parquet")
+    check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
@@ -64,19 +65,24 @@ def reconstruct(
         rows = rows.subset(of_all_classes(classes, len(rows), count))
     rows = rows.first(count)
     again = evaluation.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
+    shown = ""
     if picture:
-        write_grid(output, with_reconstructions(rows, again, count), opened.schema, columns=1 + samples)
+        pairs = with_reconstructions(rows, again, count)
+        shown = write_images(output, pairs, opened.schema, columns=1 + samples)
     elif output.suffix.lower() == ".npy":
         again = again[0] if samples == 1 else again
         write_rows(output, opened.schema.from_stored(again.cpu().numpy()), [])
     else:
         again = again.transpose(0, 1).flatten(0, 1)
-        repeated = np.repeat(np.arange(count), samples)
-        known = {name: column[repeated] for name, column in known.items()}
-        if samples > 1:
-            known["draw"] = np.tile(np.arange(samples), count)
-        write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened), known)
-    print(f"{counted(count)}, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}")
+        if output.suffix.lower() in PICTURES:
+            write_images(output, again.cpu().numpy(), opened.schema)
+        else:
+            repeated = np.repeat(np.arange(count), samples)
+            known = {name: column[repeated] for name, column in known.items()}
+            if samples > 1:
+                known["draw"] = np.tile(np.arange(samples), count)
+            write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened), known)
+    print(f"{counted(count)}, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}{shown}")
 
 
 def of_all_classes(classes: np.ndarray | None, rows: int, count: int) -> np.ndarray:

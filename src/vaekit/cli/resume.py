@@ -39,7 +39,10 @@ def resume(
         _say(opened.notes)
         settings = opened.spec.training
         if epochs is None and opened.finished:
-            raise VaekitError(f"{run} is finished; to train it longer, give --epochs above {settings.epochs}.")
+            print(
+                f"{run} is finished: nothing is left to do. To train it longer, give --epochs above {settings.epochs}."
+            )
+            return 0
         if epochs is not None and epochs <= settings.epochs:
             raise VaekitError(f"{run} is set to {settings.epochs} epochs already: --epochs can only lengthen it.")
         spec = opened.spec.changed(epochs=epochs)

@@ -24,7 +24,7 @@ def sample(
     n
         how many
     output
-        .png (a grid, for images), .npy, .csv or .parquet
+        .png (a grid, for images), .tif (a page for each image, of the data's own numbers), .npy, .csv or .parquet
     mean
         the decoder's mean x̂ instead of a draw x ~ p(x|z)
     seed
@@ -34,17 +34,18 @@ def sample(
     """
     from vaekit import evaluation
     from vaekit.cli.common import check_output, feature_names, open_model, write_rows
-    from vaekit.cli.images import write_grid
+    from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.maths import generator
 
     if n < 1:
         raise VaekitError(f"-n is {n}: give 1 or more.")
-    check_output(output, ".png", ".npy", ".csv", ".parquet")
+    check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device)
     rows = evaluation.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
-    if output.suffix.lower() == ".png":
-        write_grid(output, rows, opened.schema)
+    shown = ""
+    if output.suffix.lower() in PICTURES:
+        shown = write_images(output, rows, opened.schema)
     else:
         write_rows(output, opened.schema.from_stored(rows), feature_names(opened))
-    print(f"{n} {'means' if mean else 'draws'} in {output}")
+    print(f"{n} {'means' if mean else 'draws'} in {output}{shown}")

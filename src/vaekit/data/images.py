@@ -1,4 +1,4 @@
-"""Images as files, and folders of them → one array of bytes."""
+"""Images as files, and folders of them → one array, of the numbers that they hold."""
 
 import os
 import re
@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -18,6 +20,38 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's modes of 8 bits a channel"""
+DEEP = {"I;16": "uint16", "I;16L": "uint16", "I;16B": "uint16", "I;16N": "uint16", "I": "int32", "F": "float32"}
+"""its modes of more, all of one channel, and the type of their numbers"""
+
+
+class Page(NamedTuple):
+    """One image: a file, or one of the pages of a TIFF."""
+
+    file: Path
+    number: int | None
+    """of the page, counted from 1, where there are several"""
+    name: str
+    """of the file, from the folder that was named"""
+    label: str
+    mode: str
+    """Pillow's"""
+    cut: bool
+    """whether the file has 16 bits a colour, of which Pillow gives 8"""
+
+    def __str__(self) -> str:
+        return self._numbered(str(self.file))
+
+    @property
+    def title(self) -> str:
+        """The file's name, with the page's number where it has several."""
+        return self._numbered(self.name)
+
+    def _numbered(self, name: str) -> str:
+        return name if self.number is None else f"{name}#{self.number}"
+
+    @property
+    def dtype(self) -> str:
+        return DEEP.get(self.mode, "uint8")
 
 
 def holds_images(path: Path) -> bool:
@@ -31,24 +65,68 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     resize    HEIGHTxWIDTH (or one number for both) to which every image is scaled, whatever its proportions
     colour    give RGB even where every image is grey
 
-    x is uint8: (n, height, width) where every image is grey (black and white counts as grey), else (n, 3, height,
-    width), all of them RGB. Images are turned as their EXIF orientation says; transparent ones are laid on white;
-    palettes and CMYK become RGB. The name of the subfolder is the label, that of the folder where several are given.
-    Files that are no images and hidden ones (.name) are left out; links to folders are followed, each folder once.
+    x has the type of the files' numbers, uint8, uint16, int32 or float32, which must be one: (n, height, width) where
+    every image is grey (black and white counts as grey), else (n, 3, height, width), all of them RGB, in 8 bits. Images
+    are turned as their EXIF orientation says; palettes and CMYK become RGB; transparent ones are laid on white, and a
+    note says so. Each page of a TIFF is an image. The name of the subfolder is the label, that of the folder where
+    several are given, and `beside` has the files' names, "stack.tif#2" for a page. Files that are no images and hidden
+    ones (.name) are left out; links to folders are followed, each folder once.
 
-    Raises VaekitError naming the file for anything that is no whole image of 8 bits a channel, for images of a kind
-    that is not read, and for images of different sizes.
+    Raises VaekitError naming the file for anything that is no whole image, for images of a kind that is not read, and
+    for images of different sizes or types.
     """
     size = parse_size(resize)
     try:
-        found = [(file, label or _folder(root, roots), root) for root in roots for file, label in _files(root)]
+        found = [
+            (file, _shown(file, root, len(roots) > 1), label or _folder(root, roots))
+            for root in roots
+            for file, label in _files(root)
+        ]
     except OSError as error:
         raise VaekitError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-    files, labels = [file for file, _, _ in found], np.array([label for _, label, _ in found])
-    colour = colour or any(_in_colour(file) for file in files)
-    x = _stack(files, size, colour)
-    beside = {"file": np.array([_shown(file, root, roots) for file, _, root in found])}
-    return {"x": x, "labels": labels if any(labels) else None, "channels_last": colour, "beside": beside}
+    pages = [page for file, name, label in found for page in _pages(file, name, label)]
+    _check_types(pages, colour)
+    colour = colour or any(page.dtype == "uint8" and page.mode not in GREY for page in pages)
+    x, transparent = _stack(pages, size, colour)
+    labels = np.array([page.label for page in pages])
+    return {
+        "x": x,
+        "labels": labels if any(labels) else None,
+        "layout": Layout("image", "last" if colour else "none", "in colour" if colour else "grey"),
+        "beside": {"file": np.array([page.title for page in pages])},
+        "notes": _notes(transparent, [page for page in pages if page.cut]),
+    }
+
+
+def _check_types(pages: list[Page], colour: bool) -> None:
+    """Refuse images of different types of numbers, naming one of each."""
+    first = pages[0]
+    other = next((page for page in pages if page.dtype != first.dtype), None)
+    if other is not None:
+        raise VaekitError(
+            f"images of different types: {first} holds {first.dtype} and {other} {other.dtype} numbers. Fit them "
+            f"apart, or convert them to one type."
+        )
+    if colour and first.dtype != "uint8":
+        raise VaekitError(f"{first} is grey, of {first.dtype} numbers, and images in 8-bit colour are wanted.")
+
+
+def _notes(transparent: list[Page], cut: list[Page]) -> tuple[str, ...]:
+    """What was changed about the images, a line each."""
+    found = []
+    if transparent:
+        found.append(f"{_counted(transparent)} see-through in places: laid on white.")
+    if cut:
+        found.append(f"{_counted(cut)} of 16 bits a colour: 8 of them are read. An .npy array keeps them all.")
+    return tuple(found)
+
+
+def _counted(pages: list[Page]) -> str:
+    """
+    >>> _counted([Page(Path("a.png"), None, "a.png", "", "RGB", False)])
+    'a.png is'
+    """
+    return f"{pages[0].file.name} is" if len(pages) == 1 else f"{len(pages):,} images are"
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
@@ -70,12 +148,12 @@ def _folder(root: Path, roots: list[Path]) -> str:
     return root.resolve().name if len(roots) > 1 and root.is_dir() else ""
 
 
-def _shown(file: Path, root: Path, roots: list[Path]) -> str:
-    """A file's name as its owner knows it: below the folder that was given, which is named where there are several."""
-    if not root.is_dir():
-        return str(file)
-    below = file.relative_to(root)
-    return str(root.name / below if len(roots) > 1 else below)
+def _shown(file: Path, root: Path, several: bool) -> str:
+    """A file's name as its owner knows it: from the folder that was named, and from where that is if several were."""
+    if root.is_dir():
+        below = file.relative_to(root)
+        return str(root.resolve().name / below if several else below)
+    return str(file) if several else file.name
 
 
 def _files(root: Path) -> list[tuple[Path, str]]:
@@ -107,48 +185,83 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
             yield path, label  # what is no regular file is refused when it is opened
 
 
-def _stack(files: list[Path], size: tuple[int, int] | None, colour: bool) -> np.ndarray:
-    first = _pixels(files[0], size, colour)
-    try:
-        x = np.empty((len(files), *first.shape), np.uint8)
-    except MemoryError as error:
-        raise VaekitError(f"{len(files)} images of {_size(first)} need more memory than there is: resize.") from error
-    x[0] = first
-    for i, file in enumerate(files[1:], 1):
-        pixels = _pixels(file, size, colour)
-        if pixels.shape != first.shape:
+def _pages(file: Path, name: str, label: str) -> list[Page]:
+    """The images in a file."""
+    with _opened(file) as image:
+        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photograph with a preview
+        if count > 1 and image.format != "TIFF":
+            raise VaekitError(f"{file} holds {count} pictures: give each a file of its own, or make it a TIFF.")
+        pages = []
+        for i in range(count):
+            if count > 1:
+                image.seek(i)
+            if image.mode not in (*GREY, *COLOUR, *DEEP):
+                raise VaekitError(f"{file} has pixels of mode {image.mode}, which are not read: convert it.")
+            cut = image.mode not in DEEP and "16" in str(image.tile)
+            pages.append(Page(file, i + 1 if count > 1 else None, name, label, image.mode, cut))
+        return pages
+
+
+def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, list[Page]]:
+    """All images, and those that are transparent in places."""
+    x, transparent = np.empty(0), []
+    for i, page in enumerate(pages):
+        pixels, opaque = _pixels(page, size, colour)
+        if i == 0:
+            x = _room(len(pages), pixels)
+        if pixels.shape != x.shape[1:]:
+            first = _size(x[0])
             raise VaekitError(
-                f"images of different sizes: {files[0]} is {_size(first)} and {file} {_size(pixels)} (height x width). "
-                f"Give --resize HEIGHTxWIDTH, such as --resize {_size(first)}: all are scaled to it, whatever their "
-                f"proportions."
+                f"images of different sizes: {pages[0]} is {first} and {page} {_size(pixels)} (height x width). Give "
+                f"--resize HEIGHTxWIDTH, such as --resize {first}: all are scaled to it, whatever their proportions."
             )
         x[i] = pixels
-    return x
+        if not opaque:
+            transparent.append(page)
+    return x, transparent
+
+
+def _room(count: int, pixels: np.ndarray) -> np.ndarray:
+    try:
+        return np.empty((count, *pixels.shape), pixels.dtype)
+    except MemoryError as error:
+        raise VaekitError(f"{count} images of {_size(pixels)} need more memory than there is: resize.") from error
 
 
 def _size(pixels: np.ndarray) -> str:
     return "x".join(map(str, pixels.shape[-2:]))
 
 
-def _in_colour(file: Path) -> bool:
-    with _opened(file) as image:
-        return image.mode not in GREY
-
-
-def _pixels(file: Path, size: tuple[int, int] | None, colour: bool) -> np.ndarray:
-    """One image upright and opaque: (3, height, width) or (height, width) uint8."""
+def _pixels(page: Page, size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, bool]:
+    """One image upright and on white, (3, height, width) or (height, width), and whether it was opaque."""
     from PIL import Image, ImageOps
 
-    with _opened(file) as image:
-        upright = ImageOps.exif_transpose(image)
+    with _opened(page.file) as image:
+        if page.number is not None:
+            image.seek(page.number - 1)
+        upright, opaque = ImageOps.exif_transpose(image), True
+        if page.mode in DEEP:
+            return _resized(np.asarray(upright, page.dtype), size), opaque
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
+            opaque = upright.getchannel("A").getextrema()[0] == 255
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
         upright = upright.convert("RGB" if colour else "L")
         if size is not None:
             upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
         pixels = np.asarray(upright)
-    return np.moveaxis(pixels, -1, 0) if colour else pixels
+    return (np.moveaxis(pixels, -1, 0) if colour else pixels), opaque
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Numbers of any type scaled as an image, within their range."""
+    from PIL import Image
+
+    if size is None:
+        return pixels
+    scaled = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize(size[::-1], Image.Resampling.LANCZOS))
+    scaled = np.clip(scaled, pixels.min(), pixels.max())
+    return (scaled if pixels.dtype == np.float32 else scaled.round()).astype(pixels.dtype)
 
 
 @contextmanager
@@ -163,7 +276,6 @@ def _opened(file: Path):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
-                _check(image, file)
                 yield image
     except VaekitError:
         raise
@@ -172,13 +284,3 @@ def _opened(file: Path):
     except Exception as error:  # decoders raise whatever they stumble over
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise VaekitError(f"{file} is damaged or no image: {reason}. Replace it, or take it away.") from error
-
-
-def _check(image, file: Path) -> None:
-    if image.mode not in GREY + COLOUR:
-        raise VaekitError(
-            f"{file} has pixels of more than 8 bits (mode {image.mode}): convert it to 8 bits, or give the values as "
-            f"an .npy array."
-        )
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO is a camera's photograph with a preview
-        raise VaekitError(f"{file} holds {image.n_frames} pictures: give each a file of its own.")

@@ -1,11 +1,13 @@
 """What the data is: kinds, names, ranges, resolution, scaling and shape. It travels with every run."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from vaekit.data.layout import LAYOUTS, Layout, layout_of
 from vaekit.errors import VaekitError
 
 Values = float | tuple[float, ...]
@@ -14,8 +16,6 @@ Values = float | tuple[float, ...]
 KINDS = ("binary", "integer", "real")
 LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
-CHANNELS = (1, 3, 4)
-"""grey, RGB, RGB and a fourth: the numbers of channels by which an array is known to hold images"""
 BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
 """what is worked on at a time, so that arrays larger than memory can be described"""
 RESOLUTION_CELLS = 2**24
@@ -27,7 +27,8 @@ class Schema:
     """A description of one row's features. `low … scale` are one number, or one a feature in C order."""
 
     shape: tuple[int, ...]
-    """(columns,) for a table, (height, width) for a grey image, (channels, height, width) for one in colour"""
+    """(columns,) for a table, (height, width) for a grey image, (channels, height, width) for one of several channels,
+    else the axes of a row as they came"""
     kind: str
     """the narrowest of binary ⊂ integer ⊂ real that holds for every feature"""
     names: tuple[str, ...] | None
@@ -43,8 +44,12 @@ class Schema:
     """how a grey value x becomes 0 or 1: none, dynamic, threshold or expected"""
     grey: float = 1.0
     """the value that means white: what x is divided by before it is binarised"""
-    channels_last: bool = False
-    """whether the user's images are (height, width, channels): how arrays are given back"""
+    layout: str = "table"
+    """what the axes mean: table, image or sequence. Only an image's cells share one range and one resolution"""
+    channels_axis: str = "none"
+    """where the user's images have their axis of channels: none, first or last. So they are given back"""
+    dtype: str = "float64"
+    """of the user's array or files"""
 
     @property
     def features(self) -> int:
@@ -52,18 +57,16 @@ class Schema:
 
     @property
     def is_image(self) -> bool:
-        return len(self.shape) == 2 or self.channels > 1
+        return self.layout == "image"
 
     @property
     def channels(self) -> int:
-        """3 or 4 for images in colour, else 1."""
-        return self.shape[0] if len(self.shape) == 3 and self.shape[0] in CHANNELS else 1
+        """3 for images in colour; 1 for grey ones, and for what is no image."""
+        return self.shape[0] if self.is_image and len(self.shape) == 3 else 1
 
     def from_stored(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (…, *shape) in the layout that the user's array had: (…, height, width, channels) if they came last."""
-        if not self.channels_last:
-            return rows
-        return np.moveaxis(rows, -3, -1) if len(self.shape) == 3 else rows[..., None]
+        """Rows (…, *shape) with the axes that the user's array had: (…, height, width, channels) if they came last."""
+        return Layout(self.layout, self.channels_axis).given(rows, self.shape)
 
     @property
     def low_high(self) -> str:
@@ -77,6 +80,8 @@ class Schema:
         if self.is_image:
             *channel, row, column = (int(i) for i in np.unravel_index(index, self.shape))
             return f"pixel {(row, column)}" + (f", channel {channel[0]}" if channel else "")
+        if len(self.shape) > 1:
+            return f"cell {tuple(int(i) for i in np.unravel_index(index, self.shape))}"
         return f"column {index}"
 
     def array(self, name: str) -> np.ndarray:
@@ -91,7 +96,6 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict) -> "Schema":
         """The inverse of `to_dict` after a trip through JSON."""
-        values = {"channels_last": False, **values}  # older schemas did not say
         wrong = set(values) ^ {f.name for f in fields(cls)}
         if wrong:
             raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(wrong))}")
@@ -113,7 +117,9 @@ class Schema:
             **{name: _are_numbers(getattr(self, name), features, least=0) for name in ("resolution", "scale")},
             "binarized": self.binarized in ("none", "dynamic", "threshold", "expected"),
             "grey": _are_numbers(self.grey, 1, least=0) and not isinstance(self.grey, tuple),
-            "channels_last": isinstance(self.channels_last, bool),
+            "layout": self.layout in LAYOUTS and (self.layout != "image" or (shaped and len(self.shape) in (2, 3))),
+            "dtype": isinstance(self.dtype, str) and re.fullmatch(r"(int|uint|float)\d+", self.dtype) is not None,
+            "channels_axis": self.channels_axis in (("none", "first", "last") if self.is_image else ("none",)),
         }
         return [name for name, right in fits.items() if not right]
 
@@ -150,10 +156,12 @@ def describe(
     x: np.ndarray,
     names: tuple[str, ...] | None = None,
     train: np.ndarray | None = None,
-    channels_last: bool = False,
+    layout: Layout | None = None,
 ) -> Schema:
     """The schema of x (n, *X) as a Source holds it. Ranges and kinds come from every row, mean and scale from the rows
     `train` alone.
+
+    layout    what the axes of x mean, as a Source knows it; None: find out, channels first
 
     Raises VaekitError where x is empty, not numeric or not finite, naming row and column.
 
@@ -162,18 +170,25 @@ def describe(
     """
     x = check_rows(x, names)
     shape = x.shape[1:]
+    if layout is None:
+        layout = layout_of(x)
+        layout = layout if layout.channels != "last" else Layout("table")
     low, high, whole = _ranges(x)
-    if len(shape) >= 2:  # a pixel's possible values are the image's
+    varies = low < high
+    if layout.kind == "image":  # a pixel's possible values are the image's
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    if x.dtype == np.uint8 and len(shape) >= 2 and high.max() > 127:
+    if layout.kind == "image" and x.dtype == np.uint8 and high.max() > 127:
         low, high = np.zeros_like(low), np.full_like(high, 255.0)
     kind = _kind(low, high, whole)
     _check_offsets(low, high, kind, names)
     resolution = np.ones_like(low) if kind != "real" else np.maximum(_resolution(x), _rounding(low, high))
+    if layout.kind == "image" and varies.any():
+        resolution = np.full_like(resolution, resolution[varies].min())
     mean, scale = _moments(x, train)
     values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
     packed = {name: _pack(v) for name, v in values.items()}
-    return Schema(shape=tuple(shape), kind=kind, names=names, channels_last=channels_last, **packed)
+    form = {"layout": layout.kind, "channels_axis": layout.channels, "dtype": x.dtype.name}
+    return Schema(shape=tuple(shape), kind=kind, names=names, **form, **packed)
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:

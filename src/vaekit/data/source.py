@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from vaekit.data import datasets, images, readers
+from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Stack, concatenate, on_disk
-from vaekit.data.schema import CHANNELS, check_rows, row_blocks
+from vaekit.data.schema import check_rows, row_blocks
 from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError, listed
 from vaekit.maths import derive_seed
@@ -29,8 +30,9 @@ class Source:
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
     """row numbers of the parts that the data set itself fixes"""
     name: str = "array"
-    channels_last: bool | None = None
-    """whether the channels came last; None: find out, and move them. Else x lies as it should already"""
+    layout: Layout | str = "auto"
+    """what the axes of x mean: a `Layout`, by which x lies already; or "table", "image", "sequence", or "auto" to find
+    out, and x is put into its order"""
     label_name: str = "label"
     """the labels' own name"""
     beside: Mapping[str, Any] = field(default_factory=dict)
@@ -42,9 +44,10 @@ class Source:
 
     def __post_init__(self):
         x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
-        if self.channels_last is None:
-            x, last = channels_first(x)
-            object.__setattr__(self, "channels_last", last)
+        if isinstance(self.layout, str):
+            found = layout_of(x, self.layout, self.name)
+            x = found.stored(x)
+            object.__setattr__(self, "layout", found)
         if not on_disk(x):
             x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
         object.__setattr__(self, "x", x)
@@ -59,7 +62,7 @@ class Source:
     @property
     def in_colour(self) -> bool:
         """Whether the rows are RGB images."""
-        return self.x.ndim == 4 and self.x.shape[1] == 3
+        return self.layout.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
 
     @property
     def digest(self) -> str:
@@ -108,25 +111,6 @@ class Source:
         return replace(self, x=self.x[:, [place[name] for name in other.names]], names=other.names)
 
 
-def channels_first(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Images (n, C, h, w) or (n, h, w, C) of C = 1, 3 or 4 channels as (n, C, h, w), or (n, h, w) for C = 1; and
-    whether the channels came last. Other arrays as they are.
-
-    Where both ends could be the channels, those that leave a square image are.
-
-    >>> channels_first(np.zeros((5, 28, 30, 3)))[0].shape, channels_first(np.zeros((5, 1, 28, 30)))[0].shape
-    ((5, 3, 28, 30), (5, 28, 30))
-    """
-    if x.ndim != 4:
-        return x, False
-    first, second, last = x.shape[1:]
-    came_last = last in CHANNELS and (first not in CHANNELS or first == second)
-    if not came_last and first not in CHANNELS:
-        return x, False
-    x = np.moveaxis(x, -1, 1) if came_last else x
-    return (x[:, 0] if x.shape[1] == 1 else x), came_last
-
-
 def load(
     data: str | Path | Sequence[str | Path],
     *,
@@ -136,6 +120,7 @@ def load(
     columns: tuple[str, ...] | None = None,
     resize: str = "",
     colour: bool = False,
+    kind: str = "auto",
     strict: bool = True,
     asked: tuple[str, ...] = (),
 ) -> Source:
@@ -146,6 +131,7 @@ def load(
     label, keep       one that tells the rows' classes, and others, to keep beside the rows without learning from them
     columns           read exactly these columns of a table, in this order, whatever else it has
     resize, colour    for images: see `images.read`
+    kind              table, image or sequence: what the axes of an array mean; auto finds out (`layout.layout_of`)
     strict            refuse columns that are not there, and options that are not for this kind of data
     asked             names among `exclude` and `keep` that must be there although the reading is not strict
 
@@ -162,15 +148,25 @@ def load(
                 f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
                 f"data set."
             )
-        return Source(name=known, **datasets.load(known))
+        return Source(name=known, layout="image" if kind == "auto" else kind, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
         if chosen.refused_without_names:
             raise VaekitError(f"{paths[0]} has no columns: --exclude, --label and --keep are for tables.")
-        return Source(name=_name(paths), **images.read(paths, resize, colour))
+        found = images.read(paths, resize, colour)
+        if kind in ("table", "sequence"):
+            found["layout"] = Layout(kind, "none", "as stated")
+        return Source(name=_name(paths), **found)
     if strict and resize:
         raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
-    return _concatenated([Source(name=path.name, **readers.read(path, chosen)) for path in paths])
+    found = [readers.read(path, chosen) for path in paths]
+    if not strict and kind == "image" and np.ndim(found[0]["x"]) not in (3, 4):
+        kind = "auto"  # rows of no image's shape: said by whoever compares them with the model's
+    first = Source(name=paths[0].name, layout=kind, **found[0])
+    others = [
+        Source(name=p.name, layout=first.layout.kind, **rows) for p, rows in zip(paths[1:], found[1:], strict=True)
+    ]
+    return _concatenated([first, *others])
 
 
 def _all_images(paths: list[Path]) -> bool:

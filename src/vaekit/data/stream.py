@@ -7,24 +7,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, lazy
+from vaekit.core import Batch, at_once, lazy
 from vaekit.data.ondisk import on_disk
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.maths import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 
-BLOCK = 256
-"""rows scored together; blocks of one size repeat a row's arithmetic up to rounding"""
+DEVICE_SHARE = 0.5
+"""of an accelerator's free memory, which rows kept there may take"""
+TOGETHER, TOGETHER_CELLS = 16, 2**24
+"""training batches that an accelerator makes at once, and numbers in them at most: each operation it is asked for takes
+longer to ask than to do"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
 class Rows:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
-    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory it is kept on the device
+    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off it
+             where it would take more than half of what is free there
     index    the numbers of the rows meant, by default all
 
-    Any training batch can be made from (seed, step) alone, so a run resumes from a step number.
+    Any training batch can be made from (seed, step) alone, so a run resumes from a step number. On an accelerator some
+    batches, one after another in an epoch, are made at once.
 
     >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5)
     >>> Rows(np.eye(2, dtype=np.uint8), schema, seed=0).train_batch(0, 2).x.shape
@@ -45,8 +50,9 @@ class Rows:
         if self.mapped:
             self._file, self._index = x, np.arange(len(x)) if index is None else index
         else:
-            self._memory = torch.from_numpy(_narrow(x if index is None else x[index])).to(self.device)
+            self._memory = _placed(torch.from_numpy(_narrow(x if index is None else x[index])), self.device)
         self._order: tuple[int, Tensor] | None = None
+        self._made: tuple[tuple[int, int, int], tuple[Tensor, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self._index if self.mapped else self._memory)
@@ -54,12 +60,17 @@ class Rows:
     @property
     def stored(self) -> Tensor:
         """Every row as stored, (n, *X) on the device: for few rows, where they come from a mapped file."""
-        return self.take(torch.arange(len(self))) if self.mapped else self._memory
+        return self.take(torch.arange(len(self))) if self.mapped else self._memory.to(self.device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the rows lie in the device's memory."""
+        return not self.mapped and self._memory.device.type == self.device.type
 
     def take(self, rows: Tensor) -> Tensor:
         """The rows of these numbers as stored, (len(rows), *X) on the device."""
         if not self.mapped:
-            return self._memory.index_select(0, rows)
+            return self._memory.index_select(0, rows.to(self._memory.device)).to(self.device)
         index = self._index[rows.cpu().numpy()]
         order = np.argsort(index, kind="stable")  # the disk is read in its own order
         taken = _narrow(self._file[index[order]])
@@ -92,8 +103,16 @@ class Rows:
 
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
-        x = self.take(self.numbers(step, size))
-        return Batch(self._drawn(x, step) if self.schema.binarized == "dynamic" else self._plain(x))
+        if self.device.type == "cpu":
+            return Batch(self._units(self.take(self.numbers(step, size)), step))
+        epoch, index = divmod(step, self.batches_per_epoch(size))
+        together = max(1, min(TOGETHER, TOGETHER_CELLS // (size * self.schema.features)))
+        block, place = divmod(index, together)
+        if self._made is None or self._made[0] != (epoch, block, size):
+            last = min((block + 1) * together, self.batches_per_epoch(size))
+            x = self.take(self._permutation(epoch)[block * together * size : last * size])
+            self._made = (epoch, block, size), self._units(x, epoch, block).split(min(size, len(x)))
+        return Batch(self._made[1][place])
 
     def numbers(self, step: int, size: int) -> Tensor:
         """Which rows make the batch of training step `step`, (size,)"""
@@ -103,8 +122,9 @@ class Rows:
     def require(self, likelihood) -> None:
         """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored
         silently."""
-        for start in range(0, len(self), BLOCK):
-            rows = torch.arange(start, min(start + BLOCK, len(self)), device=self.device)
+        size = at_once(self.schema.features)
+        for start in range(0, len(self), size):
+            rows = torch.arange(start, min(start + size, len(self)), device=self.device)
             for x in self._possible(self.take(rows)):
                 wrong = ~likelihood.supports(x)
                 if wrong.any():
@@ -115,8 +135,12 @@ class Rows:
                         f"the likelihood takes {likelihood.support}."
                     )
 
-    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Batch]]:
-        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row."""
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, Batch]]:
+        """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row.
+
+        By default 256 rows, or fewer where they are large: blocks of one size repeat a row's arithmetic up to rounding.
+        """
+        size = size or at_once(self.schema.features)
         for start in range(0, len(self), size):
             rows = torch.arange(start, start + size, device=self.device)
             count = min(size, len(self) - start)
@@ -128,33 +152,38 @@ class Rows:
         key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized != "dynamic":
             return Batch(self._plain(self.take(rows)), key=key)
-        binary = self._binarised(self.take(rows), key) if self.mapped else self._keyed_binary.index_select(0, rows)
+        binary = self._keyed_binary.index_select(0, rows) if self.resident else self._binarised(self.take(rows), key)
         return Batch(binary.float(), key=key)
 
     @lazy
     def _keyed_binary(self) -> Tensor:
         """Every row binarised once, by its own key: what is scored, (n, *X) bool."""
-        starts = range(0, len(self), BLOCK)
-        blocks = ((self._memory[i : i + BLOCK], self.keys[i : i + BLOCK]) for i in starts)
+        size = at_once(self.schema.features)
+        starts = range(0, len(self), size)
+        blocks = ((self._memory[i : i + size], self.keys[i : i + size]) for i in starts)
         return torch.cat([self._binarised(x, key) for x, key in blocks])
 
     def _binarised(self, x: Tensor, key: np.ndarray) -> Tensor:
         u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
         return u.to(self.device) < x / self.schema.grey
 
-    def _drawn(self, x: Tensor, step: int) -> Tensor:
+    def _units(self, x: Tensor, *counters: int) -> Tensor:
+        """Rows as stored in the model's units, for training: what is drawn for them is keyed by the counters."""
+        return self._drawn(x, *counters) if self.schema.binarized == "dynamic" else self._plain(x)
+
+    def _drawn(self, x: Tensor, *counters: int) -> Tensor:
         """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
-        if x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
-            source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", step)))
+        if x.device.type == "cpu" and x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
+            source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", *counters)))
             u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
             return (u.to(self.device) < x).view(torch.uint8).float()
-        source = generator(self.seed, "binarize", step, device=self.device)
+        source = generator(self.seed, "binarize", *counters, device=self.device)
         return (torch.rand(x.shape, generator=source, device=self.device) < x / self.schema.grey).float()
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
-            self._order = (epoch, order)
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
+            self._order = (epoch, order.to(self.device) if self.resident else order)
         return self._order[1]
 
     def _possible(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -170,6 +199,12 @@ class Rows:
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
         shade = x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
         return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
+
+
+def _placed(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows on the device, unless they would crowd it."""
+    crowded = device.type == "cuda" and rows.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    return rows if crowded else rows.to(device)
 
 
 def _narrow(x: np.ndarray) -> np.ndarray:

@@ -25,8 +25,9 @@ MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
-    """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), an array (n, height,
-    width), or images with 1, 3 or 4 channels, first or last: they are given back in the layout in which they came.
+    """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), or of an array of
+    images (n, height, width) or with any number of channels, first or last, or of sequences (n, steps, features). They
+    are given back in the shape in which they came.
 
     It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
     are in nats per row and in the data's own units.
@@ -49,6 +50,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
     start : "factor-analysis" (network "skip": training begins at the best linear model with its exact posterior, and is
         stopped before it is worse), "random", or "auto".
+    kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
+        and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
     max_epochs : passes over the rows; "auto": until the bound stops rising, within a budget of steps.
     validation_fraction : rows held out to select the weights on and to stop by; 0 trains on every row, and stops by
@@ -85,9 +88,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def __init__(
         self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
         repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden="auto", network="auto",
-        activation="auto", start="auto", binarize="none", max_epochs="auto", validation_fraction=0.1, patience="auto",
-        batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100, random_state=0, device="auto",
-        precision="auto", compile="auto", verbose=0,
+        activation="auto", start="auto", kind="auto", binarize="none", max_epochs="auto", validation_fraction=0.1,
+        patience="auto", batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100,
+        random_state=0, device="auto", precision="auto", compile="auto", verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -104,6 +107,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.network = network
         self.activation = activation
         self.start = start
+        self.kind = kind
         self.binarize = binarize
         self.max_epochs = max_epochs
         self.validation_fraction = validation_fraction
@@ -124,7 +128,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
         X = self._validated(X, reset=True)
         names = getattr(self, "feature_names_in_", None)
-        source = Source(X, None if names is None else tuple(names), name="X")
+        source = Source(X, None if names is None else tuple(names), name="X", layout=self.kind)
         prepared = prepare(self._specification(), source)
         state, history, began = prepared.state, [], time.monotonic()
         name = state.objective.name
@@ -201,10 +205,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
             objective=self.objective, samples=self.samples, repeats=self.repeats, beta=self.beta, warmup=self.warmup,
             free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
-            activation=self.activation, start=self.start, binarize=self.binarize, epochs=self.max_epochs,
-            patience=self.patience, batch_size=self.batch_size, learning_rate=self.learning_rate,
-            schedule=self.schedule, seed=_seed(self.random_state), device=self.device, precision=self.precision,
-            compile=self.compile, validation=self.validation_fraction, test=0.0,
+            activation=self.activation, start=self.start, kind=self.kind, binarize=self.binarize,
+            epochs=self.max_epochs, patience=self.patience, batch_size=self.batch_size,
+            learning_rate=self.learning_rate, schedule=self.schedule, seed=_seed(self.random_state),
+            device=self.device, precision=self.precision, compile=self.compile, validation=self.validation_fraction,
+            test=0.0,
         )  # fmt: skip
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
@@ -225,7 +230,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _rows(self, X) -> Rows:
         check_is_fitted(self)
-        source = Source(self._validated(X, reset=False), name="X")
+        source = Source(self._validated(X, reset=False), name="X", layout=self.schema_.layout)
         check_rows_fit(self.model_.likelihood, self.schema_, source)
         return Rows(source.x, self.schema_, seed=self.spec_.training.seed, device=self._device())
 
@@ -256,8 +261,8 @@ def load(folder, *, device: str = "auto") -> VAE:
         latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
         **asdict(spec.objective),
         hidden=model.hidden, network=model.network, activation=model.activation, start=model.start,
-        binarize=spec.data.binarize, max_epochs=spec.training.epochs, patience=spec.training.patience,
-        batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
+        kind=spec.data.kind, binarize=spec.data.binarize, max_epochs=spec.training.epochs,
+        patience=spec.training.patience, batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
         schedule=spec.training.schedule, random_state=spec.training.seed, device=device,
         precision=spec.training.precision, compile=spec.training.compile,
         importance_samples=run.data.get("importance_samples", 100),

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, Distribution, LatentModel
+from vaekit.core import BUDGET, Batch, Distribution, LatentModel
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_quantile
@@ -303,7 +303,8 @@ def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int)
     x = model.decode(z).sample(source)[0]
     keys = np.arange(n, dtype=np.uint64)  # not of the content: equal rows have each their own z*
     lower, upper = [], []
-    for rows in torch.arange(n).split(max(1, BLOCK // method.chains)):
+    most = min(BLOCK, BUDGET // model.width)
+    for rows in torch.arange(n).split(max(1, most // method.chains)):
         chains = _Chains(method, model, Batch(x[rows], key=keys[rows.numpy()]), seed)
         steps = chains.tuned()
         forward, _ = chains.run(chains.drawn("ais-forward", method.chains), "ais-forward", steps)

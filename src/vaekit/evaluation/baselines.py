@@ -9,24 +9,30 @@ import gzip
 import lzma
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import LowRankMultivariateNormal
 
-from vaekit.core import lazy
+from vaekit.core import at_once, lazy
 from vaekit.data import Rows
-from vaekit.data.stream import BLOCK
 from vaekit.distributions import Normal
 from vaekit.errors import VaekitError
 from vaekit.maths import LOG_2PI, standard_error
+from vaekit.models.start import factor_analysis
 
 WIDEST_HISTOGRAM = 4096
 """a column with more possible values has a Gaussian instead"""
 MOST_COLUMNS = 4000
-"""more have no covariance matrix: its eigenvectors take d³ operations"""
+"""more have no covariance matrix, unless there are fewer rows: its eigenvectors take min(n, d)³ operations"""
+MOST_FACTORED = 512
+"""columns up to which factor analysis takes no time"""
+RIDGES = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""rows of uncorrelated columns that may be added to those of a full covariance, which few rows do not determine"""
 PSEUDO_COUNTS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """what may be added to the counts of a histogram"""
 CODEC_BYTES = 2**23
@@ -49,9 +55,18 @@ class Baseline:
     bits_per_dim: float | None
     """−log₂ p(x) / dim(x); None for a density"""
     note: str
+    scores: Tensor | None = field(default=None, repr=False, compare=False)
+    """(n,) log p(x) of each row; None for a codec"""
+
+    def gain(self, log_p: Tensor) -> tuple[float, float | None]:
+        """By how many nats a row another model is better that gives the same rows log_p (n,), and the standard error
+        of that over rows: of the rows' differences, which vary far less than either; None where it is not known."""
+        if self.scores is None:
+            return log_p.mean().item() - self.nats, standard_error(log_p)
+        return _mean(log_p - self.scores.to(log_p))
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        return {name: getattr(self, name) for name in ("name", "nats", "nats_se", "bits_per_dim", "note")}
 
 
 @dataclass(frozen=True)
@@ -88,9 +103,13 @@ class PrincipalGaussian:
 
     @staticmethod
     def fit(mean: Tensor, scale: Tensor, values: Tensor, vectors: Tensor, k: int) -> "PrincipalGaussian":
-        """From all eigenvalues (d,), ascending, and eigenvectors (d, d) of the covariance of y."""
-        rest = len(values) - k
-        return PrincipalGaussian(mean, scale, values[rest:], vectors[:, rest:], values[:rest].mean().item())
+        """From the eigenvalues (m,), ascending, and eigenvectors (d, m) of the covariance of y: all that are not 0, or
+        for independent columns none."""
+        d, m = vectors.shape
+        k = min(k, m, d - 1)
+        left = values[: m - k].sum().item() if m else d
+        rest = left / (d - k)
+        return PrincipalGaussian(mean, scale, values[m - k :], vectors[:, m - k :], max(rest, RELATIVE_FLOOR**2))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) of x (n, d), (n,)"""
@@ -167,7 +186,8 @@ class SimpleModels:
         if not len(train) or not len(rows):
             raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
         self.train, self.rows, self.latent_dim, self.schema = train, rows, latent_dim, train.schema
-        self.d, self.wide = self.schema.features, self.schema.features > MOST_COLUMNS
+        self.d = self.schema.features
+        self.wide = min(self.d, len(train)) > MOST_COLUMNS
         self.integers = self.schema.kind != "real" and integers is not False
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
 
@@ -187,28 +207,58 @@ class SimpleModels:
         return Structure(*_mean(gained), min(self.latent_dim, self.d - 1))
 
     @lazy
-    def principal(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and scale of the training rows' columns, (d,); eigenvalues (d,), ascending, and eigenvectors (d, d) of
-        their covariance in columns divided by the scale. No eigenvectors where there are too many columns."""
+    def principal(self) -> "Principal":
+        """The covariance of the training rows' columns."""
         centre, resolution = self.column("mean"), self.column("resolution")  # near the mean nothing cancels
-        first, second = 0.0, 0.0
-        for x in _blocks(self.train):
-            y = x - centre
-            first, second = first + y.sum(0), second + (y.square().sum(0) if self.wide else y.mT @ y)
-        shift, second = first / len(self.train), second / len(self.train)
-        second = second - (shift.square() if self.wide else torch.outer(shift, shift))
-        variance = (second if self.wide else second.diagonal()).clamp_min(0)
-        scale = (variance + torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)).sqrt()
-        if self.wide:
-            return centre + shift, scale, torch.ones_like(scale), scale.new_empty(self.d, 0)
-        values, vectors = torch.linalg.eigh((second / torch.outer(scale, scale)).fill_diagonal_(1))
-        return centre + shift, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors
+        return principal(partial(_blocks, self.train), centre, resolution, len(self.train), self.wide)
 
     def score_principal(self, k: int) -> Tensor:
         """log p(x) by probabilistic PCA with k latents, at most d − 1; of whole numbers the bound on it, (n,)"""
-        gaussian = PrincipalGaussian.fit(*self.principal, min(k, self.d - 1))
-        lost = gaussian.precision() @ self.column("resolution").square() / 24 if self.integers else 0.0
+        found = self.principal
+        return self._dequantised(PrincipalGaussian.fit(found.mean, found.scale, found.values, found.vectors, k))
+
+    @lazy
+    def full(self) -> tuple[PrincipalGaussian, float]:
+        """The Gaussian of full covariance, and the rows' worth of uncorrelated columns added to it: those with which
+        four fifths of the training rows predict the others best."""
+        n = len(self.train)
+        numbers = np.arange(n)
+        if n < 5:
+            return self.principal.ridged(n, RIDGES[2]), RIDGES[2]
+        held_out = numbers % 5 == 4
+        fitted, others = (self.train.subset(numbers[part]) for part in (~held_out, held_out))
+        centre, resolution = self.column("mean"), self.column("resolution")
+        part = principal(partial(_blocks, fitted), centre, resolution, len(fitted), self.wide)
+        predicted = []
+        for ridge in RIDGES:
+            gaussian = part.ridged(len(fitted), ridge)
+            predicted.append(torch.cat([gaussian.log_prob(x) for x in _blocks(others)]).mean())
+        ridge = RIDGES[int(torch.stack(predicted).argmax())]
+        return self.principal.ridged(n, ridge), ridge
+
+    def score_full(self) -> Tensor:
+        """log p(x) by the Gaussian of full covariance; of whole numbers the bound on it, (n,)"""
+        return self._dequantised(self.full[0])
+
+    def score_factors(self) -> Tensor:
+        """log p(x) by factor analysis with the VAE's number of latents: x = m + W z + ψ^½ e; of whole numbers the bound
+        on it, (n,)"""
+        mean, scale = self.column("mean"), self.column("scale")
+        found = factor_analysis(
+            (x.cpu().numpy() for x in _blocks(self.train)), mean.cpu().numpy(), scale.cpu().numpy(), self.latent_dim
+        )
+        location, loading, deviation = (torch.from_numpy(values).to(mean) for values in found[:3])
+        variance = deviation.square() + self.column("resolution").square() / 12
+        gaussian = LowRankMultivariateNormal(location, loading, variance, validate_args=False)
+        lost = self._lost(gaussian.precision_matrix.diagonal())
         return self.score(gaussian.log_prob) - lost
+
+    def _dequantised(self, gaussian: PrincipalGaussian) -> Tensor:
+        return self.score(gaussian.log_prob) - self._lost(gaussian.precision())
+
+    def _lost(self, precision: Tensor) -> Tensor | float:
+        """½ tr(Σ⁻¹)/12 in steps of the grid, of whole numbers"""
+        return precision @ self.column("resolution").square() / 24 if self.integers else 0.0
 
     def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
         """A function (B, d) ↦ (B,) of all rows, (n,)"""
@@ -228,7 +278,57 @@ class SimpleModels:
 
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
         nats, error = _mean(log_p)
-        return Baseline(name, nats, error, -nats / math.log(2) / self.d if self.integers else None, note)
+        bits = -nats / math.log(2) / self.d if self.integers else None
+        return Baseline(name, nats, error, bits, note, log_p)
+
+
+class Principal(NamedTuple):
+    """The covariance of columns divided by their scale, C = U Λ Uᵀ."""
+
+    mean: Tensor
+    """(d,)"""
+    scale: Tensor
+    """(d,)"""
+    values: Tensor
+    """Λ, (m,), ascending: those that are not 0, m ≤ min(n, d)"""
+    vectors: Tensor
+    """U, (d, m)"""
+
+    def ridged(self, rows: int, ridge: float) -> PrincipalGaussian:
+        """The Gaussian of covariance (n C + r I) / (n + r)."""
+        values = (rows * self.values + ridge) / (rows + ridge)
+        d, m = self.vectors.shape
+        if m == d:
+            return PrincipalGaussian.fit(self.mean, self.scale, values, self.vectors, d - 1)
+        rest = max(ridge / (rows + ridge), RELATIVE_FLOOR**2)
+        return PrincipalGaussian(self.mean, self.scale, values, self.vectors, rest)
+
+
+def principal(
+    blocks: Callable[[], Iterable[Tensor]], centre: Tensor, resolution: Tensor, rows: int, wide: bool
+) -> Principal:
+    """From rows (B, d) at a time. Where there are fewer rows than columns, from the products of rows with rows.
+
+    centre    (d,), near the mean
+    wide      no correlations are wanted
+    """
+    d = len(centre)
+    few = rows < d and not wide
+    first = sum((x - centre).sum(0) for x in blocks()) / rows
+    variance = sum((x - centre - first).square().sum(0) for x in blocks()) / rows
+    scale = (variance + torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)).sqrt()
+    mean = centre + first
+    if wide:
+        return Principal(mean, scale, scale.new_empty(0), scale.new_empty(d, 0))
+    if few:
+        y = torch.cat([(x - mean) / scale for x in blocks()]) / math.sqrt(rows)
+        values, left = torch.linalg.eigh(y @ y.mT)
+        known = values > RELATIVE_FLOOR * values[-1].clamp_min(RELATIVE_FLOOR)
+        values, left = values[known], left[:, known]
+        return Principal(mean, scale, values, y.mT @ left / values.sqrt())
+    second = sum(((x - mean) / scale).mT @ ((x - mean) / scale) for x in blocks()) / rows
+    values, vectors = torch.linalg.eigh(second.fill_diagonal_(1))
+    return Principal(mean, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors)
 
 
 def _blocks(rows: Rows) -> Iterator[Tensor]:
@@ -255,7 +355,7 @@ def _bernoulli(train: Rows) -> Callable[[Tensor], Tensor]:
 
     Where rows are binarised afresh each time, x_ij is the grey value: the probability of a 1.
     """
-    index = torch.arange(len(train), device=train.device).split(BLOCK)
+    index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
     grey = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
     ones = sum(x.sum(0) for x in (grey if train.schema.binarized == "dynamic" else _blocks(train)))
     p = (ones + 0.5) / (len(train) + 1)
@@ -266,7 +366,7 @@ def _histograms(models: SimpleModels, name: str) -> Baseline:
     """A histogram a column, or a dequantised Gaussian where it has too many values."""
     low, high = models.grid
     narrow = high - low < WIDEST_HISTOGRAM
-    mean, scale = (values[~narrow] for values in models.principal[:2])
+    mean, scale = models.principal.mean[~narrow], models.principal.scale[~narrow]
     histograms = Histograms((x[:, narrow] for x in _blocks(models.train)), low[narrow], high[narrow])
     gaussians, lost = Normal(mean, scale.log()), scale.pow(-2).sum() / 24
     log_p = models.score(lambda x: histograms.log_prob(x[:, narrow]) + gaussians.log_prob(x[:, ~narrow]) - lost)
@@ -275,15 +375,26 @@ def _histograms(models: SimpleModels, name: str) -> Baseline:
 
 
 def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
-    """Probabilistic PCA with the VAE's number of latents, or with as many as there can be."""
+    """Probabilistic PCA with the VAE's number of latents, or a full covariance."""
     if models.bernoulli:
         return None
     if models.wide:
-        return Baseline(name, None, None, None, f"not fitted: {models.d:,} columns, more than {MOST_COLUMNS:,}")
-    k = models.d - 1 if full else min(models.latent_dim, models.d - 1)
-    note = f"{len(models.train):,} rows, {models.d:,} columns" if full else f"{k} latent{'s' * (k != 1)}"
+        return Baseline(name, None, None, None, f"not fitted: more than {MOST_COLUMNS:,} rows and columns")
     bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
-    return models.baseline(name, models.score_principal(k), note + bound)
+    if full:
+        note = f"{len(models.train):,} rows, and {models.full[1]:g} of uncorrelated columns"
+        return models.baseline(name, models.score_full(), note + bound)
+    k = min(models.latent_dim, models.d - 1)
+    return models.baseline(name, models.score_principal(k), f"{k} latent{'s' * (k != 1)}" + bound)
+
+
+def _factored(models: SimpleModels, name: str) -> Baseline | None:
+    """Factor analysis with the VAE's number of latents: what a linear model with a σ per column is."""
+    if models.bernoulli or models.d > MOST_FACTORED or len(models.train) < 2:
+        return None
+    bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
+    k = min(models.latent_dim, models.d)
+    return models.baseline(name, models.score_factors(), f"{k} latent{'s' * (k != 1)}" + bound)
 
 
 def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) -> Baseline | None:
@@ -296,7 +407,8 @@ def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) 
     size = -(-models.d // 8) if models.bernoulli else models.d * dtype.itemsize
     count = max(1, min(len(models.rows), CODEC_BYTES // size))
     index = torch.arange(count, device=models.rows.device) * len(models.rows) // count
-    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in index.split(BLOCK))
+    parts = index.split(at_once(models.d))
+    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in parts)
     data = b"".join((np.packbits(x, axis=1) if models.bernoulli else x).tobytes() for x in cells)
     bits = 8 * len(compress(data)) / count
     note = f"{count:,} rows, {'packed bits' if models.bernoulli else dtype}"
@@ -306,6 +418,7 @@ def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) 
 FAMILIES: dict[str, Callable[[SimpleModels, str], Baseline | None]] = {
     "independent columns": _independent,
     "probabilistic PCA": partial(_correlated, False),
+    "factor analysis": _factored,
     "full-covariance Gaussian": partial(_correlated, True),
     "gzip": partial(_codec, partial(gzip.compress, compresslevel=6)),
     "bz2": partial(_codec, bz2.compress),

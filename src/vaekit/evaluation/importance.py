@@ -79,11 +79,21 @@ def _blocks(log_w: Tensor, size: int) -> Tensor:
     return log_mean_exp(log_w[:whole].unflatten(0, (-1, size)), 1).mean(0)
 
 
+def most_shape(draws: int) -> float:
+    """The k̂ up to which an average of so many weights can be trusted: min(1 − 1/log₁₀ K, 0.7) (Vehtari et al. 2024,
+    arXiv:1507.02646, section 3).
+
+    >>> most_shape(100), most_shape(5000)
+    (0.5, 0.7)
+    """
+    return min(1 - 1 / math.log10(max(draws, 11)), 0.7)
+
+
 def pareto_shape(log_w: Tensor) -> Tensor:
     """k̂, (B,), of the generalised Pareto distribution fitted to the largest min(K/5, 3√K) weights of (K, B).
 
-    The weights have moments below 1/k̂: where k̂ > 0.7 the average of any feasible number of them misleads (Vehtari et
-    al. 2024, arXiv:1507.02646; the fit is that of Zhang & Stephens 2009, with a weak prior towards 0.5). NaN for fewer
+    The weights have moments below 1/k̂: beyond `most_shape` their average misleads (Vehtari et al. 2024,
+    arXiv:1507.02646; the fit is that of Zhang & Stephens 2009, with a weak prior towards 0.5). NaN for fewer
     than 25 draws.
 
     >>> log_w = -torch.log(torch.linspace(0.001, 1, 1000, dtype=torch.float64))[:, None]    # shape 1

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from vaekit.core import LatentModel
+from vaekit.core import LatentModel, at_once
 from vaekit.data import Rows
-from vaekit.data.stream import BLOCK
 from vaekit.errors import VaekitError
 from vaekit.maths import RowNoise, standard_error
 
@@ -87,7 +86,7 @@ def _draws(model: LatentModel, rows: Rows, points: int, seed: int) -> tuple[Tens
     count, draws = min(points, n), -(-points // n)
     index = torch.arange(count, device=rows.device) * n // count
     prior, found = model.pz(), []
-    for part in index.split(BLOCK):
+    for part in index.split(at_once(model.width)):
         batch = rows.scoring_batch(part)
         q = model.encode(batch.x, batch.mask)
         source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
@@ -101,7 +100,7 @@ def _against_all(model: LatentModel, rows: Rows, z: Tensor) -> tuple[Tensor, tup
     """log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64 of z (M, D), and the mean KL of each latent over all rows."""
     total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
     prior, kl_each = model.pz(), 0.0
-    for count, batch in rows.blocks():
+    for count, batch in rows.blocks(at_once(model.width)):
         q = model.encode(batch.x, batch.mask)
         parts = z.split(max(1, CELLS // (len(batch.x) * z.shape[-1])))
         log_q = torch.cat([q.log_prob(part[:, None])[:, :count].double().logsumexp(1) for part in parts])

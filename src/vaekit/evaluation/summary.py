@@ -11,7 +11,7 @@ from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
-from vaekit.evaluation.verdicts import Gap, verdicts
+from vaekit.evaluation.verdicts import Gap, comparison, verdicts
 from vaekit.objectives import ELBO, Averages, active_units, over_rows
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
@@ -50,6 +50,17 @@ class Evaluation:
     two_sided: TwoSided | None = None
     """log p(x) of rows that the model made, from both sides: what annealing is worth here; None for other methods"""
 
+    @property
+    def comparison(self) -> str | None:
+        """One sentence on whether the model wins against the best simple one."""
+        return comparison(self.log_likelihood.value, self.baselines)
+
+    def _beside(self, baseline: Baseline) -> dict:
+        """A simple model, and by how many nats a row this one is better on the same rows."""
+        known = baseline.nats is not None
+        gain, error = baseline.gain(self.log_likelihood.value) if known else (None, None)
+        return {**baseline.to_dict(), "gain": gain, "gain_se": error}
+
     def to_dict(self) -> dict:
         """All of it ready for JSON, single rows apart."""
         plain = ("elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n")
@@ -58,7 +69,8 @@ class Evaluation:
             "log_likelihood": self.log_likelihood.to_dict(),
             "rate_parts": self.parts.to_dict(),
             "generalisation": None if self.generalisation is None else vars(self.generalisation),
-            "baselines": [baseline.to_dict() for baseline in self.baselines],
+            "baselines": [self._beside(baseline) for baseline in self.baselines],
+            "comparison": self.comparison,
             "verdicts": list(self.verdicts),
             "two_sided": None if self.two_sided is None else self.two_sided.to_dict(),
         }

@@ -6,6 +6,8 @@ A verdict is about something to act on. It is given only where the evidence exce
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.likelihood import LogLikelihood
 
@@ -39,7 +41,7 @@ def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleM
     """
     structure = simple.structure if rate < COLLAPSED else None
     said = (
-        below_baselines(found.mean, found.spread, simple.baselines),
+        below_baselines(found.value, simple.baselines),
         collapse(rate, structure),
         None if gap is None else overfitting(gap.train, gap.train - gap.gap, gap.gap_se),
     )
@@ -91,19 +93,50 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
     )
 
 
-def below_baselines(mean: float, spread: float | None, baselines: Iterable[Baseline]) -> str | None:
-    """Which simple models are at least as good, and by how much.
+def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
+    """Which simple models are better, and by how much: by more than twice the standard error of the rows' differences.
 
-    mean      log p(x) estimated from below, nats a row
-    spread    its standard error over rows
+    log_p     (n,) estimated from below, nats
 
-    >>> below_baselines(-90.0, 0.3, [Baseline("lzma", -88.0, None, 0.16, "")])
-    'Not above simple models: log p(x) is -90.00 ± 0.30 nats a row, and lzma is better by 2.00.'
+    >>> import torch
+    >>> below_baselines(torch.full((9,), -90.0), [Baseline("lzma", -88.0, None, 0.16, "")])
+    'Not above simple models: lzma is better by 2.00 nats a row.'
     """
-    better = [one for one in baselines if one.nats is not None and not mean > one.nats]
-    if not better:
+    worse = []
+    for one in baselines:
+        if one.nats is None:
+            continue
+        gain, error = one.gain(log_p)
+        if not gain > -SURE * (error or 0.0):
+            worse.append((gain, error, one.name))
+    if not worse:
         return None
-    better.sort(key=lambda one: -one.nats)
-    error = "" if spread is None else f" ± {spread:,.2f}"
-    named = ", ".join(f"{one.name} is better by {one.nats - mean:,.2f}" for one in better)
-    return f"Not above simple models: log p(x) is {mean:,.2f}{error} nats a row, and {named}."
+    named = [f"{name} is better by {-gain:,.2f}{_plus_minus(error)}" for gain, error, name in sorted(worse)]
+    return f"Not above simple models: {', '.join(named)} nats a row."
+
+
+def _plus_minus(error: float | None) -> str:
+    return "" if not error else f" ± {error:,.2f}"
+
+
+def comparison(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
+    """One sentence on whether a model wins against the best simple one; None where there is none.
+
+    log_p     (n,) nats
+
+    >>> import torch
+    >>> comparison(torch.full((9,), -80.0), [Baseline("lzma", -88.0, None, 0.16, "")])
+    'The model is better than every simple one: than the best of them, lzma, by 8.00 nats a row.'
+    """
+    known = [one for one in baselines if one.nats is not None]
+    if not known:
+        return None
+    best = max(known, key=lambda one: one.nats)
+    gain, error = best.gain(log_p)
+    size = f"{abs(gain):,.2f}{_plus_minus(error)} nats a row"
+    if gain > SURE * (error or 0.0):
+        return f"The model is better than every simple one: than the best of them, {best.name}, by {size}."
+    if gain > -SURE * (error or 0.0):
+        between = f"{gain:+,.2f}{_plus_minus(error)}"
+        return f"The model and the best simple one, {best.name}, cannot be told apart: {between}."
+    return f"The model is worse than a simple one, {best.name}, by {size}."

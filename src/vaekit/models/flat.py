@@ -39,6 +39,12 @@ class FlatModel(nn.Module):
     def latent_dim(self) -> int:
         return self.posterior.latent_dim
 
+    @property
+    def width(self) -> int:
+        """Numbers in the widest layer that a row goes through, as far as the networks say (an attribute `width`)."""
+        networks = (getattr(network, "width", 0) for network in (self.encoder, self.decoder))
+        return max(self.likelihood.features, self.latent_dim, *networks)
+
     def encode(self, x: Tensor, mask: Tensor | None = None):
         """q(z|x) of x (B, *X): batch (B,), event (D,). Hidden cells enter the encoder as 0, in standardised units."""
         standardised = self.likelihood.standardise(x)

@@ -54,6 +54,7 @@ class ConvEncoder(nn.Module):
         for narrow, wide in zip([self.image[0], *channels[:-1]], channels, strict=True):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1)]
             layers += [ResidualBlock(wide, activation) for _ in range(blocks)] + [act()]
+        self.width = _widest(self.image, channels)
         height, width = sizes[-1]
         if local:
             last = nn.Conv2d(channels[-1], out_features // (height * width), 3, padding=1)
@@ -97,6 +98,7 @@ class ConvDecoder(nn.Module):
             layers = [nn.Linear(in_features, wide * math.prod(place)), nn.Unflatten(1, (wide, *place))]
         self.first = nn.Sequential(*layers)
         features = per_feature * colours * height * width
+        self.width = max(features, _widest((colours, height, width), channels))
         self.bias = nn.Parameter(torch.zeros(features) if start is None else start.detach().clone())
         self.to(memory_format=torch.channels_last)
 
@@ -120,6 +122,12 @@ def stage_sizes(shape: Sequence[int], stages: int) -> list[tuple[int, int]]:
         height, width = sizes[-1]
         sizes.append((-(-height // 2), -(-width // 2)))
     return sizes
+
+
+def _widest(image: Sequence[int], channels: Sequence[int]) -> int:
+    """Numbers in the largest of the maps that an image goes through, itself among them."""
+    sizes = stage_sizes(image, len(channels))
+    return max(c * height * width for c, (height, width) in zip([image[0], *channels], sizes, strict=True))
 
 
 def _image(shape: Sequence[int]) -> tuple[int, int, int]:

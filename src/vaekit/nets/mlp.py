@@ -27,6 +27,7 @@ class MLP(nn.Module):
     ):
         super().__init__()
         widths = [in_features, *hidden]
+        self.width = max(*widths, out_features)
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
@@ -57,6 +58,7 @@ class SkipMLP(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
         self.correction = MLP(in_features, hidden, out_features, activation, start=torch.zeros(out_features))
+        self.width = self.correction.width
         with torch.no_grad():
             self.correction.layers[-1].weight.zero_()
             if start is not None:

@@ -65,6 +65,7 @@ class FullCovariance(_NormalFamily):
     def forward(self, h: Tensor) -> MultivariateNormal:
         loc, log_diagonal, entries = h.split(self.sizes, -1)
         dim = self.latent_dim
-        lower = h.new_ones(dim, dim).tril(-1).bool()
-        below = h.new_zeros(*h.shape[:-1], dim, dim).masked_scatter(lower, entries)
+        row, column = torch.tril_indices(dim, dim, -1, device=h.device)
+        below = h.new_zeros(*h.shape[:-1], dim, dim)
+        below[..., row, column] = entries  # by number: where a mask holds, an accelerator has to be asked
         return MultivariateNormal(loc, soft_clamp(log_diagonal, *LOG_SCALE_RANGE), below)

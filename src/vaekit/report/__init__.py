@@ -1,5 +1,13 @@
 """Pictures and pages from a run."""
 
-from vaekit.report.pictures import grid, latent_plane, manifold, training_curve, with_reconstructions, write_all
+from vaekit.report.pictures import (
+    grid,
+    latent_plane,
+    manifold,
+    shown_as,
+    training_curve,
+    with_reconstructions,
+    write_all,
+)
 
-__all__ = ["grid", "latent_plane", "manifold", "training_curve", "with_reconstructions", "write_all"]
+__all__ = ["grid", "latent_plane", "manifold", "shown_as", "training_curve", "with_reconstructions", "write_all"]

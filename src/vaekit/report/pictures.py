@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from vaekit import evaluation
+from vaekit.core import at_once
 from vaekit.data import Rows
 from vaekit.data.schema import Schema
 from vaekit.maths import generator
 from vaekit.runs import Run, storage
 
-GRID = 10
-"""pictures a side"""
+GRID, PAGE = 10, 4000
+"""pictures a side, or fewer where the page would have more pixels a side"""
 CELL_PIXELS = 56
 GAP = 2
 MARGINAL_ROWS = 100_000
@@ -24,8 +25,8 @@ MARGINAL_ROWS = 100_000
 def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
     """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it.
 
-    Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables: samples.png, the
-    columns' distributions beside the data's. Always: training.png.
+    Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables and sequences:
+    samples.png, the columns' distributions beside the data's. Always: training.png.
     """
     folder = run.folder / "pictures"
     folder.mkdir(exist_ok=True)
@@ -35,30 +36,68 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
         if model.latent_dim == 2:
             written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(run.schema, model, rows, folder / "plane.png"))
-    elif len(rows) and len(run.schema.shape) == 1:
+    elif len(rows):
         written.append(marginals(run.schema, model, rows, folder / "samples.png", run.spec.training.seed))
     return written
 
 
-def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int = GRID) -> Path:
-    """Images (n, height, width) or (n, 3, height, width) in the data's units as one PNG, grey or in colour, the
-    schema's range from black to white. A fourth channel is opacity."""
+def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int | None = None, deep: bool = False) -> Path:
+    """Images (n, *X) in the data's units as one PNG, near square unless `columns` is given: see `shades`.
+
+    deep    16 bits a pixel where the images are grey
+    """
     from PIL import Image
 
-    images = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
-    n, height, width, *channels = images.shape
-    low, high = float(np.min(schema.low)), float(np.max(schema.high))
-    grey = np.clip((images - low) / max(high - low, 1e-12), 0, 1) * 255
+    found = shades(images, schema)
+    n, height, width, *channels = found.shape
+    columns = columns or min(n, round(n**0.5))
+    white, dtype = (65535, np.uint16) if deep and not channels else (255, np.uint8)
     zoom = max(1, CELL_PIXELS // max(height, width))
-    cells = grey.round().astype(np.uint8).repeat(zoom, 1).repeat(zoom, 2)
     rows = -(-n // columns)
-    page = np.full((rows * (height * zoom + GAP) + GAP, columns * (width * zoom + GAP) + GAP, *channels), 96, np.uint8)
+    page = np.full(
+        (rows * (height * zoom + GAP) + GAP, columns * (width * zoom + GAP) + GAP, *channels), 0.375 * white, dtype
+    )
     if channels:
-        page[..., 3:] = 255
-    for i, cell in enumerate(cells):
+        page[..., 3:] = white
+    for i, image in enumerate(found):
         top, left = GAP + i // columns * (height * zoom + GAP), GAP + i % columns * (width * zoom + GAP)
+        cell = (image * white).round().astype(dtype).repeat(zoom, 0).repeat(zoom, 1)
         page[top : top + height * zoom, left : left + width * zoom] = cell
     return _written(path, lambda buffer: Image.fromarray(page).save(buffer, "png"))
+
+
+def shades(images: np.ndarray, schema: Schema) -> np.ndarray:
+    """Images (n, *X) in the data's units as numbers from 0, the lowest value that the data has, to 1, the highest.
+
+    Grey ones give (n, height, width), those of three channels (n, height, width, 3), a fourth is opacity. Of two, five
+    or more channels the first three are shown as red, green and blue, each by its own range: three standard deviations
+    on either side of the means of its pixels.
+    """
+    low, high = float(np.min(schema.low)), float(np.max(schema.high))
+    if images.ndim == 3 or schema.channels in (3, 4):
+        scaled = _stretched(images, low, high)
+        return scaled if images.ndim == 3 else np.moveaxis(scaled, 1, -1)
+    mean, reach = schema.array("mean")[:3], 3 * schema.array("scale")[:3]
+    least = np.clip((mean - reach).min((1, 2)), low, high)[:, None, None]
+    most = np.clip((mean + reach).max((1, 2)), low, high)[:, None, None]
+    scaled = np.moveaxis(_stretched(images[:, :3], least, most), 1, -1)
+    return np.pad(scaled, ((0, 0), (0, 0), (0, 0), (0, 3 - scaled.shape[-1])))
+
+
+def shown_as(schema: Schema) -> str:
+    """How channels that are no colours are shown; nothing for all other images.
+
+    >>> shown_as(Schema((5, 9, 9), "real", None, 0.0, 1.0, 0.1, 0.5, 0.1, layout="image"))
+    'channels 0, 1 and 2 shown as red, green and blue, each by its own range'
+    """
+    if schema.channels in (1, 3, 4):
+        return ""
+    which = "0 and 1 shown as red and green" if schema.channels == 2 else "0, 1 and 2 shown as red, green and blue"
+    return f"channels {which}, each by its own range"
+
+
+def _stretched(images: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
+    return np.clip((images - low) / np.maximum(high - low, 1e-12), 0, 1)
 
 
 def with_reconstructions(rows: Rows, reconstructions: torch.Tensor, count: int) -> np.ndarray:
@@ -86,25 +125,33 @@ def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path)
     point a row, with the prior's circles of one, two and three standard deviations. Both to the same scale."""
     from matplotlib.patches import Circle
 
-    mean, spread = (t.cpu().numpy() for t in evaluation.encode(model, rows.some(PLANE_ROWS)))
-    z = mean + spread * np.random.default_rng(0).standard_normal(mean.shape)
+    z = _drawn(model, rows.some(PLANE_ROWS))
     figure, (decoded, posterior) = _figure(1, (11, 5.6), columns=2)
     edge = PLANE * (1 - 1 / MANIFOLD)
     points = torch.linspace(-edge, edge, MANIFOLD)
     grid_z = torch.stack(torch.meshgrid(points.flip(0), points, indexing="ij")[::-1], -1).flatten(0, 1)
     images = evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy()
     height, width = schema.shape[-2:]
-    page = images.reshape(MANIFOLD, MANIFOLD, -1, height, width).transpose(0, 3, 1, 4, 2)
-    page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1).squeeze()
-    low, high = float(np.min(schema.low)), float(np.max(schema.high))
-    decoded.imshow((page - low) / max(high - low, 1e-12), cmap="gray", extent=(-PLANE, PLANE, -PLANE, PLANE))
+    page = shades(images, schema).reshape(MANIFOLD, MANIFOLD, height, width, -1).transpose(0, 2, 1, 3, 4)
+    page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1)
+    page = page[..., 0] if page.shape[-1] == 1 else page
+    decoded.imshow(page, cmap="gray", vmin=0, vmax=1, extent=(-PLANE, PLANE, -PLANE, PLANE))
     decoded.set_title("x̂ over the plane of z")
-    posterior.scatter(*z.T, s=2, alpha=0.4, lw=0)
+    posterior.scatter(*z.T, s=np.clip(10_000 / len(z), 2, 16), alpha=0.6, lw=0)
     for radius in (1, 2, 3):
         posterior.add_patch(Circle((0, 0), radius, fill=False, lw=0.8, ls="--", color="black"))
     posterior.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE), aspect="equal")
     posterior.set_title(f"z ~ q(z): {len(z):,} rows; circles of the prior at 1, 2, 3 σ")
     return _save(figure, path)
+
+
+@torch.no_grad()
+def _drawn(model: torch.nn.Module, rows: Rows) -> np.ndarray:
+    """z ~ q(z|x), one of each row, (n, D)"""
+    source = generator(rows.seed, "plane", device=rows.device)
+    blocks = rows.blocks(at_once(model.width))
+    draws = (model.encode(batch.x, batch.mask).sample(source, (1,))[0, :count] for count, batch in blocks)
+    return torch.cat(list(draws)).cpu().numpy()
 
 
 def training_curve(metrics: list[dict], path: Path) -> Path:
@@ -130,7 +177,8 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
 def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, seed: int) -> Path:
     """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
     drawn = evaluation.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
-    data = rows.first(MARGINAL_ROWS).stored.cpu().numpy().astype(np.float64)
+    drawn = drawn.reshape(len(drawn), -1)
+    data = rows.first(MARGINAL_ROWS).stored.flatten(1).cpu().numpy().astype(np.float64)
     count = min(16, schema.features)
     across = min(4, count)
     figure, axes = _figure(-(-count // across), (3 * across, 2.4 * -(-count // across)), columns=across)
@@ -140,23 +188,26 @@ def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, se
             bins = np.histogram_bin_edges(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]), 30)
             axis.hist(data[:, j], bins, density=True, alpha=0.5, label="data")
             axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label="model")
-            axis.set_title(schema.names[j] if schema.names else f"column {j}", fontsize=9)
+            axis.set_title(schema.names[j] if schema.names else schema.column(j), fontsize=9)
             axis.set_yticks([])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _save(figure, path)
 
 
 def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, seed: int) -> list[Path]:
-    written = []
+    written, side = [], max(2, min(GRID, PAGE // max(schema.shape[-2:])))
     for name, mean in (("samples", True), ("draws", False)):
         source = generator(seed, "picture", device=rows.device)
-        images = evaluation.sample(model, GRID * GRID, source, mean=mean)
-        written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png"))
+        images = evaluation.sample(model, side * side, source, mean=mean)
+        written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png", columns=side))
     if len(rows):
-        count = min(GRID * GRID // 2, len(rows))
+        side -= side % 2  # each image stands beside its reconstruction
+        count = min(side * side // 2, len(rows))
         few = rows.some(count)
         again = evaluation.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
-        written.append(grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png"))
+        written.append(
+            grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png", columns=side)
+        )
     return written
 
 

@@ -12,21 +12,33 @@ SAVE_SHARE = 0.02
 """of the time that saving may take: where one save is slow, the next comes later"""
 
 
-def drive(run: Run, prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
-    """Train to the end, yielding each step's Record; `stop()` true ends after the step in hand, state saved."""
-    state, began = prepared.state, time.monotonic()
-    due = began + SAVE_SECONDS
+def drive(
+    run: Run,
+    prepared: Prepared,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    save_seconds: float = SAVE_SECONDS,
+) -> Iterator[Record]:
+    """Train to the end, yielding each step's Record; `stop()` true ends after the step in hand, state saved.
+
+    clock           seconds since any moment: when to save follows from it, and nothing else does
+    save_seconds    from one checkpoint to the next, at least
+    """
+    state = prepared.state
+    began = clock()
+    due = began + save_seconds
     if state.step == 0:
         run.save(state)
     records = fit(state, prepared.rows["train"], prepared.rows["validation"])
     try:
         for record in records:
             if record.metrics:
-                run.log(record.metrics, time.monotonic() - began)
-            if (now := time.monotonic()) > due:
+                run.log(record.metrics, clock() - began)
+            if (now := clock()) > due:
                 run.save(state)
-                saved = time.monotonic()
-                due = saved + max(SAVE_SECONDS, (saved - now) / SAVE_SHARE)
+                saved = clock()
+                due = saved + max(save_seconds, (saved - now) / SAVE_SHARE)
             try:
                 yield record
             except BaseException:  # whoever drives stops here, between two steps: the state is whole

@@ -293,10 +293,10 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """Refuse to write a new run over an old one, or over a file."""
     if folder.exists() and not folder.is_dir():
         raise VaekitError(f"{folder} is a file: choose another folder for the run.")
-    if not overwrite and any((folder / name).exists() for name in (RUN, NEWEST, PREVIOUS)):
-        holder = other_holder(folder)
-        if holder is not None:
-            raise in_use(folder, holder)
+    holder = other_holder(folder)
+    if holder is not None:
+        raise in_use(folder, holder)
+    if not overwrite and any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
         raise VaekitError(
             f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite."
         )

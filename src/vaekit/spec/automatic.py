@@ -48,7 +48,10 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
     if network not in PERCEPTRONS and not schema.is_image:
-        raise VaekitError(f"network '{network}' is for images, and these rows have shape {schema.shape}: choose mlp.")
+        raise VaekitError(
+            f"network '{network}' is for images, and each of these rows is a {schema.layout} of shape {schema.shape}: "
+            f"choose mlp, or kind image if they are."
+        )
     hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network, rows)
     choices = {
         "likelihood": (likelihood, reason),
@@ -58,7 +61,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
-        "learning_rate": (_learning_rate(schema.features), "Adam, warm-up, cosine decay"),
+        "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
         "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
         "start": _start(schema, network),
@@ -67,7 +70,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     }
     asked = {**vars(spec.model), **vars(spec.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
-    resolved = spec.changed(**{name: value for name, (value, _) in wanted.items()})
+    resolved = spec.changed(kind=schema.layout, **{name: value for name, (value, _) in wanted.items()})
     return resolved, {name: reason for name, (_, reason) in wanted.items()}
 
 
@@ -149,8 +152,8 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
-    if network not in PERCEPTRONS or choose_device(spec.training.device).type != "cpu":
-        return "off", "nothing to gain for convolutions, or on an accelerator"
+    if network not in PERCEPTRONS:
+        return "off", "nothing to gain for convolutions"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
     if not has_compiler():

@@ -8,7 +8,7 @@ import torch
 from vaekit.data import Rows, Schema, Source, describe
 from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError, listed
-from vaekit.spec.automatic import check_fits, resolve
+from vaekit.spec.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.spec.build import build_state, choose_device
 from vaekit.spec.settings import Specification
 from vaekit.training import State
@@ -37,7 +37,7 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     again = schema is not None
     split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
     if schema is None:
-        stored = describe(source.x, source.names, split["train"], bool(source.channels_last))
+        stored = describe(source.x, source.names, split["train"], source.layout)
         check_fits(spec.model.likelihood, spec.data.binarize, stored)
         schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
     count = len(split["train"])
@@ -50,6 +50,12 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     state = build_state(spec, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
     return Prepared(spec, reasons, schema, split, rows, state)
+
+
+def worth_compiling(prepared: Prepared) -> bool:
+    """Whether a training is long enough to repay the seconds that compiling a step takes."""
+    draws = prepared.state.recipe.steps * prepared.state.recipe.batch_size * prepared.state.objective.samples
+    return draws >= WORTH_COMPILING
 
 
 def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
+from vaekit.data.layout import LAYOUTS
 from vaekit.errors import VaekitError, unknown
 from vaekit.spec import tables
 
@@ -44,6 +45,8 @@ class DataSettings(Section):
     keep: tuple[str, ...] = setting((), str)
     resize: str = setting("", str)
     """HEIGHTxWIDTH to which images from files are scaled"""
+    kind: str = setting(AUTO, str, choices=LAYOUTS)
+    """what the axes of an array mean: table, image or sequence"""
     binarize: str = setting("none", str, choices=tables.BINARIZE)
     validation: float | str = setting(0.1, float, low=0, below=1)
     test: float | str = setting(0.1, float, low=0, below=1)

@@ -1,18 +1,20 @@
-"""One step of gradient descent: operation by operation, or as one compiled function.
+"""One step of gradient descent: operation by operation, as one compiled function, or, on an accelerator, as one graph.
 
     G ← ∂loss/∂θ,  shortened to `limit`;    θ ← Adam(θ, G) (Kingma & Ba 2015, arXiv:1412.6980);    θ̄ ← θ̄ + w (θ − θ̄)
 
-Both change a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
+Each changes a State's parameters, moments and averaged weights, or, where a number is not finite, nothing.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
@@ -20,7 +22,15 @@ from vaekit.training.recipe import Recipe
 
 EPSILON = 1e-8
 EAGERLY = 100
-"""steps before the first that is compiled: training starts, and shows what is wrong, at once"""
+"""steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
+WARMING = 2
+"""times that a gradient is computed before it is recorded: libraries allocate what they need at first use"""
+UNRECORDED = 2
+"""`uncompiled` where not even recording a step succeeded"""
+ALIGNED = 64
+"""numbers of a flat tensor, at multiples of which parameters begin on an accelerator: its products want addresses so"""
+COMPILING_KERNELS = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "deterministic": True}
+"""on an accelerator: of its kernels' shapes those that repeat to the bit, not those that were quickest when tried"""
 COMPILING = {
     "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
     "cpp_wrapper": True,
@@ -72,8 +82,13 @@ class Adam(NamedTuple):
             tensor.zero_()
 
 
+Ahead = Callable[[], "tuple[Batch, Tensor] | None"]
+"""makes what the next step will be called with, if it is known: an accelerator can be given it while it is busy"""
+
+
 class Trained(Protocol):
-    """What a step knows of a State. It changes parameters, averages and `adam`, and may set `uncompiled`."""
+    """What a step knows of a State. It changes parameters, averages, the averaged model's buffers and `adam`, and may
+    set `uncompiled`."""
 
     model: nn.Module
     objective: Objective
@@ -81,34 +96,85 @@ class Trained(Protocol):
     names: list[str]
     parameters: list[nn.Parameter]
     averages: list[nn.Parameter]
+    buffers: tuple[list[Tensor], list[Tensor]]
     adam: Adam
     step: int
     warmup: int
     uncompiled: int
 
 
+def descent(compiled: bool, device: torch.device) -> "Eager | Compiled | Graphed":
+    """How the steps of a training are gone."""
+    if device.type == "cuda":
+        return Graphed(compiled)
+    return Compiled() if compiled else Eager()
+
+
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        bound = state.objective(state.model, batch, noise, step=state.step)
-        gradient = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
-        each = zip(state.parameters, gradient, *state.adam[:2], state.adam.steps.unbind(), strict=True)
-        parameters, used, means, squares, steps = map(list, zip(*(e for e in each if e[1] is not None), strict=True))
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        with repeatable(batch.x.device):
+            bound, used = gradient(state, batch, noise)
         with torch.no_grad():
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used)))
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used.gradient)))
             found = _found(*_numbers(state.objective, bound, norm, pace.limit))
             if not found.finite:
                 return found
             if found.scale < 1:
-                torch._foreach_mul_(used, found.scale)
-            first, second = state.recipe.betas
-            adam(
-                parameters, used, means, squares, [], steps, lr=pace.rate, beta1=first, beta2=second, eps=EPSILON,
-                weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
-            )  # fmt: skip
+                torch._foreach_mul_(used.gradient, found.scale)
+            _adam(state.recipe, used, pace.rate)
             torch._foreach_lerp_(state.averages, state.parameters, pace.weight)
+            _follow(state)
         return found
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Of cuDNN's ways to convolve, those alone that repeat to the bit. Of all else that a step is made of, PyTorch's
+    kernels do so by themselves."""
+    before = torch.backends.cudnn.deterministic
+    if device.type != "cuda" or before:
+        yield
+        return
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+class Used(NamedTuple):
+    """The parameters on which a loss depends, with what goes with each."""
+
+    parameters: list[Tensor]
+    gradient: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+
+
+def gradient(state: Trained, batch: Batch, noise: Tensor) -> tuple[Bound, Used]:
+    """The bound on a batch, and the gradient of its loss."""
+    bound = state.objective(state.model, batch, noise, step=state.step)
+    found = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
+    each = zip(state.parameters, found, *state.adam[:2], state.adam.steps.unbind(), strict=True)
+    return bound, Used(*map(list, zip(*(e for e in each if e[1] is not None), strict=True)))
+
+
+def _adam(recipe: Recipe, used: Used, rate: Tensor | float, **scaling: Tensor) -> None:
+    first, second = recipe.betas
+    parameters, found, means, squares, steps = used
+    adam(
+        parameters, found, means, squares, [], steps, lr=rate, beta1=first, beta2=second, eps=EPSILON,
+        weight_decay=0.0, amsgrad=False, maximize=False, fused=True, **scaling,
+    )  # fmt: skip
+
+
+def _follow(state: Trained) -> None:
+    """Give the averaged model what the model keeps besides its parameters."""
+    if state.buffers[0]:
+        torch._foreach_copy_(*state.buffers)
 
 
 def _numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
@@ -142,36 +208,37 @@ class Compiled:
     def __getstate__(self) -> dict:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
-        if not self.follows(state):
-            return self.eager(state, batch, noise, pace)
-        shapes = (batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype)
-        if shapes not in self.functions:
-            return self._compile(shapes, state, batch, noise, pace)
-        return self._call(self.functions[shapes], state, batch, noise, pace)
-
-    def follows(self, state: Trained) -> bool:
-        """Whether a compiled step is next."""
-        return not state.uncompiled and state.step >= max(EAGERLY, state.warmup)
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        if not self._follows(state):
+            return self.eager(state, batch, noise, pace, ahead)
+        shapes = _shapes(batch, noise)
+        if shapes in self.functions:
+            found = self._call(self.functions[shapes], state, batch, noise, pace)
+        else:
+            found = self._compile(shapes, state, batch, noise, pace)
+        if found.finite:
+            _follow(state)
+        return found
 
     def begins(self, state: Trained) -> bool:
-        """Whether it is the first, before which it is compiled."""
-        return self.follows(state) and not self.functions
+        """Whether the next step is the first that is compiled."""
+        return self._follows(state) and not self.functions
+
+    def _follows(self, state: Trained) -> bool:
+        return not state.uncompiled and _is_due(state)
 
     def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
         layout = Flat(state.parameters)
-        changed = (state.parameters, state.averages, state.adam.means, state.adam.squares)
-        self.flat = [layout.flattened(tensors) for tensors in changed]
+        self.flat = layout.of(state)
         function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING)
         try:
             found = self._call(function, state, batch, noise, pace)
         except (torch._dynamo.exc.TorchDynamoException, OSError, ImportError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            warnings.warn(f"training goes on without compiling, as that failed: {reason}", stacklevel=3)
+            _say("without compiling", error)
             state.uncompiled = 1
-            return self.eager(state, batch, noise, pace)
+            return self.eager(state, batch, noise, pace, lambda: None)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
@@ -186,24 +253,193 @@ class Compiled:
             return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
 
 
+def _is_due(state: Trained) -> bool:
+    """Whether the steps have come that are compiled or recorded."""
+    return state.step >= max(EAGERLY, state.warmup)
+
+
+def _say(how: str, error: Exception) -> None:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    warnings.warn(f"training goes on {how}, as that failed: {reason}", stacklevel=4)
+
+
+def _shapes(batch: Batch, noise: Tensor) -> tuple:
+    """What a step is compiled, or recorded, for."""
+    return batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype
+
+
+class Graphed:
+    """The same as one CUDA graph: what an accelerator does in a step is recorded once and played again at each, with no
+    Python between its kernels, of which a small step has dozens of microseconds each. With `compiled` it is the
+    compiled step that is recorded, which has a third of the kernels. What cannot be compiled is recorded as it is, and
+    what cannot be recorded (a network that waits for a number to leave the accelerator, say) is `Eager`, and says so.
+
+    The first steps, and those of a warm-up, in which the loss changes from step to step, are not recorded. Model and
+    objective are taken to stay as they were when it was, and tensors of the state where they are.
+    """
+
+    def __init__(self, compiled: bool):
+        self.eager, self.compiled = Eager(), compiled
+        self.recordings: dict[tuple, Recording] = {}
+        self.seconds: float | None = None
+        """what compiling took"""
+
+    def __getstate__(self) -> dict:
+        return {**vars(self), "recordings": {}}  # recorded again where it is needed again
+
+    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        if not self._follows(state):
+            return self.eager(state, batch, noise, pace, ahead)
+        shapes = _shapes(batch, noise)
+        if shapes not in self.recordings and not self._record(shapes, state, batch, noise):
+            return self.eager(state, batch, noise, pace, ahead)
+        return self.recordings[shapes].play(batch, noise, pace, ahead)
+
+    def begins(self, state: Trained) -> bool:
+        """Whether the next step is the first that is compiled."""
+        return self.compiled and not state.uncompiled and self._follows(state) and not self.recordings
+
+    def _follows(self, state: Trained) -> bool:
+        return state.uncompiled < UNRECORDED and _is_due(state)
+
+    def _record(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor) -> bool:
+        """Make the recording for a shape; whether that succeeded."""
+        began = time.monotonic()
+        if self.compiled and not state.uncompiled:
+            try:
+                self.recordings[shapes] = CompiledRecording(state, batch, noise)
+                self.seconds = (self.seconds or 0.0) + time.monotonic() - began
+                return True
+            except (
+                RuntimeError,
+                OSError,
+                ImportError,
+                AssertionError,
+            ) as error:  # the last of strides, by the compiler
+                _say("without compiling", error)
+                state.uncompiled = 1
+        try:
+            self.recordings[shapes] = Recording(state, batch, noise)
+            return True
+        except RuntimeError as error:
+            _say("without recording its steps", error)
+            state.uncompiled = UNRECORDED
+            return False
+
+
+class Recording:
+    """A step of a state for batches of one shape, on the accelerator where they are."""
+
+    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+        device = batch.x.device
+        self.shapes = _shapes(batch, noise)
+        self.batch = Batch(*(None if t is None else t.clone() for t in (batch.x, batch.mask)))
+        self.noise = noise.clone()
+        self.pace = torch.zeros(len(Pace._fields), device=device)
+        self.given = torch.zeros(len(Pace._fields), pin_memory=True)  # copied from there, nothing waits for it
+        self.held: tuple[Batch, Tensor] | None = None
+        """what the accelerator was already given for the next step"""
+        self.graph, self.read, stream = torch.cuda.CUDAGraph(), torch.cuda.Event(), torch.cuda.Stream(device)
+        before = [buffer.clone() for buffer in state.model.buffers()]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with repeatable(device):
+            with torch.cuda.stream(stream):
+                for _ in range(WARMING):
+                    self._try(state)
+                for buffer, value in zip(state.model.buffers(), before, strict=True):
+                    buffer.copy_(value)
+            torch.cuda.current_stream(device).wait_stream(stream)
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                self.names, self.numbers = self._step(state)
+        self.taken = torch.zeros(len(self.numbers), pin_memory=True)
+
+    def _try(self, state: Trained) -> None:
+        """Let everything run once, and change nothing."""
+        gradient(state, self.batch, self.noise)
+
+    def _step(self, state: Trained) -> tuple[list[str], Tensor]:
+        """As `Eager`, with no number that leaves the accelerator: whether all is finite is a factor."""
+        bound, used = gradient(state, self.batch, self.noise)
+        rate, limit, weight = self.pace.unbind()
+        with torch.no_grad():
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(used.gradient)))
+            names, numbers = _numbers(state.objective, bound, norm, limit)
+            scale, finite = numbers[-2:].unbind()
+            _adam(state.recipe, used, rate, grad_scale=1 / scale, found_inf=1 - finite)
+            moved = torch._foreach_sub(state.parameters, state.averages)
+            torch._foreach_mul_(moved, weight * finite)
+            torch._foreach_add_(state.averages, moved)
+            _follow(state)
+        return names, numbers
+
+    def play(self, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+        """The step on another batch."""
+        self.given.numpy()[:] = pace
+        self.pace.copy_(self.given, non_blocking=True)
+        if self.held is None or self.held[0] is not batch or self.held[1] is not noise:
+            self._give(batch, noise)
+        self.graph.replay()
+        self.taken.copy_(self.numbers, non_blocking=True)
+        self.read.record()
+        self.held = ahead()  # while the accelerator is busy
+        if self.held is not None and _shapes(*self.held) == self.shapes:
+            self._give(*self.held)
+        else:
+            self.held = None
+        self.read.synchronize()
+        return _found(self.names, self.taken)
+
+    def _give(self, batch: Batch, noise: Tensor) -> None:
+        self.batch.x.copy_(batch.x)
+        if batch.mask is not None:
+            self.batch.mask.copy_(batch.mask)
+        self.noise.copy_(noise)
+
+
+class CompiledRecording(Recording):
+    """A recording of the compiled step."""
+
+    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+        layout = Flat(state.parameters, ALIGNED)
+        self.flat = layout.of(state)
+        self.function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING_KERNELS)
+        super().__init__(state, batch, noise)
+
+    def _try(self, state: Trained) -> None:
+        noise, self.noise = self.noise, torch.full_like(self.noise, torch.nan)  # of which nothing is learned
+        self._step(state)
+        self.noise = noise
+
+    @torch.no_grad()
+    def _step(self, state: Trained) -> tuple[list[str], Tensor]:
+        found = self.function(*self.flat, state.adam.steps, *self.batch[:2], self.noise, self.pace)
+        _follow(state)
+        return found
+
+
 class Flat:
     """Many tensors in one, each with its axes in the order in which they lie in memory: of which the rounding of a
     convolution depends, and a step that looks at no strides."""
 
-    def __init__(self, tensors: list[Tensor]):
+    def __init__(self, tensors: list[Tensor], aligned: int = 1):
         self.shapes = [tensor.shape for tensor in tensors]
+        self.gaps = [-tensor.numel() % aligned for tensor in tensors]
         self.orders = [sorted(range(t.dim()), key=t.stride, reverse=True) for t in tensors]
 
     def joined(self, tensors: Iterable[Tensor]) -> Tensor:
         """The numbers of tensors of these shapes, one after another."""
-        return torch.cat([t.permute(order).flatten() for t, order in zip(tensors, self.orders, strict=True)])
+        each = zip(tensors, self.orders, self.gaps, strict=True)
+        return torch.cat([F.pad(t.permute(order).flatten(), (0, gap)) for t, order, gap in each])
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The tensors that `joined` would have it from: what changes it changes them."""
-        pieces = zip(flat.split([shape.numel() for shape in self.shapes]), self.shapes, self.orders, strict=True)
+        sizes = [shape.numel() for shape in self.shapes]
+        pieces = flat.split([size + gap for size, gap in zip(sizes, self.gaps, strict=True)])
         return [
-            piece.view([shape[axis] for axis in order]).permute([order.index(axis) for axis in range(len(order))])
-            for piece, shape, order in pieces
+            piece[:size]
+            .view([shape[axis] for axis in order])
+            .permute([order.index(axis) for axis in range(len(order))])
+            for piece, size, shape, order in zip(pieces, sizes, self.shapes, self.orders, strict=True)
         ]
 
     def flattened(self, tensors: list[Tensor]) -> Tensor:
@@ -212,6 +448,10 @@ class Flat:
         for tensor, part in zip(tensors, self.parts(flat), strict=True):
             tensor.data = part
         return flat
+
+    def of(self, state: Trained) -> list[Tensor]:
+        """A state's weights, averaged weights, and Adam's means and squares."""
+        return [self.flattened(ts) for ts in (state.parameters, state.averages, state.adam.means, state.adam.squares)]
 
 
 def _of_its_own(function: Callable) -> Callable:
@@ -222,7 +462,10 @@ def _of_its_own(function: Callable) -> Callable:
 
 
 def _step_of(state: Trained, layout: Flat) -> Callable:
-    """A state's step as a function of tensors alone, of which it changes the first five."""
+    """A state's step as a function of tensors alone, of which it changes the first five.
+
+    rates    a Pace, and Adam's corrections of its means and squares, which it computes itself where they are left out
+    """
     bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
     first, second = state.recipe.betas
 
@@ -232,7 +475,8 @@ def _step_of(state: Trained, layout: Flat) -> Callable:
             return bound.loss, bound
 
         gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
-        rate, limit, weight, unbias_mean, unbias_square = rates.unbind()
+        rate, limit, weight, *unbias = rates.unbind()
+        unbias_mean, unbias_square = unbias or [1 / (1 - beta ** (steps.max() + 1)) for beta in (first, second)]
         g = layout.joined(gradient)
         terms, numbers = _numbers(state.objective, bound, g.square().sum().sqrt(), limit)
         scale, finite = numbers[-2], numbers[-1] > 0  # read from there: computed once, not beside each weight

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vaekit.core import Batch
 from vaekit.data import Rows
 from vaekit.objectives import active_units, over_rows, posterior_means
 from vaekit.training.blame import blame
@@ -41,21 +42,36 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
     if state.step == 0 and few is None:  # what training starts from may be the best there is
         state.keep(_validated(state, validation)[0])
+    batches = Batches(rows, size)
     while not state.finished:
-        _step(state, rows, size)
+        _step(state, batches)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.last(state.cooling))
         yield Record(state.step, state.step // per_epoch, _metrics(state, few, validation) if due else None)
 
 
-def _step(state: State, rows: Rows, size: int) -> None:
-    batch = rows.train_batch(state.step, size)
+class Batches:
+    """The batches of training, the next of which is made while an accelerator is busy with the one before."""
+
+    def __init__(self, rows: Rows, size: int):
+        self.rows, self.size = rows, size
+        self.made: dict[int, Batch] = {}
+
+    def take(self, step: int) -> Batch:
+        """The batch of a step: the same object when it is asked for again."""
+        if step not in self.made:
+            self.made = {step: self.rows.train_batch(step, self.size)}
+        return self.made[step]
+
+
+def _step(state: State, batches: Batches) -> None:
+    batch = batches.take(state.step)
     try:
-        _add(state, state.advance(batch))
+        _add(state, state.advance(batch, lambda: batches.take(state.step + 1)))
     except NotFiniteError as error:
         if state.recover():
             return
-        numbers = rows.numbers(state.step, size)
-        culprit = blame(state.model, batch, state.noise(batch), numbers, rows.schema)
+        numbers = batches.rows.numbers(state.step, batches.size)
+        culprit = blame(state.model, batch, state.noise(batch), numbers, batches.rows.schema)
         raise NotFiniteError(f"{error} {culprit}") from error
 
 

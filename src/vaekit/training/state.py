@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -11,7 +12,7 @@ from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
 from vaekit.threads import single_threaded
-from vaekit.training.descent import Adam, Compiled, Eager, Pace
+from vaekit.training.descent import Adam, Eager, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
 
@@ -23,6 +24,8 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
+TOGETHER, TOGETHER_CELLS = 16, 2**22
+"""steps whose noise an accelerator draws at once, and numbers in it at most"""
 NARROW = 2**23
 """products of a weight and an input in a step, up to which several threads gain nothing, and on a busy machine lose"""
 SKIPS, SETBACKS = 3, 3
@@ -45,9 +48,9 @@ class State:
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         self.averaged.precision = None  # what is reported is computed in float32
         self.best: dict[str, Tensor] | None = None
-        self.descend = Compiled() if recipe.compiled else Eager()
         model.train()
         self._bind()
+        self.descend = descent(recipe.compiled, self.parameters[0].device)
         self.adam = Adam.zero(self.parameters)
         self.step = 0
         self.gradient_norm = 0.0
@@ -64,7 +67,8 @@ class State:
         self.setbacks = 0
         """times that training went back and halved its rate"""
         self.uncompiled = 0
-        """1 where compiling failed: a training that is resumed does not try again, and repeats"""
+        """1 where compiling failed, 2 where recording did (on an accelerator): a training that is resumed does not try
+        again, and repeats"""
 
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
@@ -72,13 +76,15 @@ class State:
         once = all(isinstance(m, nn.Linear) or _without_matrix(m) for m in self.model.modules())
         self.products = sum(p.numel() for p in self.parameters) if once else math.inf
         """of a weight and an input, for a draw: a convolution, say, takes each weight many times"""
-        self.buffers = list(zip(self.averaged.buffers(), self.model.buffers(), strict=True))
+        self.buffers = list(self.averaged.buffers()), list(self.model.buffers())
+        self._ahead: tuple[int, Tensor] | None = None
+        self._drawn: tuple[tuple[int, int], tuple[Tensor, ...]] | None = None
 
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
         model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
         adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
-        bound = dict.fromkeys(("names", "parameters", "averages", "buffers"))
+        bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead", "_drawn"))
         return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
 
     def __setstate__(self, state: dict) -> None:
@@ -125,17 +131,18 @@ class State:
             self.best_value, self.best_step = bound, self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
-    def advance(self, batch: Batch) -> dict[str, float]:
+    def advance(self, batch: Batch, following: Callable[[], Batch] | None = None) -> dict[str, float]:
         """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
-        NotFiniteError, and nothing changed, if a number is not finite."""
+        NotFiniteError, and nothing changed, if a number is not finite.
+
+        following    makes the next batch: it is called while an accelerator is busy with this one
+        """
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
         with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
-            found = self.descend(self, batch, self.noise(batch), pace)
+            found = self.descend(self, batch, self.noise(batch), pace, lambda: self._prepared(following))
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
-        for average, buffer in self.buffers:
-            average.copy_(buffer)
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
             self.cooling = self.step + 1
         self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
@@ -146,7 +153,7 @@ class State:
     @property
     def compiles_next(self) -> bool:
         """Whether the next step takes some seconds more."""
-        return isinstance(self.descend, Compiled) and self.descend.begins(self)
+        return not isinstance(self.descend, Eager) and self.descend.begins(self)
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
@@ -155,8 +162,28 @@ class State:
 
     def noise(self, batch: Batch) -> Tensor:
         """ε of the step at hand"""
-        source = generator(self.recipe.seed, "noise", self.step, device=batch.x.device)
-        return self.model.noise(self.objective.samples, len(batch.x), normal_noise(source))
+        if self._ahead is not None and self._ahead[0] == self.step and self._ahead[1].shape[1] == len(batch.x):
+            return self._ahead[1]
+        return self._noise(batch, self.step)
+
+    def _noise(self, batch: Batch, step: int) -> Tensor:
+        device, samples, rows = batch.x.device, self.objective.samples, len(batch.x)
+        if device.type == "cpu":
+            return self.model.noise(samples, rows, normal_noise(generator(self.recipe.seed, "noise", step)))
+        together = max(1, min(TOGETHER, TOGETHER_CELLS // (samples * rows * self.model.latent_dim)))
+        block, place = divmod(step, together)
+        if self._drawn is None or self._drawn[0] != (block, rows):
+            source = normal_noise(generator(self.recipe.seed, "noise", block, device=device))
+            self._drawn = (block, rows), self.model.noise(together * samples, rows, source).split(samples)
+        return self._drawn[1][place]
+
+    def _prepared(self, following: Callable[[], Batch] | None) -> tuple[Batch, Tensor] | None:
+        """Batch and noise of the next step."""
+        if following is None:
+            return None
+        batch = following()
+        self._ahead = self.step + 1, self._noise(batch, self.step + 1)
+        return batch, self._ahead[1]
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: the recipe's, halved at each setback."""

@@ -1,0 +1,109 @@
+"""Pictures show images by their own range, whatever their type and their channels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaekit import VAE
+from vaekit.cli.images import write_images
+from vaekit.data import Source, describe, load
+from vaekit.errors import VaekitError
+from vaekit.report.pictures import _drawn, grid, shades, shown_as
+
+RNG = np.random.default_rng(0)
+SHAPE = (16, 14)
+
+
+def described(x: np.ndarray):
+    """Images as stored, and their schema."""
+    source = Source(x, layout="image")
+    return source.x, describe(source.x, layout=source.layout)
+
+
+def page(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+GREY = {
+    "bytes": RNG.integers(0, 256, (5, *SHAPE)).astype(np.uint8),
+    "few shades": RNG.integers(0, 17, (5, *SHAPE)).astype(np.uint8),
+    "16 bits": RNG.integers(300, 9000, (5, *SHAPE)).astype(np.uint16),
+    "hounsfield": RNG.integers(-1000, 2000, (5, *SHAPE)).astype(np.int16),
+    "reals": RNG.normal(size=(5, *SHAPE)).astype(np.float32) * 1e-3,
+}
+
+
+@pytest.mark.parametrize("name", GREY)
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_page_goes_from_the_lowest_value_to_the_highest(name, deep, tmp_path):
+    x, schema = described(GREY[name])
+    seen = page(grid(x, schema, tmp_path / "a.png", columns=5, deep=deep))
+    white, zoom = (65535 if deep else 255), 56 // 16
+    first = seen[2 : 2 + 16 * zoom : zoom, 2 : 2 + 14 * zoom : zoom]
+    low, high = np.min(schema.low), np.max(schema.high)
+    assert np.abs(first - (x[0] - low) / (high - low) * white).max() <= 0.51
+    assert seen.dtype == (np.uint16 if deep else np.uint8)
+    cells = seen[seen != int(0.375 * white)]
+    assert (cells.min(), cells.max()) == (0, white)
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_channels_that_are_no_colours_are_shown_by_their_own_ranges(count):
+    means = 100.0 * np.arange(count)[:, None, None]
+    x, schema = described(means + RNG.normal(size=(60, count, *SHAPE)) * (1 + np.arange(count))[:, None, None])
+    found = shades(x, schema)
+    assert found.shape == (60, *SHAPE, 3)
+    for channel in range(min(3, count)):
+        assert found[..., channel].mean() == pytest.approx(0.5, abs=0.05)
+        assert 0.1 < found[..., channel].std() < 0.2
+        order = np.argsort(x[0, channel], axis=None)
+        assert (np.diff(found[0, ..., channel].ravel()[order]) >= 0).all()
+    assert found[..., count:].max(initial=0) == 0
+    assert "own range" in shown_as(schema)
+    assert shown_as(described(GREY["reals"])[1]) == ""
+
+
+STACKS = {"bytes": np.uint8, "few shades": np.uint8, "16 bits": np.uint16, "hounsfield": np.int32, "reals": np.float32}
+
+
+@pytest.mark.parametrize("ending", [".tif", ".TIFF"])
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_comes_back_as_the_type_it_was(name, ending, tmp_path):
+    x, schema = described(GREY[name])
+    write_images(tmp_path / f"a{ending}", x.astype(np.float64), schema)
+    again = load(tmp_path / f"a{ending}").x
+    assert again.dtype == STACKS[name]
+    assert np.array_equal(again, x)
+
+
+def test_a_stack_in_colour_comes_back(tmp_path):
+    x, schema = described(RNG.integers(0, 256, (5, *SHAPE, 3)).astype(np.uint8))
+    write_images(tmp_path / "a.tif", x + 0.4, schema)
+    assert np.array_equal(load(tmp_path / "a.tif").x, x)
+    for other in (RNG.random((5, *SHAPE, 3)), RNG.integers(0, 256, (5, *SHAPE, 2)).astype(np.uint8)):
+        with pytest.raises(VaekitError, match="npy"):
+            write_images(tmp_path / "b.tif", *described(other))
+
+
+def test_what_was_made_black_and_white_is_written_in_its_own_shades(tmp_path):
+    x, schema = described(GREY["bytes"])
+    write_images(tmp_path / "a.tif", x / 255, schema.as_binary("dynamic"))
+    assert np.array_equal(load(tmp_path / "a.tif").x, x)
+
+
+def test_the_plane_shows_the_correlation_of_the_latents():
+    """q(z|x) with a full covariance: the draws have it, and not that of independent latents."""
+    x = RNG.normal(size=(40, 3)).astype(np.float32)
+    vae = VAE(latent_dim=2, posterior="full", hidden=(), max_epochs=1, device="cpu").fit(x)
+    with torch.no_grad():
+        last = vae.model_.encoder.layers[-1]
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0]))
+        q = vae.model_.encode(torch.zeros(1, 3))
+        wanted = q.sample(torch.Generator().manual_seed(0), (4000,))[:, 0].T.corrcoef()[0, 1].item()
+    assert abs(wanted) > 0.5
+    z = _drawn(vae.model_, vae._rows(np.repeat(x, 50, 0)))
+    assert z.shape == (2000, 2)
+    assert np.corrcoef(z.T)[0, 1] == pytest.approx(wanted, abs=0.1)
