@@ -106,7 +106,7 @@ def careful_graph(work: Work, x: np.ndarray) -> tuple[Steps, int]:
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(stream)
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step()
 
     def steps(count: int) -> None:

@@ -110,7 +110,7 @@ def test_little_memory_is_taken(tmp_path, monkeypatch):
     del x
     monkeypatch.setattr(readers, "MAPPED", 500)
     monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
-    monkeypatch.setattr("vaekit.data.schema.RESOLUTION_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.schema.LOOKED_AT_CELLS", 2**18)
     tracemalloc.start()
     source = load(tmp_path / "x.npy")
     split = source.split(0, 0.1, 0.1)

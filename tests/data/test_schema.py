@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vaekit.data import Schema, describe
+from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 
 
@@ -119,12 +120,148 @@ def test_ordinary_columns_are_taken(x):
     assert describe(x).high == x.max()
 
 
-def test_columns_whose_differences_are_lost_in_single_precision_are_refused():
-    x = np.stack([np.arange(5.0), 1e9 + np.arange(5.0)], 1)
-    with pytest.raises(VaekitError, match="column 1"):
-        describe(x)
-    with pytest.raises(VaekitError, match="column 'time'"):
-        describe(x, ("a", "time"))
+def given_back(x: np.ndarray, schema: Schema) -> np.ndarray:
+    return schema.from_stored(schema.centred(x))
+
+
+OFFSETS = {
+    "pressures": 101_325 + 0.5 * np.arange(-5.0, 6.0),
+    "seconds since 1970": 1_700_000_000 + np.arange(0, 10_000_000, 7_777),
+    "whole numbers beyond 2^24": 2.0**24 + np.arange(40),
+    "negative": -7e8 - np.arange(9.0),
+    "up to three millions": np.arange(500, 3_000_000, 997),
+    "beyond 2^40": 2**40 + np.arange(30),
+}
+
+
+@pytest.mark.parametrize("case", OFFSETS)
+def test_small_differences_of_large_numbers_are_kept(case):
+    x = OFFSETS[case]
+    x = np.stack([x, np.arange(len(x))], 1)
+    schema = describe(x)
+    assert np.array_equal(given_back(x, schema), x)
+    assert np.abs(np.diff(schema.centred(x)[:, 0])).min() == np.abs(np.diff(x[:, 0])).min()
+    assert schema.kind == ("real" if case == "pressures" else "integer")
+    assert schema.array("offset")[1] == 0  # the other column is as it was
+    assert schema.array("low")[0] == x[:, 0].min()  # and people see their own numbers
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.random.default_rng(0).normal(20, 3, (200, 3)),
+        np.random.default_rng(0).integers(1900, 2030, (200, 2)),
+        np.random.default_rng(0).integers(0, 256, (20, 4, 4)).astype(np.uint8),
+        np.random.default_rng(0).lognormal(6, 1, (300, 2)),
+    ],
+)
+def test_ordinary_data_is_held_as_it_was(x):
+    schema = describe(x)
+    assert schema.offset == 0
+    assert schema.typical_low is schema.typical_high is None
+    assert schema.centred(x).dtype == (np.uint8 if x.dtype == np.uint8 else np.float32)
+    assert np.array_equal(schema.centred(x), x.astype(np.float32))
+    assert given_back(x, schema).dtype == schema.centred(x).dtype
+
+
+@pytest.mark.parametrize("spread", [2**26, 2**40])
+def test_whole_numbers_of_a_range_that_32_bits_cannot_hold_are_real_numbers(spread):
+    x = np.stack([np.arange(20) * (spread // 20) + 1, np.arange(20)], 1)
+    schema = describe(x)
+    assert schema.kind == "real"
+    spacing = np.finfo(np.float32).eps * spread / 2
+    assert schema.array("resolution")[0] >= spacing / 2
+    assert schema.array("resolution")[1] == 1
+    assert np.abs(given_back(x, schema) - x)[:, 0].max() <= spacing
+
+
+def test_whole_numbers_that_64_bits_cannot_hold_are_taken_as_well():
+    signed = np.array([[2**53 + i, i] for i in range(40)])
+    for x in (signed, np.array([[2**64 - 1 - i, i] for i in range(40)], np.uint64)):
+        schema = describe(x)
+        assert schema.kind == "real"
+        assert schema.array("resolution")[0] >= 2
+        assert np.array_equal(given_back(x, schema)[:, 1], x[:, 1].astype(np.float64))
+
+
+@pytest.mark.parametrize("value", [0.1, 250.0, 1e20 / 3, -1e9 - 0.25, 0.0, 1e-6])
+def test_a_constant_is_held_and_given_back_exactly(value):
+    noise = np.random.default_rng(0).normal(size=50)
+    x = np.stack([noise, np.full(50, value)], 1)
+    schema = describe(x)
+    assert schema.constant == (False, True)
+    assert schema.array("mean")[1] == value
+    assert (given_back(x, schema)[:, 1] == value).all()
+
+
+def test_a_constant_is_one_of_the_rows_trained_on():
+    x = np.stack([np.arange(6.0), [3, 3, 3, 3, 3, 4]], 1)
+    assert describe(x, train=np.arange(5)).constant == (False, True)
+    assert describe(x).constant is False
+    image = np.zeros((4, 2, 2))
+    image[:, 0, 1] = [0.5, 1, 1.5, 2]
+    assert describe(image, layout=Layout("image")).array("constant").tolist() == [[True, False], [True, True]]
+
+
+EXTREMES = {
+    "one large cell": (1e6, 1), "an enormous one": (1e20, 1), "a negative one": (-3e4, 1), "some": (500.0, 7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [40, 1500])
+@pytest.mark.parametrize("case", EXTREMES)
+def test_extreme_cells_do_not_change_what_a_column_is(case, rows):
+    value, count = EXTREMES[case]
+    count = min(count, max(1, rows // 200))
+    clean = np.random.default_rng(1).normal(5, 2, (rows, 3))
+    x = clean.copy()
+    x[:count, 1] = value
+    schema, rest = describe(x), describe(clean[count:])
+    for name in ("mean", "scale", "resolution"):
+        assert getattr(schema, name)[1] == pytest.approx(getattr(rest, name)[1], rel=1e-9)
+    assert schema.array("mean")[0] == pytest.approx(clean[:, 0].mean())
+    extreme = schema.extreme(x)
+    assert extreme[:count, 1].all()
+    assert extreme.sum() == count
+    assert (schema.array("low") == x.min(0)).all()  # the range is that of every cell
+    assert (schema.array("high") == x.max(0)).all()
+
+
+COUNTS = np.random.default_rng(0).poisson(np.random.default_rng(1).gamma(0.3, 3, (1000, 1))).astype(np.float64)
+RARE = (np.random.default_rng(0).random((1000, 1)) < 0.003) * 70.0
+TAILS = {
+    "counts, many of them 0": (COUNTS, 0),
+    "with one of 1,200": (np.concatenate([COUNTS, [[1200]]]), 1),
+    "mostly one value": (RARE, 0),
+    "one value but for one cell": (np.eye(1000)[:, :1] * 1e6, 0),
+    "lognormal": (np.random.default_rng(0).lognormal(5, 1, (3000, 1)), 0),
+    "uniform": (np.random.default_rng(0).random((3000, 1)), 0),
+    "3 of 5 rows": (np.array([[0.0], [0.1], [0.2], [50], [60]]), 0),
+}
+
+
+@pytest.mark.parametrize("case", TAILS)
+def test_tails_are_no_extremes(case):
+    x, count = TAILS[case]
+    assert describe(x).extreme(x).sum() == count
+
+
+def test_at_most_one_cell_in_two_hundred_is_extreme():
+    x = np.random.default_rng(0).standard_cauchy((4000, 2)) ** 3
+    assert 0 < describe(x).extreme(x).sum(0).max() <= 20
+
+
+def test_pixels_have_no_extremes():
+    x = np.random.default_rng(0).normal(size=(300, 4, 4))
+    x[0, 0, 0] = 1e5
+    assert describe(x, layout=Layout("image")).typical_low is None
+
+
+def test_what_lies_too_far_for_32_bits_is_held_within_them():
+    schema = describe(np.random.default_rng(0).normal(size=(100, 2)))
+    far = schema.centred(np.array([[1e25, -1e25], [1.0, 2.0]]))
+    assert np.isfinite(np.square(far / 1e-6)).all()
+    assert far[1].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (3.0, 3.0), (-0.5, 0.5)])
@@ -139,6 +276,8 @@ def test_a_constant_column_has_its_own_size_for_a_scale(value, scale):
         (np.array([[0.1, 2.0], [0.3, 5.0]]), ("größe", "b")),
         (np.zeros((2, 3, 3), np.uint8), None),
         (np.array([[1 / 3]]), None),
+        (np.array([[1e9 + 0.5, 1.0], [1e9, 1.0]]), None),
+        (np.array([[v] for v in (*range(30), 1e6)]), None),
     ],
 )
 def test_a_trip_through_json_changes_nothing(x, names):

@@ -170,3 +170,33 @@ def test_grey_values_already_from_0_to_1_are_taken_as_they_are():
     x = np.full((2, 20_000), 0.25)
     source = Rows(x, describe(np.concatenate([x, np.full_like(x, 0.5)])).as_binary("dynamic"), seed=0)
     assert source.train_batch(0, 2).x.mean().item() == pytest.approx(0.25, abs=5 * np.sqrt(0.1875 / 40_000))
+
+
+def test_extreme_cells_are_hidden_where_that_is_asked_for():
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    x[7, 1] = 1e9
+    schema = describe(x)
+    hidden, plain = Rows(x, schema, seed=0, hide_extremes=True), Rows(x, schema, seed=0)
+    seen = torch.cat([hidden.train_batch(step, 100).mask for step in range(5)])
+    assert (~seen).sum() == 1
+    assert plain.train_batch(0, 100).mask is None
+    masks = torch.cat([batch.mask[:count] for count, batch in hidden.blocks()])
+    assert not masks[7, 1]
+    assert (~masks).sum() == 1
+    assert next(plain.blocks())[1].mask is None
+    assert (~next(hidden.subset(np.array([3, 7])).blocks())[1].mask[:2]).sum() == 1
+    clean = Rows(x[8:], describe(x[8:]), seed=0, hide_extremes=True)
+    assert clean.train_batch(0, 100).mask is None  # ordinary data takes the way it always took
+
+
+def test_offsets_are_subtracted_before_numbers_are_narrowed(tmp_path):
+    x = 1e9 + np.arange(40.0)[:, None] * [1, 0.5]
+    np.save(tmp_path / "x.npy", x)
+    schema = describe(x)
+    for source in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
+        rows = Rows(source, schema, seed=0)
+        assert np.array_equal(schema.from_stored(rows.stored.numpy()), x)
+        some = rows.subset(np.array([5, 3]))
+        assert np.array_equal(schema.from_stored(some.stored.numpy()), x[[5, 3]])
+        assert np.array_equal(some.keys, rows.keys[[5, 3]])
+        assert np.array_equal(rows.first(2).subset(np.array([1])).keys, rows.keys[1:2])

@@ -7,10 +7,18 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from scipy import special, stats
+from scipy import integrate, special, stats
 from torch import Tensor
 
-from vaekit.distributions import Bernoulli, ColourLogistic, DiscretizedLogistic, MultivariateNormal, Normal
+from vaekit.distributions import (
+    Bernoulli,
+    ColourLogistic,
+    DiscretizedLogistic,
+    MultivariateNormal,
+    Normal,
+    WithAtoms,
+    log_atom,
+)
 from vaekit.errors import VaekitError
 from vaekit.parts import likelihoods, posteriors, priors
 
@@ -204,6 +212,47 @@ def test_g_pushes_noise_to_samples(name, generator):
         assert np.abs(d.log_prob(z)[:, s].numpy() - density).max() < 1e-12
 
 
+# point masses
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-6, -3.0, 250.0])
+def test_an_atom_has_all_but_a_billionth_and_the_law_normalises(value):
+    at = torch.tensor(value, dtype=torch.float64)
+    density = lambda x: log_atom(torch.tensor(x, dtype=torch.float64), at).exp().item()  # noqa: E731
+    beside = 2 * integrate.quad(lambda x: density(value + x) * 1e9, 1e-15, np.inf)[0]
+    assert beside == pytest.approx(1, rel=1e-6)
+    assert density(value) == pytest.approx(1 - 1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.0, 1e-6, 0.1, -3.0, 250.0, 1e20])
+def test_other_values_than_an_atom_s_are_very_surprising_and_finite(value, dtype):
+    at = torch.tensor(value, dtype=dtype)
+    others = torch.tensor([-1e30, -1.0, 0.5, 251.0, 1e19, 1e30], dtype=dtype)
+    near = torch.nextafter(at, torch.tensor(torch.inf, dtype=dtype))
+    found = log_atom(torch.cat([others, near[None]]), at)
+    assert (found < -20).all()
+    assert found.isfinite().all()
+    assert log_atom(at, at).abs() < 1e-6  # that of the atom itself
+
+
+def test_beside_an_atom_all_is_as_without(generator):
+    loc, x = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    normal, where = Normal(loc.requires_grad_(), 0.3 * loc), torch.tensor([False, True, False])
+    d = WithAtoms(normal, where, torch.tensor(7.0, dtype=torch.float64))
+    x[:, 1] = torch.tensor([7.0, 7.0, 1e30, math.pi], dtype=torch.float64)
+    each = d.log_prob_each(x)
+    assert torch.equal(each[:, ::2], normal.log_prob_each(x)[:, ::2])
+    assert torch.equal(each[:, 1], log_atom(x[:, 1], torch.tensor(7.0, dtype=torch.float64)))
+    (gradient,) = torch.autograd.grad(each.sum(), loc)
+    assert gradient.isfinite().all()
+    assert (gradient[:, 1] == 0).all()
+    assert (d.mean[:, 1] == 7).all()
+    drawn = d.sample(generator, (50,))
+    assert (drawn[..., 1] == 7).all()
+    assert drawn[..., 0].std() > 0.1
+
+
 # what independent features share
 
 
@@ -223,6 +272,7 @@ def test_features_are_summed_over_the_event(dims, generator):
 
 @pytest.mark.parametrize("build", [
     lambda y: Normal(y, y), Bernoulli, lambda y: DiscretizedLogistic(y, y, 0.0, 9.0, 1.0),
+    lambda y: WithAtoms(Normal(y, y), torch.tensor([True, False, False]), torch.tensor(1.0, dtype=y.dtype)),
 ])  # fmt: skip
 def test_a_hidden_cell_touches_neither_value_nor_gradient(build):
     y = torch.full((2, 3), 0.5, dtype=torch.float64, requires_grad=True)
@@ -352,6 +402,8 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
     (likelihoods.DiscretizedLogistic((1,), low=-1e3, high=1e3, step=1e-2), [-1e3, 0.25, 1e3]),
     (likelihoods.Gaussian((1,), sigma="column", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), sigma="unit", scale=3.0), [-30.0, 0.0, 5.0]),
+    (likelihoods.Gaussian((1,), mean=250.0, constant=True), [250.0, 251.0, -1e30]),
+    (likelihoods.DiscretizedLogistic((1,), low=0, high=2**25, mean=9.0, scale=4.0, by_scale=True), [0.0, 7.0, 2.0**24]),
 ])  # fmt: skip
 def test_likelihoods_are_finite_over_extreme_decoder_outputs(likelihood, values, dtype, generator):
     likelihood = likelihood.to(dtype)

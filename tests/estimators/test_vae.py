@@ -520,6 +520,114 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
 # images in colour
 
 
+# Numbers as they come
+
+SMALL = {"latent_dim": 1, "hidden": (16,), "max_epochs": 20, "batch_size": 64, "device": "cpu"}
+
+
+@pytest.mark.parametrize(("value", "cells"), [(1e6, 1), (1e20, 4), (-3e4, 1)])
+def test_extreme_cells_cost_the_other_rows_next_to_nothing(value, cells):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(900, 3)) @ rng.normal(size=(3, 3)) + [0, 50, -5]
+    clean = x[cells:].copy()
+    x[:cells, 1] = value
+    with pytest.warns(UserWarning, match=rf"{cells} of 900 cells of column 1 lies? outside"):
+        vae = VAE(**SMALL).fit(x)
+    wanted = VAE(**SMALL).fit(clean).score_samples(clean)
+    found = vae.score_samples(x)
+    assert np.abs(found[cells:].mean() - wanted.mean()) < 0.1
+    assert np.isfinite(found).all()  # every cell counts, and is as surprising as it is
+    assert (found[:cells] < -1000).all()
+    assert np.isfinite(vae.transform(x)).all()
+    assert np.abs(vae.sample(200)).max() < 300
+
+
+@pytest.mark.parametrize("likelihood", ["auto", "gaussian"])
+def test_constants_are_given_back_and_cost_nothing(likelihood, tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=(400, 2)).round(1), np.full(400, 250.0), np.full(400, 0.1)])
+    vae = VAE(**SMALL, likelihood=likelihood).fit(x)
+    for again in (vae.sample(50), vae.sample(50, mean=True), vae.inverse_transform(vae.transform(x))):
+        assert (again[:, 2:] == [250, 0.1]).all()
+    alone = VAE(**SMALL, likelihood=likelihood).fit(x[:, :2])
+    assert vae.score(x) == pytest.approx(alone.score(x[:, :2]), abs=0.1)
+    changed = x[:5].copy()
+    changed[:, 2] = 251
+    assert (vae.score_samples(changed) < vae.score_samples(x[:5]) - 20).all()
+    vae.save(tmp_path / "run")
+    assert np.array_equal(
+        vaekit.load(tmp_path / "run", device="cpu").score_samples(changed), vae.score_samples(changed)
+    )
+
+
+def test_a_constant_pixel_is_given_back():
+    x = np.full((200, 6, 6), -1000.0)
+    x[:, 2:5, 2:5] = np.random.default_rng(0).normal(40, 12, (200, 3, 3))
+    vae = VAE(**SMALL).fit(x)
+    drawn = vae.sample(30)
+    constant = np.ones((6, 6), bool)
+    constant[2:5, 2:5] = False
+    assert (drawn[:, constant] == -1000).all()
+    assert drawn[:, ~constant].mean() == pytest.approx(40, abs=3)
+    assert vae.model_.likelihood.sigmas == 9
+
+
+@pytest.mark.parametrize("offset", [0, 101_325.0, 2.0**30])
+def test_the_density_does_not_know_where_0_is(offset):
+    x = np.random.default_rng(0).normal(size=(300, 3)).round(2)
+    vae, shifted = VAE(**SMALL).fit(x), VAE(**SMALL).fit(x + offset)
+    assert shifted.score(x + offset) == pytest.approx(vae.score(x), abs=0.02)
+    assert shifted.sample(100).mean() == pytest.approx(offset, abs=1)
+
+
+def test_whole_numbers_far_from_0_are_whole_numbers_in_their_range():
+    x = np.random.default_rng(0).integers(0, 40, (300, 2)) + np.array([1_700_000_000, 5])
+    vae = VAE(**SMALL).fit(x)
+    drawn = vae.sample(300)
+    assert (drawn == drawn.round()).all()
+    assert (drawn >= x.min(0)).all()
+    assert (drawn <= x.max(0)).all()
+    assert vae.spec_.model.likelihood == "discretized-logistic"
+    assert np.array_equal(vae.score_samples(x[:9]), vae.score_samples(x)[:9])
+
+
+def test_the_range_of_whole_numbers_can_be_opened(tmp_path):
+    x = np.random.default_rng(0).integers(1, 13, (300, 2))
+    vae = VAE(**SMALL).fit(x)
+    with pytest.raises(ValueError, match="--range open"):
+        vae.score_samples([[3, 14]])
+    opened = VAE(**SMALL, range="open").fit(x)
+    assert np.isfinite(opened.score_samples([[0, 14]])).all()
+    opened.save(tmp_path / "run")
+    loaded = vaekit.load(tmp_path / "run", device="cpu")
+    assert loaded.range == "open"
+    assert loaded.score_samples([[0, 14]]) == opened.score_samples([[0, 14]])
+
+
+def test_one_large_count_leaves_counts_counts():
+    rng = np.random.default_rng(0)
+    x = rng.poisson(rng.gamma(0.5, 3, (500, 8)))
+    x[0, 0] = 2000
+    with pytest.warns(UserWarning, match="1 of 500 cells of column 0"):
+        vae = VAE(**SMALL).fit(x)
+    assert vae.spec_.model.likelihood == "discretized-logistic"
+    drawn = vae.sample(300)
+    assert drawn.min() == 0
+    assert (drawn == drawn.round()).all()
+    with pytest.warns(UserWarning, match="is never negative"):
+        gaussian = VAE(**SMALL, likelihood="gaussian-diagonal").fit(x[1:])
+    assert vae.score(x[1:]) > gaussian.score(x[1:]) + 1
+
+
+def test_mass_where_no_value_can_be_is_said():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.where(rng.random(400) < 0.9, 0.0, rng.lognormal(5, 1, 400)), rng.normal(size=400)])
+    options = {"latent_dim": 1, "hidden": (), "max_epochs": 3, "device": "cpu"}
+    with pytest.warns(UserWarning, match=r"column 0 is never negative in the data, and \d\d% of what"):
+        VAE(**options).fit(x)
+    VAE(**options).fit(x + np.array([2000, 0]))  # as far from 0, a Gaussian is right about that
+
+
 def test_log_p_does_not_depend_on_the_shape_of_the_rows():
     rng = np.random.default_rng(0)
     wave = np.sin(np.arange(12) / 3 + rng.uniform(0, 6, (150, 1)))

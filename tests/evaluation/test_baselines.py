@@ -144,14 +144,13 @@ def test_a_change_of_units_shifts_the_density_and_nothing_else():
 
 
 @pytest.mark.usefixtures("unridged")
-def test_constant_and_repeated_columns_are_known_to_the_resolution_and_no_better():
+def test_constants_are_certain_and_repeated_columns_known_to_the_resolution_and_no_better():
     x = np.round(real(300, 3)[:, 1:], 1)
-    x = np.column_stack([x, x[:, 0], np.full(300, 5.0)]).astype(np.float32)
+    x = np.column_stack([x, x[:, 0], np.full(300, 5.1)]).astype(np.float32)
     models = simple(x, latent_dim=3)
-    constant = -0.5 * math.log(2 * math.pi * 25 / 12)  # all that is known of its scale is its size
     alone = found(simple(x[:, :3], latent_dim=2))
     for name in (INDEPENDENT, FULL):
-        assert found(models)[name].nats == pytest.approx(alone[name].nats + constant, abs=1e-4)
+        assert found(models)[name].nats == pytest.approx(alone[name].nats, abs=1e-6)
     gained = alone[FULL].nats - found(simple(x[:, :2]))[FULL].nats
     floor = models.schema.array("resolution")[0] / math.sqrt(12)
     assert floor == pytest.approx(0.1 / math.sqrt(12), rel=1e-3)
@@ -354,7 +353,30 @@ def test_a_codec_is_given_no_more_than_so_many_bytes(monkeypatch):
 
 
 def test_whole_numbers_beyond_any_integer_type_are_packed_as_they_are_stored():
-    assert found(simple(np.full((3, 1), 1e25)))["gzip"].note == "3 rows, float32"
+    assert found(simple(np.array([*range(30), 1e25])[:, None]))["gzip"].note == "31 rows, float32"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_constants_beside_real_columns_change_no_baseline_and_no_structure(count):
+    x, other = real(300, 4), real(100, 4, seed=1)
+    beside = lambda x: np.column_stack([x, np.tile([250.0, 0.1, -1e-6][:count], (len(x), 1))])  # noqa: E731
+    alone, with_constants = simple(x, other), simple(beside(x), beside(other))
+    for one, two in zip(alone.baselines, with_constants.baselines, strict=True):
+        assert two.nats == pytest.approx(one.nats, abs=1e-6)
+        assert two.note == one.note
+    assert with_constants.structure.gain == pytest.approx(alone.structure.gain, abs=1e-6)
+
+
+def test_an_offset_changes_no_baseline():
+    x, other = np.round(real(300, 4), 3), np.round(real(100, 4, seed=1), 3)
+    for kind in (np.float64, np.int64):
+        one, two = (
+            simple(x.astype(kind), other.astype(kind)),
+            simple(x.astype(kind) + kind(10**9), other.astype(kind) + kind(10**9)),
+        )
+        assert two.schema.offset != 0
+        for before, after in zip(one.baselines[:3], two.baselines[:3], strict=True):
+            assert after.nats == pytest.approx(before.nats, abs=1e-3)
 
 
 # structure

@@ -157,7 +157,7 @@ def test_gaussian_agrees_with_scipy_in_the_units_of_the_data(generator):
         assert np.allclose(s, scale if sigma == "column" else math.sqrt((scale**2).mean()), rtol=1e-6)
         exact = stats.norm.logpdf(x, m + s * y.numpy(), np.broadcast_to(std, 3)).sum(-1)
         assert np.allclose(likelihood(y).log_prob(x).detach(), exact, rtol=1e-12)
-        assert np.allclose(likelihood.standardise(x), (x.numpy() - m) / s)
+        assert np.allclose(likelihood.standardise(x), np.clip((x.numpy() - m) / s, -30, 30))
 
 
 def test_unit_sigma_is_one_in_the_units_of_the_data():
@@ -238,6 +238,57 @@ def test_a_change_of_units_shifts_log_p_by_its_logarithm(factor, generator):
     assert torch.allclose(shift, torch.full_like(shift, -3 * math.log(4)), rtol=0, atol=1e-10)
 
 
+CONSTANT = [False, True, False, True]
+
+
+@pytest.mark.parametrize("sigma", ["unit", "shared", "column"])
+def test_a_constant_has_its_value_and_no_part_in_sigma(sigma, generator):
+    """Beside columns of scale 2 and 4 stand constants: 250, and one of 1e-6."""
+    mean, scale, floor = [1.0, 250.0, 0.0, 1e-6], [2.0, 250.0, 4.0, 1e-6], [0.1, 70.0, 0.2, 3e-7]
+    likelihood = likelihoods.Gaussian((4,), sigma=sigma, mean=mean, scale=scale, floor=floor, constant=CONSTANT)
+    varying = likelihoods.Gaussian((2,), sigma=sigma, mean=mean[::2], scale=scale[::2], floor=floor[::2])
+    y = (100 * torch.randn(K, B, 4, generator=generator)).requires_grad_()
+    d, rest = likelihood(y), varying(y[..., ::2])
+    x = torch.randn(B, 4, generator=generator)
+    x[:, 1::2] = torch.tensor(mean)[1::2]
+    assert torch.equal(d.mean[..., 1::2], torch.tensor(mean)[1::2].expand(K, B, 2))
+    assert torch.equal(d.mean[..., ::2], rest.mean)
+    assert likelihood.sigmas == varying.sigmas
+    if sigma != "unit":  # whose density is the textbook's whatever the data
+        assert torch.equal(d.sample(generator)[..., 1::2], d.mean[..., 1::2])
+        assert torch.allclose(d.log_prob(x), rest.log_prob(x[:, ::2]), rtol=1e-6)
+        set_raw(likelihood, -1e4), set_raw(varying, -1e4)
+        assert likelihood.at_floor() == varying.at_floor() == varying.sigmas
+        assert torch.equal(likelihood.log_sigma().expand(4)[::2], varying.log_sigma().expand(2))
+    x[0, 1] = 1e30 if sigma != "unit" else 1e3
+    d.log_prob(x).sum().backward()
+    assert d.log_prob(x).isfinite().all()
+    assert y.grad.isfinite().all()
+    assert torch.equal(y.grad[..., 1::2], torch.zeros(K, B, 2))
+    assert likelihood.standardise(x).abs().max() <= 30
+
+
+@pytest.mark.parametrize("sigma", ["shared", "column"])
+def test_constants_alone_are_certain(sigma, generator):
+    likelihood = likelihoods.Gaussian((3,), sigma=sigma, mean=[0.0, -5.0, 0.1], scale=[1.0, 5.0, 0.1], constant=True)
+    d = likelihood(torch.randn(K, B, 3, generator=generator))
+    assert torch.allclose(d.log_prob(torch.tensor([0.0, -5.0, 0.1])), torch.zeros(K, B), atol=1e-7)
+    assert (d.log_prob(torch.tensor([0.0, -5.0, 0.2])) < -20).all()
+    assert likelihood.at_floor() == 0
+
+
+@pytest.mark.parametrize("build", [
+    lambda: likelihoods.Gaussian((2,), scale=3.0),
+    lambda: likelihoods.DiscretizedLogistic((2,), low=0, high=9),
+    lambda: likelihoods.DiscretizedLogistic((2,), low=0, high=10**6, mean=4.0, scale=2.0, by_scale=True),
+], ids=["gaussian", "logistic", "logistic by scale"])  # fmt: skip
+def test_networks_see_no_number_far_from_the_others(build):
+    likelihood = build()
+    seen = likelihood.standardise(torch.tensor([[1e30, -1e30], [1.0, 2.0]]))
+    assert seen[0].tolist() == [30.0, -30.0]
+    assert seen[1].abs().max() < 2
+
+
 # discretised logistic
 
 
@@ -276,6 +327,23 @@ def test_discretized_logistic_standardises_its_range():
     likelihood = likelihoods.DiscretizedLogistic((2,), low=[0.0, -4.0], high=[255.0, 4.0])
     ends = likelihood.standardise(torch.tensor([[0.0, -4.0], [255.0, 4.0]]))
     assert torch.equal(ends, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
+
+
+def test_a_logistic_in_units_of_the_scale_sums_to_one_and_starts_at_the_data_s(generator):
+    """Counts of mean 4 and standard deviation 2, one of which is 3,000."""
+    likelihood = likelihoods.DiscretizedLogistic((1,), low=0, high=3000, mean=4.0, scale=2.0, by_scale=True).double()
+    grid = torch.arange(3001.0, dtype=torch.float64)[:, None, None]
+    for y in (likelihood.start().double(), *20 * torch.randn(20, 2, generator=generator, dtype=torch.float64)):
+        assert likelihood(y[None, None]).log_prob(grid).exp().sum() == pytest.approx(1, abs=1e-9)
+    assert likelihood.standardise(torch.tensor([4.0, 6.0])).tolist() == [0.0, 1.0]
+    start = likelihood(likelihood.start().double()[None, None])
+    assert start.log_scale.exp().item() * math.pi / math.sqrt(3) == pytest.approx(2, rel=0.05)
+
+
+def test_a_grid_far_from_0_has_its_origin_where_0_is():
+    """Counts of 100 to 130 in units of 115 less."""
+    likelihood = likelihoods.DiscretizedLogistic((1,), low=-15, high=15, bounded=False, least=-115)
+    assert likelihood.supports(torch.tensor([-115.0, -116.0, 400.0])).tolist() == [True, False, True]
 
 
 def test_a_finer_unit_does_not_change_a_probability(generator):

@@ -74,9 +74,6 @@ REFUSED = {
     "infinity": ("x.npy", lambda: npy(changed(7, 2, np.inf)), "row 7", "column 2"),
     "minus infinity": ("x.npy", lambda: npy(changed(7, 2, -np.inf)), "row 7", "column 2"),
     "1e308": ("x.npy", lambda: npy(changed(7, 2, 1e308)), "row 7", "column 2"),
-    "beyond 2^53": ("x.npy", lambda: npy(np.array([[2**53 + i, i] for i in range(40)])), "column 0", "offset"),
-    "near 2^64": ("x.npy", lambda: npy(np.array([[2**64 - 1 - i, i] for i in range(40)], np.uint64)), "column 0"),
-    "beyond 2^53 in a table": ("x.csv", "a,b\n" + "".join(f"{2**53 + i},{i}\n" for i in range(40)), "'a'"),
     "no rows": ("x.npy", lambda: npy(X[:0]), "(0, 3)"),
     "no columns": ("x.npy", lambda: npy(X[:, :0]), "(40, 0)"),
     "one number": ("x.npy", lambda: npy(np.float64(3)), "()"),
@@ -153,6 +150,11 @@ WORKS = {
     "constant columns": ("x.npy", lambda: npy(np.ones((40, 3)))),
     "one constant column": ("x.npy", lambda: npy(X * [1, 0, 1] + 7)),
     "a constant of 1e20": ("x.npy", lambda: npy(X * [1, 0, 1] + [0, 1e20, 0])),
+    "beyond 2^53": ("x.npy", lambda: npy(np.array([[2**53 + i, i] for i in range(40)]))),
+    "near 2^64": ("x.npy", lambda: npy(np.array([[2**64 - 1 - i, i] for i in range(40)], np.uint64))),
+    "beyond 2^53 in a table": ("x.csv", "a,b\n" + "".join(f"{2**53 + i},{i}\n" for i in range(40))),
+    "one cell of 1e29": ("x.npy", lambda: npy(changed(7, 2, 1e29))),
+    "an offset": ("x.npy", lambda: npy(X + 101_325)),
     "one row": ("x.npy", lambda: npy(X[:1])),
     "two rows": ("x.npy", lambda: npy(X[:2])),
     "one row in a table": ("x.csv", "a,b\n1,2\n"),
@@ -217,8 +219,9 @@ def test_data_in_other_habits_is_the_same(tmp_path, case):
     assert found.names in (plain.names, None)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 400 cells of column 2")
 def test_one_outlier_leaves_the_rest_alone(tmp_path):
-    """A cell of 1e8 costs its own column; the other columns are learned as they were."""
+    """A cell of 1e8 is left out of training, and everything else is learned as it was."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 1))
     x = np.hstack(
@@ -336,7 +339,7 @@ def loop(path: Path) -> None:
 
 PICTURES = {
     "mixed sizes": ({"b.png": lambda: image((9, 8))}, "b.png", "--resize"),
-    "16 bits": ({"b.png": lambda: image(mode="I;16")}, "b.png", "8 bits"),
+    "16 bits beside 8": ({"b.png": lambda: image(mode="I;16")}, "b.png", "uint16"),
     "truncated": ({"b.png": lambda: image((64, 64))[:60]}, "b.png"),
     "renamed text": ({"b.png": b"hello"}, "b.png"),
     "13,000² in one bit": ({"b.png": lambda: image((13_000, 13_000), "1")}, "b.png", "pixels"),

@@ -20,8 +20,11 @@ from vaekit.spec import (
     build_recipe,
     check_rows_fit,
     choose_device,
+    extremes,
+    hints,
     prepare,
     resolve,
+    shortfall,
     tables,
 )
 
@@ -30,6 +33,7 @@ REAL = Source(RNG.normal(size=(60, 4)), ("a", "b", "c", "d"), name="real.csv")
 BINARY = Source(RNG.integers(0, 2, (60, 4)).astype(np.float64), name="binary.npy")
 COUNTS = Source(RNG.integers(0, 9, (60, 4)), name="counts.npy")
 WIDE = Source(RNG.integers(0, 1000, (60, 4)), name="wide.npy")
+MIXED = Source(np.column_stack([WIDE.x, REAL.x]), name="mixed.npy")
 IMAGES = Source(RNG.integers(0, 10, (60, 3, 3)), name="images.npy", layout="image")
 COLOUR = Source(RNG.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8), name="colour.npy")
 GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy", layout="image")
@@ -77,7 +81,8 @@ def test_what_is_written_is_what_is_read(source):
         (COUNTS, {}, "discretized-logistic"),
         (GREY, {}, "discretized-logistic"),
         (COLOUR, {}, "colour-logistic"),
-        (WIDE, {}, "gaussian-diagonal"),
+        (WIDE, {}, "discretized-logistic"),
+        (MIXED, {}, "gaussian-diagonal"),
         (GREY, {"binarize": "dynamic"}, "bernoulli"),
         (GREY, {"binarize": "expected"}, "bernoulli"),
         (COUNTS, {"likelihood": "gaussian"}, "gaussian"),
@@ -302,7 +307,16 @@ FITTED = {
     "bernoulli": (BINARY, {}, 0.5, 0.0),
     "binarised": (COUNTS, {"binarize": "dynamic"}, 9, 8),
     "expected": (GREY, {"binarize": "expected"}, None, 255),
-    "discretized-logistic": (COUNTS, {}, -1, 30),
+    "discretized-logistic": (COUNTS, {}, 30, 8),
+    "discretized-logistic, open": (COUNTS, {"range": "open"}, -1, 30),
+    "discretized-logistic, open, below 0": (Source(COUNTS.x - 4, name="signed.npy"), {"range": "open"}, 0.5, -30),
+    "discretized-logistic, large": (Source(COUNTS.x + 2**30, name="large.npy"), {}, 2**30 - 1, 2**30 + 8),
+    "discretized-logistic, large, open": (
+        Source(COUNTS.x + 2**30, name="large.npy"),
+        {"range": "open"},
+        -1000,
+        2**30 + 99,
+    ),
     "discretized-logistic, halves": (COUNTS, {}, 0.5, 3.0),
     "discretized-logistic, images": (IMAGES, {}, 10, 9),
     "colour-logistic": (COLOUR, {}, 0.5, 9),
@@ -324,6 +338,18 @@ def test_a_value_outside_the_support_is_named_by_row_and_column(name):
         check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
     for word in ("other", "row 41", column, f"{x.reshape(60, -1)[41, 2]:g}"):
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("source", [COUNTS, WIDE, IMAGES], ids=lambda source: source.name)
+def test_a_value_outside_the_range_seen_comes_with_the_setting_that_allows_it(source):
+    x = source.x.copy()
+    x.reshape(60, -1)[5, 1] = 5000
+    other = Source(x, name="other")
+    prepared = prepare(Specification(), source)
+    with pytest.raises(VaekitError, match="--range open"):
+        check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
+    opened = prepare(Specification().changed(range="open"), source)
+    check_rows_fit(opened.state.model.likelihood, opened.schema, other)
 
 
 def test_late_rows_are_checked_too():
@@ -480,3 +506,44 @@ def test_a_prepared_run_holds_its_rows_apart():
     for part, rows in prepared.rows.items():
         assert np.allclose(rows.stored.numpy(), REAL.x[prepared.split[part]])
     assert prepared.schema.array("mean") == pytest.approx(REAL.x[prepared.split["train"]].mean(0))
+
+
+# What is said
+
+
+def test_fair_coins_are_not_told_to_train_longer():
+    schema = describe(RNG.integers(0, 2, (60, 40)))
+    uniform = -40 * np.log(2)
+    assert shortfall(uniform - 0.9, schema) == []
+    assert shortfall(uniform - 2.5, schema, error=1.0) == []
+    assert len(shortfall(uniform - 2.5, schema, error=0.5)) == 1
+
+
+def test_whole_numbers_that_had_to_be_real_are_pointed_out():
+    x = np.stack([np.arange(40) * 10**9, np.arange(40)], 1)
+    (line,) = hints(x, describe(x, ("id", "n")), "gaussian-diagonal")
+    assert "column 'id' has whole numbers from 0 to 39000000000" in line
+    assert hints(x % 1000, describe(x % 1000), "discretized-logistic") == []
+
+
+def test_what_is_left_out_of_training_is_counted_by_column():
+    x = RNG.normal(size=(400, 6))
+    x[0, :5] = 1e6
+    x[1, 1] = -1e5
+    lines = extremes(x, describe(x, tuple("abcdef")))
+    assert [line.split(" lie")[0] for line in lines[:2]] == [
+        "1 of 400 cells of column 'a'", "2 of 400 cells of column 'b'",
+    ]  # fmt: skip
+    assert lines[3:] == ["So it is with 2 more columns."]
+    assert extremes(x[2:], describe(x)) == []
+
+
+def test_the_test_rows_are_scored_whole():
+    x = RNG.normal(size=(400, 3))
+    x[:2, 1] = 1e6
+    source = Source(x, parts={"test": np.array([0]), "validation": np.array([1]), "train": np.arange(2, 400)})
+    prepared = prepare(Specification(), source)
+    masks = {part: next(rows.blocks())[1].mask for part, rows in prepared.rows.items()}
+    assert masks["test"] is None
+    assert (~masks["validation"][:1]).sum() == 1
+    assert prepared.notes[0].startswith("1 of 399 cells")

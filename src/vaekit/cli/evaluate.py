@@ -76,7 +76,7 @@ def evaluate(
         return
     at_floor = getattr(model.likelihood, "at_floor", int)()
     if at_floor:
-        print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.raw.numel()} columns.")
+        print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.sigmas} columns.")
     if len(chosen) < FEW:
         print(f"Note: {counted(len(chosen))} say little of others; errors of so few are themselves uncertain.")
     name = source.name if data else f"{source.name}, test rows"

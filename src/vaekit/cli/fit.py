@@ -13,6 +13,7 @@ def fit(
     config: Path | None = None,
     latent_dim: str | None = None,
     likelihood: str | None = None,
+    range: str | None = None,
     posterior: str | None = None,
     prior: str | None = None,
     objective: str | None = None,
@@ -62,6 +63,9 @@ def fit(
     likelihood
         auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
         discretized-logistic (whole numbers) or colour-logistic (images in colour)
+    range
+        of whole numbers: seen (no others than those between the least and the greatest of each column are possible) or
+        open (larger ones too, and smaller ones where some are negative)
     posterior
         diagonal or full (covariance)
     prior
@@ -112,7 +116,7 @@ def fit(
     compile
         on, off or auto: one compiled function a step in the place of many operations, from step 100 on, where it is
         compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
-        compiler
+        compiler. On an accelerator a step is replayed as one graph, compiled or not
     exclude
         a column to leave out, or several with commas between them; may be given several times
     label
@@ -141,7 +145,7 @@ def fit(
     spec = _specification(config)
     asked = {
         "latent_dim": _number(latent_dim, int),
-        "likelihood": likelihood, "posterior": posterior, "prior": prior, "objective": objective,
+        "likelihood": likelihood, "range": range, "posterior": posterior, "prior": prior, "objective": objective,
         "network": network,
         "hidden": _widths(hidden), "activation": activation, "start": start, "binarize": binarize,
         "samples": samples, "repeats": repeats, "beta": beta, "warmup": warmup,
@@ -262,7 +266,8 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    for hint in (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood)):
+    notes = (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood), *prepared.notes)
+    for hint in notes:
         print(f"  note: {hint}")
     if asked["compile"] == "on" and not worth_compiling(prepared):
         print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")

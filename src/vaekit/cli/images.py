@@ -34,6 +34,7 @@ def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:
     dtype = _type(schema)
     if images.ndim == 4 and (dtype != np.uint8 or schema.channels not in (3, 4)):
         raise VaekitError(f"a TIFF takes grey images and 8-bit colours, not {schema.channels} of {dtype}: write .npy.")
+    images = schema.uncentred(images)
     pages = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
     pages = pages.astype(np.float64) * schema.grey
     if dtype.kind != "f":

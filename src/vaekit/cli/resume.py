@@ -32,13 +32,14 @@ def resume(
     from vaekit.cli.train import train
     from vaekit.errors import VaekitError
     from vaekit.runs import Lock, Run, check_run
-    from vaekit.spec import prepare
+    from vaekit.spec import choose_device, prepare
 
     with Lock(check_run(run)):
         opened = Run.open(run, repair=True)
         _say(opened.notes)
         settings = opened.spec.training
         if epochs is None and opened.finished:
+            opened.state(choose_device("cpu"))  # refused where it is not what it says
             print(
                 f"{run} is finished: nothing is left to do. To train it longer, give --epochs above {settings.epochs}."
             )

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 
 from vaekit.cli.progress import Interrupt, show
+from vaekit.maths import standard_error
+from vaekit.objectives import over_rows
 from vaekit.report import write_all
 from vaekit.runs import Run, drive
-from vaekit.spec import Prepared, shortfall
+from vaekit.spec import Prepared, impossible, shortfall
 from vaekit.training import Record, State
 
 
@@ -31,16 +33,27 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         early = "" if state.step >= state.recipe.steps else " (it had stopped rising)"
         name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
         print(f"Best validation {name} {best} of {state.step:,}{early}.")
-        for line in shortfall(state.best_value, run.schema):
+        for line in _shortfall(state, prepared):
             print(f"Note: {line}")
     if state.still_rising:
         more = 2 * prepared.spec.training.epochs
         print(
             f"The bound was still rising when the budget was spent. Go on with: vaekit resume {folder} --epochs {more}"
         )
+    for line in impossible(model, run.schema, run.spec.training.seed):
+        print(f"Note: {line}")
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0
+
+
+def _shortfall(state: State, prepared: Prepared) -> list[str]:
+    """Whether the bound falls short of the simplest one by more than its error."""
+    lines = shortfall(state.best_value, prepared.schema)
+    if not lines:
+        return []
+    found = over_rows(state.objective, state.trained(), prepared.rows["validation"].blocks(), state.recipe.seed)
+    return shortfall(state.best_value, prepared.schema, standard_error(found.value.double()) or 0.0)
 
 
 def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:

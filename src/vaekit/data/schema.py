@@ -18,8 +18,16 @@ LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
 BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
 """what is worked on at a time, so that arrays larger than memory can be described"""
-RESOLUTION_CELLS = 2**24
-"""the smallest step between values is looked for in so many, in rows evenly spaced"""
+LOOKED_AT_CELLS = 2**24
+"""the smallest step between values, and how far typical ones lie, are looked for in so many, in rows evenly spaced"""
+EXACT = 2.0**24
+"""whole numbers up to here are themselves in 32-bit arithmetic"""
+COARSE = 1e-5
+"""a part of a column's range: where 32-bit numbers of its size lie farther apart, an offset is subtracted first"""
+EXTREME, EXTREME_SHARE = 30.0, 0.005
+"""standard deviations of the rest beyond which a cell is extreme, and the part of a column that may be"""
+FARTHEST = 1e12
+"""standard deviations: cells farther out are taken to be here, since their squares overflow in 32-bit arithmetic"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class Schema:
     """the smallest step between two different values (1 for integers): the finest detail a density may claim"""
     mean: Values
     scale: Values
-    """standard deviation (divided by n) of the rows trained on; its magnitude where a feature is constant"""
+    """mean and standard deviation (divided by n) of the typical cells of the rows trained on; where a feature is
+    constant, its value and its magnitude"""
     binarized: str = "none"
     """how a grey value x becomes 0 or 1: none, dynamic, threshold or expected"""
     grey: float = 1.0
@@ -50,6 +59,13 @@ class Schema:
     """where the user's images have their axis of channels: none, first or last. So they are given back"""
     dtype: str = "float64"
     """of the user's array or files"""
+    constant: bool | tuple[bool, ...] = False
+    """whether a feature has one value only over the rows trained on"""
+    offset: Values = 0.0
+    """what is subtracted, in 64 bits, before values are held in 32: not 0 only where something would be lost"""
+    typical_low: Values | None = None
+    typical_high: Values | None = None
+    """the range outside which a cell is extreme, and hidden in training; None where every cell lies inside"""
 
     @property
     def features(self) -> int:
@@ -64,9 +80,27 @@ class Schema:
         """3 for images in colour; 1 for grey ones, and for what is no image."""
         return self.shape[0] if self.is_image and len(self.shape) == 3 else 1
 
+    def centred(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n, *shape) as a model takes them: bytes as they are, other numbers less `offset` as float32."""
+        if rows.dtype == np.uint8 and self.offset == 0:
+            return np.ascontiguousarray(rows)
+        if self.offset != 0:
+            rows = rows.astype(np.float64) - self.array("offset")
+        rows = np.ascontiguousarray(rows, np.float32)
+        farthest = FARTHEST * np.asarray(self.scale)
+        if self.kind == "binary" or not rows.size or np.abs(rows).max() < farthest.min():
+            return rows
+        mean, scale = self.shifted("mean"), self.array("scale")
+        return np.clip(rows, mean - FARTHEST * scale, mean + FARTHEST * scale, dtype=np.float32)
+
+    def uncentred(self, rows: np.ndarray) -> np.ndarray:
+        """The inverse: rows (…, *shape) in the data's own units, as float64 where there is an offset."""
+        return rows if self.offset == 0 else rows.astype(np.float64) + self.array("offset")
+
     def from_stored(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (…, *shape) with the axes that the user's array had: (…, height, width, channels) if they came last."""
-        return Layout(self.layout, self.channels_axis).given(rows, self.shape)
+        """Rows (…, *shape) of a model as their owner knows them: in the data's own units, and with the axes that the
+        array had: (…, height, width, channels) if the channels came last."""
+        return Layout(self.layout, self.channels_axis).given(self.uncentred(rows), self.shape)
 
     @property
     def low_high(self) -> str:
@@ -85,10 +119,21 @@ class Schema:
         return f"column {index}"
 
     def array(self, name: str) -> np.ndarray:
-        """`low`, `high`, `resolution`, `mean` or `scale` as an array of the features' shape."""
-        return np.broadcast_to(np.asarray(getattr(self, name), np.float64).reshape(-1), (self.features,)).reshape(
-            self.shape
-        )
+        """A field of one number for all features or one a feature, such as `low`, as an array of their shape."""
+        values = np.asarray(getattr(self, name))
+        if values.dtype != bool:
+            values = values.astype(np.float64)
+        return np.broadcast_to(values.reshape(-1), (self.features,)).reshape(self.shape)
+
+    def shifted(self, name: str) -> np.ndarray:
+        """`low`, `high`, `mean`, … as an array of the features' shape, less `offset`: in the units of `centred`."""
+        return self.array(name) - self.array("offset")
+
+    def extreme(self, rows: np.ndarray) -> np.ndarray:
+        """Which cells of rows (n, *shape) in the data's own units are extreme, (n, *shape) bool."""
+        if self.typical_low is None:
+            return np.zeros(rows.shape, bool)
+        return (rows < self.array("typical_low")) | (rows > self.array("typical_high"))
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -120,8 +165,16 @@ class Schema:
             "layout": self.layout in LAYOUTS and (self.layout != "image" or (shaped and len(self.shape) in (2, 3))),
             "dtype": isinstance(self.dtype, str) and re.fullmatch(r"(int|uint|float)\d+", self.dtype) is not None,
             "channels_axis": self.channels_axis in (("none", "first", "last") if self.is_image else ("none",)),
+            "constant": isinstance(self.constant, bool) or _is_list(self.constant, features, bool),
+            "offset": _are_numbers(self.offset, features),
+            **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]
+
+    def _is_typical(self, name: str, features: int) -> bool:
+        """Whether both ends of the typical range are given, or neither is."""
+        value, none = getattr(self, name), [self.typical_low is None, self.typical_high is None]
+        return all(none) or (not any(none) and _are_numbers(value, features))
 
     def as_binary(self, how: str) -> "Schema":
         """The schema of the same data once binarised (`how`: dynamic, threshold, expected)."""
@@ -133,7 +186,9 @@ class Schema:
         grey = float(high) if self.kind != "real" and high > 0 else 1.0
         mean = _pack(np.asarray(self.mean) / grey)
         kind = "real" if how == "expected" else "binary"
-        return replace(self, kind=kind, low=0.0, high=1.0, resolution=1.0, mean=mean, binarized=how, grey=grey)
+        binary = {"low": 0.0, "high": 1.0, "resolution": 1.0, "mean": mean, "binarized": how, "grey": grey}
+        untouched = {"constant": False, "offset": 0.0, "typical_low": None, "typical_high": None}
+        return replace(self, kind=kind, **binary, **untouched)
 
 
 def _is_size(side) -> bool:
@@ -174,18 +229,30 @@ def describe(
         layout = layout_of(x)
         layout = layout if layout.channels != "last" else Layout("table")
     low, high, whole = _ranges(x)
-    varies = low < high
-    if layout.kind == "image":  # a pixel's possible values are the image's
+    image, varies = layout.kind == "image", low < high
+    if image:  # a pixel's possible values are the image's
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    if layout.kind == "image" and x.dtype == np.uint8 and high.max() > 127:
+    if image and x.dtype == np.uint8 and high.max() > 127:
         low, high = np.zeros_like(low), np.full_like(high, 255.0)
-    kind = _kind(low, high, whole)
-    _check_offsets(low, high, kind, names)
-    resolution = np.ones_like(low) if kind != "real" else np.maximum(_resolution(x), _rounding(low, high))
-    if layout.kind == "image" and varies.any():
-        resolution = np.full_like(resolution, resolution[varies].min())
-    mean, scale = _moments(x, train)
+    rows = np.arange(len(x)) if train is None else train
+    mean, scale, constant = _moments(x, rows)
+    least, most = low, high
+    if not image and not (whole and _is_binary(low, high)):
+        least, most = _typical(x, rows, low, high, mean, scale)
+    extremes = bool((least > low).any() or (most < high).any())
+    if extremes:
+        mean, scale, constant = _moments(x, rows, least, most)
+    offset = _offset(least, most, whole, mean, constant)
+    kind = _kind(low, high, whole, exact=bool(_exact(least, most, offset).all()))
+    resolution = np.ones_like(low)
+    if kind == "real":
+        resolution = np.maximum(_resolution(x, least, most), _rounding(least, most, offset))
+        if image and varies.any():
+            resolution = np.full_like(resolution, resolution[varies].min())
     values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
+    values |= {"constant": constant, "offset": offset}
+    if extremes:
+        values |= {"typical_low": least, "typical_high": most}
     packed = {name: _pack(v) for name, v in values.items()}
     form = {"layout": layout.kind, "channels_axis": layout.channels, "dtype": x.dtype.name}
     return Schema(shape=tuple(shape), kind=kind, names=names, **form, **packed)
@@ -223,22 +290,30 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     return x
 
 
-def _check_offsets(low: np.ndarray, high: np.ndarray, kind: str, names: tuple[str, ...] | None) -> None:
-    """Refuse columns whose differences are lost in 32-bit arithmetic: their density would be false."""
-    tolerated = 0.25 if kind != "real" else 1e-3 * (high - low)
-    lost = (high > low) & (_rounding(low, high) > tolerated)
-    if lost.any():
-        j = int(np.argmax(lost))
-        where = f"column '{names[j]}'" if names else f"column {j}"
-        raise VaekitError(
-            f"{where} goes from {low[j]:.10g} to {high[j]:.10g}: such small differences of such large numbers "
-            f"are lost in 32-bit arithmetic. Subtract an offset, or leave it out."
-        )
+def _offset(low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """What to subtract from each feature, whose values lie from low to high: 0 where 32-bit numbers of that size tell
+    apart what there is to tell apart; a constant itself where they cannot hold it."""
+    middle = np.round(low / 2 + high / 2) if whole else low / 2 + high / 2
+    tolerated = 0.25 if whole else COARSE * (high - low)
+    lost = (high > low) & (_spacing(low, high) > tolerated)
+    offset = np.where(lost, middle, 0.0)
+    return np.where(constant & (lost | (mean.astype(np.float32) != mean)), mean, offset)
 
 
-def _rounding(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The spacing of 32-bit numbers as large as these."""
-    return np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
+def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Where whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+    reach = np.maximum(np.abs(low - offset), np.abs(high - offset))
+    return (reach <= EXACT) & (np.maximum(np.abs(low), np.abs(high)) <= 2.0**53)
+
+
+def _spacing(low: np.ndarray, high: np.ndarray, kind: type = np.float32) -> np.ndarray:
+    """The distance of neighbouring numbers as large as these."""
+    return np.finfo(kind).eps * np.maximum(np.abs(low), np.abs(high))
+
+
+def _rounding(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """The finest difference left of values from low to high once the offset is subtracted."""
+    return np.maximum(_spacing(low - offset, high - offset), _spacing(low, high, np.float64))
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
@@ -252,28 +327,81 @@ def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         block = _flat(x[rows])
         low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
         whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
-    least, most = low.astype(np.float64), high.astype(np.float64)
-    merged = (low != high) & (least == most)  # whole numbers beyond 2⁵³: different, whatever float64 makes of them
-    return least, np.where(merged, np.nextafter(most, np.inf), most), whole
+    return low.astype(np.float64), high.astype(np.float64), whole
 
 
-def _kind(low: np.ndarray, high: np.ndarray, whole: bool) -> str:
-    if not whole:
+def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:
+    return bool(low.min() >= 0 and high.max() <= 1)
+
+
+def _kind(low: np.ndarray, high: np.ndarray, whole: bool, exact: bool) -> str:
+    if not whole or not exact:
         return "real"
-    return "binary" if low.min() >= 0 and high.max() <= 1 else "integer"
+    return "binary" if _is_binary(low, high) else "integer"
 
 
-def _resolution(x: np.ndarray) -> np.ndarray:
-    """The smallest gap between two different values a column, gaps that rounding alone explains left out."""
-    flat = _flat(np.asarray(x[:: -(-x.size // RESOLUTION_CELLS)]))
-    smallest = np.array([_smallest_gap(column) for column in flat.T])
+def _typical(
+    x: np.ndarray, train: np.ndarray, low: np.ndarray, high: np.ndarray, mean: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The range of each column outside which cells are extreme; `low` and `high` themselves where none is.
+
+    The rows `train` say what is typical. With a part p of its cells beyond r standard deviations of the rest, a
+    column's greatest distance is over (p + 1/r²)^(−1/2) standard deviations: only where it is, the cells are sorted.
+    """
+    share = max(1 / len(train), EXTREME_SHARE)
+    farthest = np.maximum(high - mean, mean - low)
+    suspected = 2 * (share + EXTREME**-2) * np.square(farthest / scale) > 1
+    low, high = low.copy(), high.copy()
+    if not suspected.any():
+        return low, high
+    cells = _flat(x[train[:: -(-(len(train) * len(low)) // LOOKED_AT_CELLS)]])
+    for j in np.flatnonzero(suspected):
+        middle, reach = _reach(cells[:, j].astype(np.float64))
+        low[j] = max(low[j], middle - reach)
+        high[j] = min(high[j], middle + reach)
+    return _ends(x, low, high)
+
+
+def _ends(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value of each feature among those from low to high."""
+    least, most = np.full_like(low, np.inf), np.full_like(high, -np.inf)
+    for rows in row_blocks(x.shape):
+        block = _flat(x[rows]).astype(np.float64)
+        inside = (block >= low) & (block <= high)
+        least = np.minimum(least, block.min(0, where=inside, initial=np.inf))
+        most = np.maximum(most, block.max(0, where=inside, initial=-np.inf))
+    return least, most
+
+
+def _reach(column: np.ndarray) -> tuple[float, float]:
+    """The median and how far from it cells are typical: 30 times the root mean square distance of those that differ
+    from it, its most extreme 0.5 % left out. Infinity where few cells differ, and none can be called extreme."""
+    middle = float(np.median(column))
+    distance = np.abs(column - middle)
+    differing = np.sort(distance[distance > 0])
+    left_out = max(1, int(EXTREME_SHARE * len(column)))
+    rest = differing[:-left_out]
+    if len(rest) < 10 * left_out:
+        return middle, np.inf
+    return middle, max(EXTREME * float(np.sqrt(np.square(rest).mean())), float(rest[-1]))
+
+
+def _resolution(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The smallest gap between two different values from low to high of each column, gaps that rounding alone explains
+    left out."""
+    flat = _flat(np.asarray(x[:: -(-x.size // LOOKED_AT_CELLS)]))
+    if flat.dtype.kind != "f":
+        flat = flat.astype(np.float64)
+    smallest = np.array([_smallest_gap(column, *ends) for column, *ends in zip(flat.T, low, high, strict=True)])
     return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
 
 
-def _smallest_gap(column: np.ndarray) -> float:
+def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
     values = np.sort(column)
+    if values[0] < low or values[-1] > high:
+        values = values[(values >= low) & (values <= high)]
     gaps = np.diff(values)
-    noise = 8 * np.finfo(column.dtype).eps * max(abs(values[0]), abs(values[-1]))
+    noise = 8 * np.finfo(column.dtype).eps * max(abs(values[0]), abs(values[-1])) if len(values) else 0.0
     return float(gaps[gaps > noise].min(initial=np.inf))
 
 
@@ -282,20 +410,34 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
     return np.where(values == 0, 1.0, np.abs(values.astype(np.float64)))
 
 
-def _moments(x: np.ndarray, train: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.arange(len(x)) if train is None else train
+def _moments(
+    x: np.ndarray, rows: np.ndarray, low: np.ndarray | float = -np.inf, high: np.ndarray | float = np.inf
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the cells from low to high of each feature in the rows of these numbers, and
+    whether all those are the same; then their value and magnitude."""
+    bounded = np.ndim(low) > 0
 
-    def blocks() -> Iterator[np.ndarray]:
-        return (_flat(x[rows[block]]).astype(np.float64) for block in row_blocks((len(rows), *x.shape[1:])))
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray | bool]]:
+        for block in row_blocks((len(rows), *x.shape[1:])):
+            values = _flat(x[rows[block]]).astype(np.float64)
+            yield values, (values >= low) & (values <= high) if bounded else True
 
-    mean = sum(b.sum(0) for b in blocks()) / len(rows)
-    variance = sum(np.square(b - mean).sum(0) for b in blocks()) / len(rows)
-    scale = np.sqrt(variance)
-    constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.where(constant, _magnitude(_flat(x[rows[:1]])[0]), scale)
+    first = _flat(x[rows[:1]])[0].astype(np.float64)
+    least, most = np.full_like(first, np.inf), np.full_like(first, -np.inf)
+    total, count = 0.0, 0
+    for values, inside in blocks():
+        least = np.minimum(least, values.min(0, where=inside, initial=np.inf))
+        most = np.maximum(most, values.max(0, where=inside, initial=-np.inf))
+        total = total + values.sum(0, where=inside)
+        count = count + np.broadcast_to(inside, values.shape).sum(0)
+    mean = total / count
+    variance = sum(np.square(values - mean).sum(0, where=inside) for values, inside in blocks()) / count
+    scale, constant = np.sqrt(variance), least == most
+    narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300))
+    return np.where(constant, least, mean), np.where(narrow, _magnitude(mean), scale), constant
 
 
-def _pack(values: np.ndarray) -> Values:
+def _pack(values: np.ndarray) -> Values | bool | tuple[bool, ...]:
     """One number where all are equal."""
     values = np.atleast_1d(values)
-    return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())
+    return values[0].item() if (values == values[0]).all() else tuple(values.tolist())

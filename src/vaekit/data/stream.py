@@ -1,5 +1,6 @@
 """Rows → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -24,9 +25,11 @@ BINARIZE = ("none", "dynamic", "threshold", "expected")
 class Rows:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
-    x        (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off it
-             where it would take more than half of what is free there
-    index    the numbers of the rows meant, by default all
+    x                (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off
+                     it where it would take more than half of what is free there
+    index            the numbers of the rows meant, by default all
+    hide_extremes    give batches a mask that hides cells outside the schema's typical range, if it has one: for
+                     training, which one such cell would ruin
 
     Any training batch can be made from (seed, step) alone, so a run resumes from a step number. On an accelerator some
     batches, one after another in an epoch, are made at once.
@@ -44,13 +47,18 @@ class Rows:
         seed: int,
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
+        hide_extremes: bool = False,
     ):
         self.schema, self.seed, self.device = schema, seed, torch.device(device)
+        self.typical: tuple[Tensor, Tensor] | None = None
+        if hide_extremes and schema.typical_low is not None:
+            ends = (schema.shifted(name) for name in ("typical_low", "typical_high"))
+            self.typical = tuple(torch.from_numpy(end).to(self.device, torch.float32) for end in ends)
         self.mapped = on_disk(x)
         if self.mapped:
             self._file, self._index = x, np.arange(len(x)) if index is None else index
         else:
-            self._memory = _placed(torch.from_numpy(_narrow(x if index is None else x[index])), self.device)
+            self._memory = _placed(torch.from_numpy(schema.centred(x if index is None else x[index])), self.device)
         self._order: tuple[int, Tensor] | None = None
         self._made: tuple[tuple[int, int, int], tuple[Tensor, ...]] | None = None
 
@@ -59,7 +67,8 @@ class Rows:
 
     @property
     def stored(self) -> Tensor:
-        """Every row as stored, (n, *X) on the device: for few rows, where they come from a mapped file."""
+        """Every row as the schema centres it, (n, *X) on the device: for few rows, where they come from a mapped
+        file."""
         return self.take(torch.arange(len(self))) if self.mapped else self._memory.to(self.device)
 
     @property
@@ -73,7 +82,7 @@ class Rows:
             return self._memory.index_select(0, rows.to(self._memory.device)).to(self.device)
         index = self._index[rows.cpu().numpy()]
         order = np.argsort(index, kind="stable")  # the disk is read in its own order
-        taken = _narrow(self._file[index[order]])
+        taken = self.schema.centred(self._file[index[order]])
         return torch.from_numpy(taken[np.argsort(order)]).to(self.device)
 
     def first(self, count: int) -> "Rows":
@@ -87,8 +96,14 @@ class Rows:
 
     def subset(self, numbers: np.ndarray) -> "Rows":
         """The rows of these numbers."""
-        x, index = (self._file, self._index[numbers]) if self.mapped else (self._memory.cpu().numpy(), numbers)
-        return Rows(x, self.schema, seed=self.seed, device=self.device, index=index)
+        fewer = copy.copy(self)
+        fewer.__dict__ = {name: value for name, value in vars(self).items() if name not in ("keys", "_keyed_binary")}
+        fewer._order = None
+        if self.mapped:
+            fewer._index = self._index[numbers]
+        else:
+            fewer._memory = self._memory[torch.from_numpy(numbers).to(self.device)]
+        return fewer
 
     @lazy
     def keys(self) -> np.ndarray:
@@ -104,15 +119,26 @@ class Rows:
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
         if self.device.type == "cpu":
-            return Batch(self._units(self.take(self.numbers(step, size)), step))
+            x = self.take(self.numbers(step, size))
+            return Batch(self._units(x, step), self._mask(x))
         epoch, index = divmod(step, self.batches_per_epoch(size))
         together = max(1, min(TOGETHER, TOGETHER_CELLS // (size * self.schema.features)))
         block, place = divmod(index, together)
         if self._made is None or self._made[0] != (epoch, block, size):
             last = min((block + 1) * together, self.batches_per_epoch(size))
             x = self.take(self._permutation(epoch)[block * together * size : last * size])
-            self._made = (epoch, block, size), self._units(x, epoch, block).split(min(size, len(x)))
-        return Batch(self._made[1][place])
+            size = min(size, len(x))
+            x, mask = self._units(x, epoch, block).split(size), self._mask(x)
+            masks = [None] * len(x) if mask is None else mask.split(size)
+            self._made = (epoch, block, size), tuple(map(Batch, x, masks))
+        return self._made[1][place]
+
+    def _mask(self, x: Tensor) -> Tensor | None:
+        """Which cells of rows as stored are typical, where the others are to be hidden."""
+        if self.typical is None:
+            return None
+        low, high = self.typical
+        return (x >= low) & (x <= high)
 
     def numbers(self, step: int, size: int) -> Tensor:
         """Which rows make the batch of training step `step`, (size,)"""
@@ -129,7 +155,8 @@ class Rows:
                 wrong = ~likelihood.supports(x)
                 if wrong.any():
                     row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
-                    value, where = x[row].flatten()[column], self.schema.column(column)
+                    value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
+                    where = self.schema.column(column)
                     raise VaekitError(
                         f"row {start + row} (counted from 0), {where} is {value:g}: "
                         f"the likelihood takes {likelihood.support}."
@@ -151,7 +178,8 @@ class Rows:
         """These rows, with randomness that depends on their content alone."""
         key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized != "dynamic":
-            return Batch(self._plain(self.take(rows)), key=key)
+            x = self.take(rows)
+            return Batch(self._plain(x), self._mask(x), key)
         binary = self._keyed_binary.index_select(0, rows) if self.resident else self._binarised(self.take(rows), key)
         return Batch(binary.float(), key=key)
 
@@ -205,8 +233,3 @@ def _placed(rows: Tensor, device: torch.device) -> Tensor:
     """Rows on the device, unless they would crowd it."""
     crowded = device.type == "cuda" and rows.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
     return rows if crowded else rows.to(device)
-
-
-def _narrow(x: np.ndarray) -> np.ndarray:
-    """Bytes as they are, other numbers as float32: one contiguous array."""
-    return np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)

@@ -1,5 +1,6 @@
 """Distributions as plain objects: log-densities in nats, per feature before the sum, drawn from a given generator."""
 
+from vaekit.distributions.atoms import WithAtoms, log_atom
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
@@ -7,4 +8,7 @@ from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal"]
+__all__ = [
+    "Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal", "WithAtoms",
+    "log_atom",
+]  # fmt: skip

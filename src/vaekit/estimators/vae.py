@@ -17,11 +17,13 @@ from vaekit.estimators.frames import plain_rows
 from vaekit.maths import generator
 from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import Run, save_state
-from vaekit.spec import Specification, check_rows_fit, choose_device, prepare
+from vaekit.spec import Specification, check_rows_fit, choose_device, impossible, prepare
 from vaekit.training import State, fit
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
 """of z, for `lower_bound_`: many a row where there are few rows"""
+IMPOSSIBLE = 0.25
+"""the part of a column's draws below 0, where no value of the data is, that makes a warning"""
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
@@ -37,6 +39,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     latent_dim : number of latents, or "auto": by the columns, at most 20.
     likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
         learned σ a column), "discretized-logistic" (whole numbers) or "colour-logistic" (images in colour).
+    range : "seen" or "open", of whole numbers: whether values outside those seen in a column are impossible.
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound, of `samples` draws).
@@ -72,7 +75,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     schema_ : what the columns were.
     history_ : list of records: step, elbo (and iwae where that is climbed), rate, distortion, and validation_… where
         rows were held out.
-    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats.
+    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats; without cells so extreme that
+        they were left out of training.
     n_iter_ : epochs trained.
     converged_ : whether the bound had stopped rising when the budget of max_epochs="auto" was spent.
 
@@ -90,7 +94,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden="auto", network="auto",
         activation="auto", start="auto", kind="auto", binarize="none", max_epochs="auto", validation_fraction=0.1,
         patience="auto", batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100,
-        random_state=0, device="auto", precision="auto", compile="auto", verbose=0,
+        random_state=0, device="auto", precision="auto", compile="auto", verbose=0, range="seen",
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -121,6 +125,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.precision = precision
         self.compile = compile
         self.verbose = verbose
+        self.range = range
 
     def fit(self, X, y=None) -> "VAE":
         """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
@@ -130,6 +135,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         source = Source(X, None if names is None else tuple(names), name="X", layout=self.kind)
         prepared = prepare(self._specification(), source)
+        _warn(prepared.notes)
         state, history, began = prepared.state, [], time.monotonic()
         name = state.objective.name
         for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
@@ -147,6 +153,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             )
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
+        _warn(impossible(self.model_, self.schema_, state.recipe.seed, IMPOSSIBLE))
         train = prepared.rows["train"]
         draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(train)))
         averages = over_rows(ELBO(draws), self.model_, train.blocks(), state.recipe.seed)
@@ -208,8 +215,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             activation=self.activation, start=self.start, kind=self.kind, binarize=self.binarize,
             epochs=self.max_epochs, patience=self.patience, batch_size=self.batch_size,
             learning_rate=self.learning_rate, schedule=self.schedule, seed=_seed(self.random_state),
-            device=self.device, precision=self.precision, compile=self.compile, validation=self.validation_fraction,
-            test=0.0,
+            device=self.device, precision=self.precision, compile=self.compile, range=self.range,
+            validation=self.validation_fraction, test=0.0,
         )  # fmt: skip
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
@@ -248,6 +255,11 @@ def _seed(random_state) -> int:
     return int(check_random_state(random_state).randint(2**31))
 
 
+def _warn(lines: list[str]) -> None:
+    if lines:
+        warnings.warn("\n".join(lines), UserWarning, stacklevel=3)
+
+
 def load(folder, *, device: str = "auto") -> VAE:
     """The fitted estimator of a run folder, whether Python or the command line wrote it.
 
@@ -265,7 +277,7 @@ def load(folder, *, device: str = "auto") -> VAE:
         patience=spec.training.patience, batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
         schedule=spec.training.schedule, random_state=spec.training.seed, device=device,
         precision=spec.training.precision, compile=spec.training.compile,
-        importance_samples=run.data.get("importance_samples", 100),
+        importance_samples=run.data.get("importance_samples", 100), range=model.range,
     )  # fmt: skip
     if isinstance(spec.data.validation, float):
         vae.validation_fraction = spec.data.validation

@@ -20,7 +20,7 @@ from torch.distributions import LowRankMultivariateNormal
 
 from vaekit.core import at_once, lazy
 from vaekit.data import Rows
-from vaekit.distributions import Normal
+from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError
 from vaekit.maths import LOG_2PI, standard_error
 from vaekit.models.start import factor_analysis
@@ -190,6 +190,10 @@ class SimpleModels:
         self.wide = min(self.d, len(train)) > MOST_COLUMNS
         self.integers = self.schema.kind != "real" and integers is not False
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
+        one_value = self.column("low") == self.column("high") if self.integers else self.column("constant")
+        self.varies = torch.ones_like(one_value) if one_value.all() else ~one_value
+        """(d,) the columns that Gaussians are fitted to: a constant has an atom, as in the VAE"""
+        self.rank = int(self.varies.sum())
 
     @lazy
     def baselines(self) -> tuple[Baseline, ...]:
@@ -204,18 +208,22 @@ class SimpleModels:
         if self.wide:
             return None
         gained = self.score_principal(self.latent_dim) - self.score_principal(0)
-        return Structure(*_mean(gained), min(self.latent_dim, self.d - 1))
+        return Structure(*_mean(gained), min(self.latent_dim, self.rank - 1))
 
     @lazy
     def principal(self) -> "Principal":
-        """The covariance of the training rows' columns."""
-        centre, resolution = self.column("mean"), self.column("resolution")  # near the mean nothing cancels
-        return principal(partial(_blocks, self.train), centre, resolution, len(self.train), self.wide)
+        """The covariance of the training rows' columns that vary."""
+        return self._principal(self.train)
+
+    def _principal(self, rows: Rows) -> "Principal":
+        centre, resolution = self.varying("mean"), self.varying("resolution")  # near the mean nothing cancels
+        return principal(partial(self._blocks, rows), centre, resolution, len(rows), self.wide)
 
     def score_principal(self, k: int) -> Tensor:
         """log p(x) by probabilistic PCA with k latents, at most d − 1; of whole numbers the bound on it, (n,)"""
         found = self.principal
-        return self._dequantised(PrincipalGaussian.fit(found.mean, found.scale, found.values, found.vectors, k))
+        gaussian = PrincipalGaussian.fit(found.mean, found.scale, found.values, found.vectors, k)
+        return self._dequantised(gaussian.log_prob, gaussian.precision())
 
     @lazy
     def full(self) -> tuple[PrincipalGaussian, float]:
@@ -227,38 +235,50 @@ class SimpleModels:
             return self.principal.ridged(n, RIDGES[2]), RIDGES[2]
         held_out = numbers % 5 == 4
         fitted, others = (self.train.subset(numbers[part]) for part in (~held_out, held_out))
-        centre, resolution = self.column("mean"), self.column("resolution")
-        part = principal(partial(_blocks, fitted), centre, resolution, len(fitted), self.wide)
+        part = self._principal(fitted)
         predicted = []
         for ridge in RIDGES:
             gaussian = part.ridged(len(fitted), ridge)
-            predicted.append(torch.cat([gaussian.log_prob(x) for x in _blocks(others)]).mean())
+            predicted.append(torch.cat([gaussian.log_prob(x) for x in self._blocks(others)]).mean())
         ridge = RIDGES[int(torch.stack(predicted).argmax())]
         return self.principal.ridged(n, ridge), ridge
 
     def score_full(self) -> Tensor:
         """log p(x) by the Gaussian of full covariance; of whole numbers the bound on it, (n,)"""
-        return self._dequantised(self.full[0])
+        gaussian, _ = self.full
+        return self._dequantised(gaussian.log_prob, gaussian.precision())
 
     def score_factors(self) -> Tensor:
         """log p(x) by factor analysis with the VAE's number of latents: x = m + W z + ψ^½ e; of whole numbers the bound
         on it, (n,)"""
-        mean, scale = self.column("mean"), self.column("scale")
+        mean, scale = self.varying("mean"), self.varying("scale")
         found = factor_analysis(
-            (x.cpu().numpy() for x in _blocks(self.train)), mean.cpu().numpy(), scale.cpu().numpy(), self.latent_dim
+            (x.cpu().numpy() for x in self._blocks(self.train)),
+            mean.cpu().numpy(),
+            scale.cpu().numpy(),
+            self.latent_dim,
         )
         location, loading, deviation = (torch.from_numpy(values).to(mean) for values in found[:3])
-        variance = deviation.square() + self.column("resolution").square() / 12
+        variance = deviation.square() + self.varying("resolution").square() / 12
         gaussian = LowRankMultivariateNormal(location, loading, variance, validate_args=False)
-        lost = self._lost(gaussian.precision_matrix.diagonal())
-        return self.score(gaussian.log_prob) - lost
+        return self._dequantised(gaussian.log_prob, gaussian.precision_matrix.diagonal())
 
-    def _dequantised(self, gaussian: PrincipalGaussian) -> Tensor:
-        return self.score(gaussian.log_prob) - self._lost(gaussian.precision())
+    def _dequantised(self, log_prob: Callable[[Tensor], Tensor], precision: Tensor) -> Tensor:
+        """The log-density of the columns that vary and that of the others; less ½ tr(Σ⁻¹)/12 in steps of the grid, of
+        whole numbers"""
+        lost = precision @ self.varying("resolution").square() / 24 if self.integers else 0.0
+        return self.score(lambda x: log_prob(x[:, self.varies]) + self._constants(x)) - lost
 
-    def _lost(self, precision: Tensor) -> Tensor | float:
-        """½ tr(Σ⁻¹)/12 in steps of the grid, of whole numbers"""
-        return precision @ self.column("resolution").square() / 24 if self.integers else 0.0
+    def _constants(self, x: Tensor) -> Tensor:
+        """log p of the columns that do not vary, (B,) of x (B, d): whole numbers have no other value."""
+        if self.integers or self.varies.all():
+            return x.new_zeros(len(x))
+        value = self.column("mean")[~self.varies].float().double()  # as the rows hold it
+        return log_atom(x[:, ~self.varies], value).sum(1)
+
+    def _blocks(self, rows: Rows) -> Iterator[Tensor]:
+        """The columns that vary, (B, rank) at a time"""
+        return (x[:, self.varies] for x in _blocks(rows))
 
     def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
         """A function (B, d) ↦ (B,) of all rows, (n,)"""
@@ -273,8 +293,14 @@ class SimpleModels:
         return low, high
 
     def column(self, name: str) -> Tensor:
-        """`low`, `resolution`, … of the schema, (d,)"""
-        return torch.from_numpy(self.schema.array(name).flatten()).to(self.train.device)
+        """`low`, `resolution`, … of the schema, (d,), in the units of the rows"""
+        places = name in ("low", "high", "mean")
+        values = self.schema.shifted(name) if places else self.schema.array(name)
+        return torch.from_numpy(values.flatten()).to(self.train.device)
+
+    def varying(self, name: str) -> Tensor:
+        """The same of the columns that vary, (rank,)"""
+        return self.column(name)[self.varies]
 
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
         nats, error = _mean(log_p)
@@ -366,7 +392,8 @@ def _histograms(models: SimpleModels, name: str) -> Baseline:
     """A histogram a column, or a dequantised Gaussian where it has too many values."""
     low, high = models.grid
     narrow = high - low < WIDEST_HISTOGRAM
-    mean, scale = models.principal.mean[~narrow], models.principal.scale[~narrow]
+    wide = ~narrow[models.varies]
+    mean, scale = models.principal.mean[wide], models.principal.scale[wide]
     histograms = Histograms((x[:, narrow] for x in _blocks(models.train)), low[narrow], high[narrow])
     gaussians, lost = Normal(mean, scale.log()), scale.pow(-2).sum() / 24
     log_p = models.score(lambda x: histograms.log_prob(x[:, narrow]) + gaussians.log_prob(x[:, ~narrow]) - lost)
@@ -384,7 +411,7 @@ def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
     if full:
         note = f"{len(models.train):,} rows, and {models.full[1]:g} of uncorrelated columns"
         return models.baseline(name, models.score_full(), note + bound)
-    k = min(models.latent_dim, models.d - 1)
+    k = min(models.latent_dim, models.rank - 1)
     return models.baseline(name, models.score_principal(k), f"{k} latent{'s' * (k != 1)}" + bound)
 
 
@@ -393,7 +420,7 @@ def _factored(models: SimpleModels, name: str) -> Baseline | None:
     if models.bernoulli or models.d > MOST_FACTORED or len(models.train) < 2:
         return None
     bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
-    k = min(models.latent_dim, models.d)
+    k = min(models.latent_dim, models.rank)
     return models.baseline(name, models.score_factors(), f"{k} latent{'s' * (k != 1)}" + bound)
 
 

@@ -53,7 +53,8 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
         second += y.T @ y
     shift = first / rows
     covariance = second / rows - np.outer(shift, shift)
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    variance = np.diag(covariance)
+    deviation = np.sqrt(np.where(variance > 1e-12, variance, 1.0))  # a constant goes with nothing
     correlation = covariance / np.outer(deviation, deviation)
     np.fill_diagonal(correlation, 1.0)
     correlation = (rows * correlation + RIDGE * np.eye(len(mean))) / (rows + RIDGE)

@@ -8,6 +8,7 @@ says "the data's mean" before it has learned anything.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,6 +97,8 @@ RELATIVE_FLOOR = (1e-6, 100.0)
 """a floor as a multiple of the data's standard deviation stays inside"""
 LOG_SIGMA_MOST = 8.0
 """log(σ/s) stays below"""
+FARTHEST_SEEN = 30.0
+"""networks see no standardised number beyond ±30, whatever a cell holds"""
 
 
 class Gaussian(Likelihood):
@@ -109,28 +112,34 @@ class Gaussian(Likelihood):
     shared) and never falls below `floor` (its smallest where shared), smoothly: without one the likelihood is unbounded
     (Mattei & Frellsen 2018, arXiv:1802.04826).
 
+    Where `constant` is True, a feature has the value m and no σ of its own: all but 1e-9 of its probability is at m
+    (`distributions.log_atom`), and a shared σ takes its start and its floor from the others. With sigma="unit" only its
+    mean is m.
+
     >>> p = Gaussian((2,), sigma="unit")(torch.zeros(1, 1, 2))
     >>> round(p.log_prob(torch.zeros(1, 2)).item(), 4)
     -1.8379
     """
 
-    def __init__(self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6):
+    def __init__(self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6, constant=False):
         super().__init__(shape)
-        scale = _buffer(scale, shape)
+        scale, floor, constant = (np.broadcast_to(np.asarray(v), self.shape) for v in (scale, floor, constant))
+        varies = np.ones_like(constant) if constant.all() else ~constant
         if sigma != "column":
-            scale = scale.square().mean().sqrt().expand(self.shape).clone()
+            scale = np.broadcast_to(np.sqrt(np.square(scale[varies], dtype=np.float64).mean()), self.shape)
         self.sigma = sigma
         self.register_buffer("centre", _buffer(mean, shape))
-        self.register_buffer("scale", scale)
+        self.register_buffer("scale", _buffer(scale, shape))
+        self.register_buffer("constant", torch.tensor(constant) if constant.any() else None)
         if sigma != "unit":
             one_or_each = (1,) * len(self.shape) if sigma == "shared" else self.shape
-            relative = _buffer(floor, shape) / scale
-            relative = relative.min().expand(one_or_each) if sigma == "shared" else relative
-            self.register_buffer("log_floor", relative.clamp(*RELATIVE_FLOOR).log().clone())
+            relative = floor / scale
+            relative = relative[varies].min() if sigma == "shared" else relative
+            self.register_buffer("log_floor", _buffer(np.log(np.clip(relative, *RELATIVE_FLOOR)), one_or_each))
             self.raw = nn.Parameter(torch.zeros(one_or_each))
 
     def standardise(self, x: Tensor) -> Tensor:
-        return (x - self.centre) / self.scale
+        return ((x - self.centre) / self.scale).clamp(-FARTHEST_SEEN, FARTHEST_SEEN)
 
     def log_sigma(self) -> Tensor:
         """log σ in the data's own units, broadcastable to X"""
@@ -148,21 +157,38 @@ class Gaussian(Likelihood):
         if self.sigma != "unit":
             relative = deviation / scale
             if self.sigma == "shared":
-                relative = relative.square().mean().sqrt().expand(1)
+                varies = slice(None) if self.constant is None else ~self.constant.flatten()
+                relative = relative[varies].square().mean().sqrt().expand(1)
             with torch.no_grad():
                 self.raw.copy_(relative.log().reshape(self.raw.shape))
         return loading / scale[:, None], self.standardise(centre.reshape(self.shape)).flatten()
+
+    @property
+    def sigmas(self) -> int:
+        """How many σ are learned: those of constants mean nothing."""
+        if self.sigma == "unit":
+            return 0
+        if self.sigma == "shared" or self.constant is None:
+            return self.raw.numel()
+        return int((~self.constant).sum())
 
     def at_floor(self) -> int:
         """How many of the learned σ stand within 5 % of their floor: their density is as sharp as the data allows."""
         if self.sigma == "unit":
             return 0
         above = soft_clamp(self.raw, self.log_floor, LOG_SIGMA_MOST) - self.log_floor
-        return int((above < math.log(1.05)).sum())
+        low = above < math.log(1.05)
+        if self.sigma == "column" and self.constant is not None:
+            low = low & ~self.constant
+        return int(low.sum())
 
-    def forward(self, y: Tensor) -> distributions.Normal:
+    def forward(self, y: Tensor) -> distributions.Normal | distributions.WithAtoms:
         (standardised,) = self.split(y)
-        return distributions.Normal(self.centre + self.scale * standardised, self.log_sigma(), len(self.shape))
+        if self.constant is None:
+            return distributions.Normal(self.centre + self.scale * standardised, self.log_sigma(), len(self.shape))
+        standardised = torch.where(self.constant, 0.0, standardised)
+        normal = distributions.Normal(self.centre + self.scale * standardised, self.log_sigma(), len(self.shape))
+        return normal if self.sigma == "unit" else distributions.WithAtoms(normal, self.constant, self.centre)
 
 
 class DiscretizedLogistic(Likelihood):
@@ -170,8 +196,11 @@ class DiscretizedLogistic(Likelihood):
 
     A probability of integers, so −log₂ p(x)/dim is a code length. (Kingma et al. 2016, arXiv:1606.04934)
 
-    With `bounded=False` low and high only say where the data lay: the grid goes on, from 0 where low ≥ 0, and without
-    end otherwise, so that a count larger than any seen has a probability too.
+    With `bounded=False` low and high only say where the data lay: the grid goes on, from `least` where low is not below
+    it (0: a count), and without end otherwise, so that a count larger than any seen has a probability too.
+
+    `mean` and `scale` are where the decoder starts. Networks see the range as [−1, 1]; with `by_scale=True` they see
+    (x − mean)/scale, which a few values far from the others do not squeeze, and learn in these units.
 
     >>> p = DiscretizedLogistic((1,), low=0, high=255, step=1)(torch.zeros(1, 1, 2))
     >>> round(p.log_prob(torch.arange(256.0)[:, None, None]).exp().sum().item(), 4)
@@ -181,31 +210,37 @@ class DiscretizedLogistic(Likelihood):
     per_feature = 2
     integers = True
 
-    def __init__(self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None, bounded: bool = True):
+    def __init__(
+        self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None, bounded: bool = True, least=0.0,
+        by_scale: bool = False,
+    ):  # fmt: skip
         super().__init__(shape)
         low, high, step = (_buffer(v, shape) for v in (low, high, step))
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         self.register_buffer("step", step)
-        self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("half_range", torch.maximum(high - low, step) / 2)
-        self.register_buffer("centre", self.middle if mean is None else _buffer(mean, shape))
-        self.register_buffer("spread", self.half_range if scale is None else _buffer(scale, shape))
-        never = torch.full_like(low, torch.inf)
-        self.register_buffer("first", low if bounded else torch.where(low >= 0, torch.zeros_like(low), -never))
+        middle, half_range = (low + high) / 2, torch.maximum(high - low, step) / 2
+        self.register_buffer("centre", middle if mean is None else _buffer(mean, shape))
+        self.register_buffer("spread", half_range if scale is None else _buffer(scale, shape))
+        self.register_buffer("middle", self.centre.clone() if by_scale else middle)
+        self.register_buffer("unit", torch.maximum(self.spread, step / 2) if by_scale else half_range)
+        never, least = torch.full_like(low, torch.inf), _buffer(least, shape)
+        self.register_buffer("first", low if bounded else torch.where(low >= least, least, -never))
         self.register_buffer("last", high if bounded else never)
         self.support = "whole steps on the data's grid, " + (
-            "within its range" if bounded else "not below 0 if it was not"
+            "within the range seen in fitting (--range open, or range='open', lifts it)"
+            if bounded
+            else "not below 0 if it was not"
         )
 
     def standardise(self, x: Tensor) -> Tensor:
-        """[low, high] ↦ [−1, 1]"""
-        return (x - self.middle) / self.half_range
+        """[low, high] ↦ [−1, 1], or (x − mean)/scale"""
+        return ((x - self.middle) / self.unit).clamp(-FARTHEST_SEEN, FARTHEST_SEEN)
 
     def start(self) -> Tensor:
         least = 0.1 * self.step  # a constant feature still needs a scale to learn from
         spread = torch.maximum(self.spread, least) * (math.sqrt(3) / math.pi)
-        return torch.stack([self.standardise(self.centre), (spread / self.half_range).log()]).flatten()
+        return torch.stack([self.standardise(self.centre), (spread / self.unit).log()]).flatten()
 
     def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
         """The linear decoder, weight (features, D) and bias (features,), for a location centre + loading z and a
@@ -213,11 +248,11 @@ class DiscretizedLogistic(Likelihood):
 
         centre (U,), loading (U, D), deviation (U,): in the data's own units
         """
-        half_range = self.half_range.flatten()
+        unit = self.unit.flatten()
         least = 0.1 * self.step.flatten()
-        log_scale = (torch.maximum(deviation, least) * (math.sqrt(3) / math.pi) / half_range).log()
+        log_scale = (torch.maximum(deviation, least) * (math.sqrt(3) / math.pi) / unit).log()
         others = loading.new_zeros((self.per_feature - 1) * len(loading), loading.shape[1])
-        weight = torch.cat([loading / half_range[:, None], others])
+        weight = torch.cat([loading / unit[:, None], others])
         location = self.standardise(centre.reshape(self.shape)).flatten()
         return weight, torch.cat([location, log_scale, self.start()[2 * len(loading) :]])
 
@@ -231,8 +266,8 @@ class DiscretizedLogistic(Likelihood):
 
     def in_units(self, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """μ and log s of the data's units, from the decoder's"""
-        lowest = (1e-2 * self.step / self.half_range).log()
-        return self.middle + self.half_range * loc, self.half_range.log() + soft_clamp(log_scale, lowest, 4.0)
+        lowest = (1e-2 * self.step / self.unit).log()
+        return self.middle + self.unit * loc, self.unit.log() + soft_clamp(log_scale, lowest, 4.0)
 
 
 class ColourLogistic(DiscretizedLogistic):

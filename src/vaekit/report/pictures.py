@@ -42,13 +42,13 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
 
 
 def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int | None = None, deep: bool = False) -> Path:
-    """Images (n, *X) in the data's units as one PNG, near square unless `columns` is given: see `shades`.
+    """Images (n, *X) as a model gives them as one PNG, near square unless `columns` is given: see `shades`.
 
     deep    16 bits a pixel where the images are grey
     """
     from PIL import Image
 
-    found = shades(images, schema)
+    found = shades(schema.uncentred(images), schema)
     n, height, width, *channels = found.shape
     columns = columns or min(n, round(n**0.5))
     white, dtype = (65535, np.uint16) if deep and not channels else (255, np.uint8)
@@ -130,7 +130,7 @@ def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path)
     edge = PLANE * (1 - 1 / MANIFOLD)
     points = torch.linspace(-edge, edge, MANIFOLD)
     grid_z = torch.stack(torch.meshgrid(points.flip(0), points, indexing="ij")[::-1], -1).flatten(0, 1)
-    images = evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy()
+    images = schema.uncentred(evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy())
     height, width = schema.shape[-2:]
     page = shades(images, schema).reshape(MANIFOLD, MANIFOLD, height, width, -1).transpose(0, 2, 1, 3, 4)
     page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1)
@@ -177,21 +177,31 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
 def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, seed: int) -> Path:
     """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
     drawn = evaluation.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
-    drawn = drawn.reshape(len(drawn), -1)
-    data = rows.first(MARGINAL_ROWS).stored.flatten(1).cpu().numpy().astype(np.float64)
+    drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
+    data = schema.uncentred(rows.first(MARGINAL_ROWS).stored.cpu().numpy())
+    data = data.reshape(len(data), -1).astype(np.float64)
     count = min(16, schema.features)
     across = min(4, count)
     figure, axes = _figure(-(-count // across), (3 * across, 2.4 * -(-count // across)), columns=across)
     for j, axis in enumerate(np.atleast_1d(axes).flat):
         axis.set_visible(j < count)
         if j < count:
-            bins = np.histogram_bin_edges(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]), 30)
+            bins = _bins(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]))
             axis.hist(data[:, j], bins, density=True, alpha=0.5, label="data")
             axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label="model")
             axis.set_title(schema.names[j] if schema.names else schema.column(j), fontsize=9)
             axis.set_yticks([])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _save(figure, path)
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """Edges of 30 bins over the values; where these are all but one number, around it."""
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-9 * max(abs(low), abs(high)):
+        margin = 1e-3 * max(abs(low), abs(high))
+        low, high = low - margin, high + margin
+    return np.histogram_bin_edges(values, 30, (low, high))
 
 
 def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, seed: int) -> list[Path]:

@@ -15,7 +15,6 @@ from vaekit.spec.tables import FACTOR_ANALYSIS
 from vaekit.training.recipe import COSINE, PLATEAU
 
 ON_A_GRID = ("discretized-logistic", "colour-logistic")
-FEW_VALUES = 255
 WIDE = 2**16
 """weights in the first layer from which on its products take most of a step"""
 WORTH_COMPILING = 5_000_000
@@ -92,12 +91,12 @@ def _likelihood(schema: Schema) -> tuple[str, str]:
         return "bernoulli", f"binarised data ({schema.binarized})"
     if schema.kind == "binary":
         return "bernoulli", "every value is 0 or 1"
-    values = (schema.array("high") - schema.array("low")).max()
-    if schema.kind == "integer" and values <= FEW_VALUES:
-        colour = schema.channels == 3
-        kind = "colour images" if colour else "whole numbers"
-        return ON_A_GRID[colour], f"{kind}, at most {int(values) + 1} values"
-    return "gaussian-diagonal", "real numbers" if schema.kind == "real" else "whole numbers of a wide range"
+    if schema.kind == "real":
+        return "gaussian-diagonal", "real numbers"
+    values = int((schema.array("high") - schema.array("low")).max()) + 1
+    if schema.channels == 3:
+        return "colour-logistic", f"colour images, at most {values:,} values"
+    return "discretized-logistic", f"whole numbers, at most {values:,} values"
 
 
 def _network(schema: Schema, hidden) -> str:

@@ -1,7 +1,9 @@
 """Specification + schema → model, objective, recipe."""
 
+from collections.abc import Iterator
 from threading import Lock
 
+import numpy as np
 import torch
 
 from vaekit.data import Rows, Schema
@@ -25,7 +27,7 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
     settings = spec.model
     with SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(spec.training.seed, "weights"))
-        likelihood = LIKELIHOODS[settings.likelihood](schema)
+        likelihood = LIKELIHOODS[settings.likelihood](schema, settings.range)
         posterior = POSTERIORS[settings.posterior](settings.latent_dim)
         prior = PRIORS[settings.prior](settings.latent_dim)
         network = NETWORKS[settings.network]
@@ -54,9 +56,15 @@ def build_state(
 
 
 def _factors(schema: Schema, train: Rows, latents: int) -> Factors:
-    blocks = (batch.x[:count].flatten(1).cpu().double().numpy() for count, batch in train.blocks())
-    mean, scale = (schema.array(name).flatten() for name in ("mean", "scale"))
-    return factor_analysis(blocks, mean, scale, latents)
+    mean, scale = schema.shifted("mean").flatten(), schema.array("scale").flatten()
+
+    def blocks() -> Iterator[np.ndarray]:
+        for count, batch in train.blocks():
+            x = batch.x[:count].flatten(1).cpu().double().numpy()
+            hidden = None if batch.mask is None else ~batch.mask[:count].flatten(1).cpu().numpy()
+            yield x if hidden is None else np.where(hidden, mean, x)
+
+    return factor_analysis(blocks(), mean, scale, latents)
 
 
 def build_recipe(spec: Specification, schema: Schema, rows: int) -> Recipe:

@@ -1,11 +1,21 @@
-"""Near misses: data that would have been served better in another form, pointed out and left as it is."""
+"""Near misses: data that would have been served better in another form, pointed out and left as it is; and what a
+trained model says that its owner should know."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
+from vaekit import evaluation
 from vaekit.data import Schema
+from vaekit.data.schema import EXACT, row_blocks
+from vaekit.maths import generator
 
 LOOK = 1000
 """rows looked at"""
+MOST_LINES = 3
+"""columns named in a note of one kind"""
+DRAWN, DRAWN_CELLS = 2000, 2**22
+"""rows drawn to see what a model gives: at most so many, and so many cells"""
 
 
 def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
@@ -29,6 +39,8 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
             f"these look like 8-bit images scaled to {low:g} … {high:g}: the original whole numbers can be given a "
             f"probability (discretized-logistic), and bits per dimension."
         ]
+    if schema.kind == "real" and (values == np.round(values)).all():
+        return list(_coarse(schema))
     if schema.kind == "integer" and likelihood.startswith("gaussian"):
         return [
             "every value is a whole number, and a density says little about those: discretized-logistic gives them "
@@ -37,18 +49,79 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
     return []
 
 
-def shortfall(bound: float, schema: Schema) -> list[str]:
-    """A line where a model of whole numbers says less of a row than all values being equally likely would.
+def extremes(x: np.ndarray, schema: Schema) -> list[str]:
+    """What is left out of training of the rows x (n, *X), a line for each of the first columns concerned.
+
+    >>> from vaekit.data import describe
+    >>> x = np.array([*range(30), 1e6])[:, None]
+    >>> extremes(x, describe(x))
+    ['1 of 31 cells of column 0 lies outside 0 … 29, where the others are: it is left out of training.']
+    """
+    if schema.typical_low is None:
+        return []
+    count = sum(schema.extreme(x[rows]).reshape(-1, schema.features).sum(0) for rows in row_blocks(x.shape))
+    low, high = schema.array("typical_low").flatten(), schema.array("typical_high").flatten()
+    columns = np.flatnonzero(count)
+    lines = []
+    for j in columns[:MOST_LINES]:
+        lie, they = ("lies", "it is") if count[j] == 1 else ("lie", "they are")
+        lines.append(
+            f"{count[j]:,} of {len(x):,} cells of {schema.column(j)} {lie} outside {low[j]:.6g} … {high[j]:.6g}, where "
+            f"the others are: {they} left out of training."
+        )
+    return lines + _more(columns)
+
+
+def impossible(model, schema: Schema, seed: int, most: float = 0.05) -> list[str]:
+    """A line for each of the first columns of a table that are never negative in the data while more than the part
+    `most` of what the model draws is, by rows drawn with noise of this seed."""
+    low = schema.array("low").flatten()
+    if schema.is_image or not (low >= 0).any():
+        return []
+    count = max(1, min(DRAWN, DRAWN_CELLS // schema.features))
+    source = generator(seed, "impossible", device=next(model.buffers()).device)
+    drawn = schema.uncentred(evaluation.sample(model, count, source).cpu().numpy()).reshape(count, -1)
+    negative = (drawn < -0.5 * schema.array("resolution").flatten()).mean(0)  # what does not round to 0
+    columns = np.flatnonzero((low >= 0) & (negative > most))
+    lines = [
+        f"{schema.column(j)} is never negative in the data, and {negative[j]:.0%} of what the model draws is."
+        for j in columns[:MOST_LINES]
+    ]
+    return lines + _more(columns)
+
+
+def _more(columns: np.ndarray) -> list[str]:
+    beyond = len(columns) - MOST_LINES
+    return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
+
+
+def _coarse(schema: Schema) -> Iterator[str]:
+    """Of whole numbers that are taken for real ones, since 32 bits cannot hold them."""
+    reach = np.maximum(np.abs(schema.shifted("low")), np.abs(schema.shifted("high"))).flatten()
+    columns = np.flatnonzero(reach > EXACT)
+    if len(columns):
+        j = int(columns[reach[columns].argmax()])
+        low, high, step = (schema.array(name).flatten()[j] for name in ("low", "high", "resolution"))
+        yield (
+            f"{schema.column(j)} has whole numbers from {low:.0f} to {high:.0f}, a wider range than 32 bits hold: all "
+            f"columns are taken for real numbers, this one to within {step:.0f}. An identifier is better left out "
+            f"(--exclude)."
+        )
+
+
+def shortfall(bound: float, schema: Schema, error: float = 0.0) -> list[str]:
+    """A line where a model of whole numbers says less of a row than all values being equally likely would, by more than
+    a nat and twice the standard error of the bound.
 
     >>> from vaekit.data import describe
     >>> schema = describe(np.array([[0, 1], [1, 0]]))
-    >>> shortfall(-1.0, schema), shortfall(-9.5, schema)[0][:40]
+    >>> shortfall(-1.5, schema), shortfall(-9.5, schema)[0][:40]
     ([], 'a bound of -9.50 nats is below the -1.39')
     """
     if schema.kind == "real":
         return []
     uniform = -float(np.log(schema.array("high") - schema.array("low") + 1).sum())
-    if bound >= uniform:
+    if bound >= uniform - 1 - 2 * error:
         return []
     return [
         f"a bound of {bound:.2f} nats is below the {uniform:.2f} of values that are all equally likely. Train longer "

@@ -10,6 +10,7 @@ from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError, listed
 from vaekit.spec.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.spec.build import build_state, choose_device
+from vaekit.spec.hints import extremes
 from vaekit.spec.settings import Specification
 from vaekit.training import State
 
@@ -26,6 +27,8 @@ class Prepared:
     split: dict[str, np.ndarray]
     rows: dict[str, Rows]
     state: State
+    notes: list[str]
+    """what is left out of training"""
 
 
 def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
@@ -44,12 +47,14 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)
     rows = {
-        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index)
+        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index, hide_extremes=part != "test")
         for part, index in split.items()
     }
     state = build_state(spec, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
-    return Prepared(spec, reasons, schema, split, rows, state)
+    trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
+    notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
+    return Prepared(spec, reasons, schema, split, rows, state, notes)
 
 
 def worth_compiling(prepared: Prepared) -> bool:
@@ -70,7 +75,7 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
         )
     device = next(likelihood.buffers()).device
     for rows in row_blocks(x.shape):
-        block = torch.from_numpy(np.array(x[rows], np.float32)).to(device) / schema.grey
+        block = torch.from_numpy(schema.centred(np.array(x[rows]))).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
         if not fits.all():
             row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))

@@ -59,6 +59,8 @@ class ModelSettings(Section):
 
     latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
+    range: str = setting("seen", str, choices=tables.RANGES)
+    """whether whole numbers keep to the range seen in the data, or others are possible"""
     posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
     prior: str = setting("standard", str, choices=tables.PRIORS)
     network: str = setting(AUTO, str, choices=tables.NETWORKS)

@@ -13,27 +13,36 @@ from vaekit.training import recipe
 FACTOR_ANALYSIS = "factor-analysis"
 
 
-def _gaussian(sigma: str) -> Callable[[Schema], parts.likelihoods.Likelihood]:
-    def build(schema: Schema) -> parts.likelihoods.Likelihood:
+Build = Callable[[Schema, str], parts.likelihoods.Likelihood]
+"""(schema, range) ↦ a likelihood in the units of `Schema.centred`"""
+
+
+def _gaussian(sigma: str) -> Build:
+    def build(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
         # A difference of one resolution is the finest there is: rounding alone has this standard deviation.
         floor = schema.array("resolution") / 12**0.5
-        mean, scale = schema.array("mean"), schema.array("scale")
+        mean, scale, constant = schema.shifted("mean"), schema.array("scale"), schema.array("constant")
         if sigma != "column":  # one scale for all: that of the columns that vary
-            varies = schema.array("low") < schema.array("high")
+            varies = ~constant
             scale = np.sqrt(np.square(scale[varies]).mean()) if varies.any() else scale.mean()
-        return parts.likelihoods.Gaussian(schema.shape, sigma=sigma, mean=mean, scale=scale, floor=floor)
+        options = {"mean": mean, "scale": scale, "floor": floor, "constant": constant}
+        return parts.likelihoods.Gaussian(schema.shape, sigma=sigma, **options)
 
     return build
 
 
-def _bernoulli(schema: Schema) -> parts.likelihoods.Likelihood:
+def _bernoulli(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
     return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
 
 
-def _on_a_grid(family) -> Callable[[Schema], parts.likelihoods.Likelihood]:
-    def build(schema: Schema) -> parts.likelihoods.Likelihood:
-        low, high, mean, scale = (schema.array(name) for name in ("low", "high", "mean", "scale"))
-        return family(schema.shape, low=low, high=high, mean=mean, scale=scale, bounded=schema.is_image)
+def _on_a_grid(family) -> Build:
+    def build(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
+        """A pixel's values are known beforehand, and so is its unit; a column's are as far apart as they are."""
+        low, high, mean = (schema.shifted(name) for name in ("low", "high", "mean"))
+        return family(
+            schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
+            least=-schema.array("offset"), by_scale=not schema.is_image,
+        )  # fmt: skip
 
     return build
 
@@ -87,7 +96,7 @@ def _iwae(settings, warmup: int) -> objectives.ImportanceWeighted:
     return objectives.ImportanceWeighted(settings.samples, settings.repeats, settings.beta, warmup, settings.gradient)
 
 
-LIKELIHOODS: dict[str, Callable[[Schema], parts.likelihoods.Likelihood]] = {
+LIKELIHOODS: dict[str, Build] = {
     "bernoulli": _bernoulli,
     "gaussian": _gaussian("shared"),
     "gaussian-unit": _gaussian("unit"),
@@ -112,8 +121,9 @@ COMPILE = ("on", "off")
 STARTS = ("random", FACTOR_ANALYSIS)
 SCHEDULES = (recipe.COSINE, recipe.PLATEAU)
 PRECISIONS = tuple(recipe.PRECISIONS)
+RANGES = ("seen", "open")
 
 __all__ = [
     "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "GRADIENTS", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
-    "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
+    "PRECISIONS", "PRIORS", "RANGES", "SCHEDULES", "STARTS",
 ]  # fmt: skip

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
@@ -307,7 +306,9 @@ class Graphed:
         began = time.monotonic()
         if self.compiled and not state.uncompiled:
             try:
-                self.recordings[shapes] = CompiledRecording(state, batch, noise)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "TensorFloat32")  # advice to be less exact
+                    self.recordings[shapes] = CompiledRecording(state, batch, noise)
                 self.seconds = (self.seconds or 0.0) + time.monotonic() - began
                 return True
             except (
@@ -428,8 +429,12 @@ class Flat:
 
     def joined(self, tensors: Iterable[Tensor]) -> Tensor:
         """The numbers of tensors of these shapes, one after another."""
-        each = zip(tensors, self.orders, self.gaps, strict=True)
-        return torch.cat([F.pad(t.permute(order).flatten(), (0, gap)) for t, order, gap in each])
+        pieces = []
+        for tensor, order, gap in zip(tensors, self.orders, self.gaps, strict=True):
+            pieces.append(tensor.permute(order).flatten())
+            if gap:
+                pieces.append(tensor.new_zeros(gap))
+        return torch.cat(pieces)
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """The tensors that `joined` would have it from: what changes it changes them."""
