@@ -109,6 +109,13 @@ def test_an_empty_cell_is_named(frame):
             VAE(**TINY).fit(frame(REAL | {"gap": [*whole, None] + whole * (ROWS - 2)}))
 
 
+@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "index"])
+def test_an_index_among_the_columns_is_warned_of(frame, name):
+    with pytest.warns(UserWarning, match=f"'{name}' of X numbers the rows"):
+        VAE(**TINY).fit(frame({name: np.arange(ROWS)} | REAL))
+    VAE(**TINY).fit(frame({name: REAL["age"]} | REAL))
+
+
 def test_text_among_objects_is_named():
     pandas = pytest.importorskip("pandas")
     for cell in ("2", "two"):

@@ -52,9 +52,8 @@ def read_delimited(path: Path) -> Delimited:
         raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
     header = [_bare(name) for name in header]
     notes = _check_header(header, below, separator, path)
-    body = content[start + length :]
+    table, inside = _cells(header, memoryview(content)[start + length :], separator, path.name)
     del content
-    table, inside = _cells(header, body, separator, path.name)
     comments = len(above) + inside
     if comments:
         notes.append(f"{comments} line{'s' * (comments > 1)} that start{'s' * (comments == 1)} with # left out.")
@@ -193,18 +192,18 @@ def _steps(numbers: list[float]) -> set[float]:
     return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
 
 
-def _cells(header: list[str], body: bytes, separator: str, file: str) -> tuple["polars.DataFrame", int]:
+def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tuple["polars.DataFrame", int]:
     """The rows below the header as text, under names of no meaning, and the number of comments among them."""
     import polars
 
     width = len(header)
-    comments = re.findall(rb"^#.*$", body, re.MULTILINE) if b"#" in body else []
+    lines = separator.join(f"c{j}" for j in range(width)).encode() + b"\n" + body
+    comments = re.findall(rb"^#.*$", lines, re.MULTILINE) if b"#" in lines else []
     if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
         comments = []  # they are rows, whose first cell starts so
-    names = separator.join(f"c{j}" for j in range(width)).encode()
     try:
         table = polars.read_csv(
-            names + b"\n" + body, separator=separator, infer_schema=False, encoding="utf8",
+            lines, separator=separator, infer_schema=False, encoding="utf8",
             comment_prefix="#" if comments else None, truncate_ragged_lines=False,
         )  # fmt: skip
     except polars.exceptions.PolarsError as error:

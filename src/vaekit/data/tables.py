@@ -196,7 +196,7 @@ def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataF
             values = table[name].cast(polars.Float64, strict=False)
             whole = bool((values == values.round()).fill_null(True).all())  # text is whole, as R's names of rows are
             different = table.height > 1 and table[name].n_unique() == table.height
-            running = not values.null_count() and _is_running(values.to_numpy())
+            running = not values.null_count() and is_running(values.to_numpy())
             identifies = identifies or running or (unnamed and whole and different)
         if identifies:
             left_out.append(name)
@@ -208,7 +208,7 @@ def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataF
     return _only(table, [name for name in table.columns if name not in left_out])
 
 
-def _is_running(values: np.ndarray) -> bool:
+def is_running(values: np.ndarray) -> bool:
     """Whether numbers are 0, 1, 2 … or 1, 2, 3 …"""
     if values.dtype.kind != "f" or not len(values) or values[0] not in (0, 1):
         return False
@@ -217,7 +217,7 @@ def _is_running(values: np.ndarray) -> bool:
 
 def _counting(found: dict[str, np.ndarray]) -> list[str]:
     """A note on columns that count the rows and are learned, since their names say something else."""
-    counting = [name for name, values in found.items() if len(values) > 9 and _is_running(values)]
+    counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
     if not counting or len(found) == 1:
         return []
     return [f"{listed(counting)} counts the rows and is learned: leave it out with --exclude {quoted(counting[0])}."]

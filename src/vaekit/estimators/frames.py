@@ -1,6 +1,7 @@
 """What people hold their rows in → what scikit-learn can check: frames, sparse matrices, masked arrays."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from vaekit.data.cells import Fault, refusal
+from vaekit.data.tables import UNNAMED, is_running
 from vaekit.errors import VaekitError, listed
 
 if TYPE_CHECKING:
@@ -79,7 +81,19 @@ def _checked_frame(X: Any, names: Sequence[str] | None) -> Any:
         shown = [fault.column for fault in faults]
         without = f"To do without: {drop.format(shown)}" if len(str(shown)) < 400 else "Leave these columns out."
         raise refusal("X", "rows counted from 0", faults, without)
+    if names is None:
+        _warn_of_index(frame)
     return X
+
+
+def _warn_of_index(frame: "nw.DataFrame") -> None:
+    """Warn of columns that only number the rows, which a file or a library added to those of their owner."""
+    doubtful = [
+        name for name in frame.columns if isinstance(name, str) and (UNNAMED.fullmatch(name) or name.lower() == "index")
+    ]
+    numbering = [name for name in doubtful if is_running(frame[name].to_numpy().astype(np.float64, copy=False))]
+    if numbering:
+        warnings.warn(f"{listed(numbering)} of X numbers the rows, and is learned: leave it out.", stacklevel=5)
 
 
 def _fault(column: "nw.Series") -> Fault | None:
