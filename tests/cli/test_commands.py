@@ -293,12 +293,13 @@ def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
     table = table_run.parent / "table.csv"
     assert vaekit("score", table_run, table, "-o", tmp_path / "s.csv").code == 0
     scores = polars.read_csv(tmp_path / "s.csv")
-    assert scores.columns == ["log_p", "error", "ess", "pareto_k", "label"]
+    assert scores.columns == ["row", "kind", "log_p", "error", "ess", "pareto_k"]
+    assert scores["row"].to_list() == list(range(80))
     assert len(scores) == 80
     assert scores["error"].min() >= 0
     assert vaekit("score", table_run, table, "-o", tmp_path / "s.npy").code == 0
     array = np.load(tmp_path / "s.npy")
-    assert np.allclose(array, scores[:, :2].to_numpy(), rtol=1e-12)
+    assert np.allclose(array, scores.select("log_p", "error").to_numpy(), rtol=1e-12)
     vae = load_estimator(table_run).set_params(importance_samples=100)
     rows = polars.read_csv(table).select("length", "width")
     assert np.array_equal(vae.score_samples(rows), array[:, 0])
@@ -402,8 +403,10 @@ def test_reconstructions_of_a_table_come_in_the_rows_order(vaekit, table_run, tm
     path = table_run.parent / "table.csv"
     assert vaekit("reconstruct", table_run, path, "-o", tmp_path / "x.csv", "--samples", 40).code == 0
     frame = polars.read_csv(tmp_path / "x.csv")
-    assert frame.columns == ["length", "width"]
-    each = frame.to_numpy().reshape(80, 40, 2)
+    assert frame.columns == ["row", "kind", "draw", "length", "width"]
+    assert frame["row"].to_list() == np.repeat(range(80), 40).tolist()
+    assert frame["draw"].to_list() == 80 * list(range(40))
+    each = frame.select("length", "width").to_numpy().reshape(80, 40, 2)
     x = load(path, exclude=("id", "kind")).x
     assert np.corrcoef(each.mean(1)[:, 0], x[:, 0])[0, 1] > 0.8
 
@@ -427,8 +430,8 @@ def test_latents_of_a_table_keep_the_label(vaekit, table_run, tmp_path):
     path = table_run.parent / "table.csv"
     assert vaekit("encode", table_run, path, "-o", tmp_path / "z.csv", "--spread").code == 0
     frame = polars.read_csv(tmp_path / "z.csv")
-    assert frame.columns == ["z0", "sd0", "label"]
-    assert frame["label"].to_list() == ["even", "odd"] * 40
+    assert frame.columns == ["row", "kind", "z0", "sd0"]
+    assert frame["kind"].to_list() == ["even", "odd"] * 40
     assert vaekit("encode", table_run, path, "-o", tmp_path / "z.parquet").code == 0
     assert polars.read_parquet(tmp_path / "z.parquet")["z0"].to_numpy() == pytest.approx(
         frame["z0"].to_numpy(), rel=1e-5

@@ -252,7 +252,7 @@ def test_an_array_called_an_archive_is_refused(tmp_path, x):
         ("a,b\n1,2\n3,-inf\n", ["row 1", "'b'", "-inf"]),
         ("a,b\n1,2\n3,1_000\n", ["row 1", "'b'"]),
         ("a,b\n1,2\n3,0x10\n", ["row 1", "'b'"]),
-        ("a;b\n1;2\n", ["a;b", "1;2"]),
+        ("a b\n1 2\n", ["'a b'", "'1 2'"]),
         ("a,a,b\n1,2,3\n", ["'a'"]),
     ],
 )

@@ -139,8 +139,15 @@ def test_only_rows_of_the_same_columns_are_joined():
     with pytest.raises(VaekitError, match=r"\(3,\).*\(2,\)"):
         table(4).joined(table(4, columns=3), "validation")
     named = Source(table(4).x, ("a", "b"), name="one.csv")
-    with pytest.raises(VaekitError, match=r"two\.csv.*'?b'?, '?a'?"):  # the names are what differs
-        named.joined(Source(table(4).x, ("b", "a"), name="two.csv"), "validation")
+    with pytest.raises(VaekitError, match=r"two\.csv lacks 'b' and it has 'c' more"):  # the names are what differs
+        named.joined(Source(table(4).x, ("c", "a"), name="two.csv"), "validation")
+
+
+def test_columns_of_another_order_are_put_right():
+    one = Source(table(4).x, ("a", "b"), name="one.csv")
+    joined = one.joined(Source(table(3).x[:, ::-1], ("b", "a"), name="two.csv"), "validation")
+    assert joined.names == ("a", "b")
+    assert np.array_equal(joined.x[4:], table(3).x)
 
 
 @pytest.mark.parametrize(

@@ -277,8 +277,9 @@ def test_a_frame_has_column_names(table):
     assert vae.feature_names_in_.tolist() == ["a", "b", "c", "d", "e"]
     assert vae.schema_.names == ("a", "b", "c", "d", "e")
     assert np.array_equal(vae.transform(frame), table.transform(TABLE))
+    assert np.array_equal(vae.transform(frame.select("b", "a", "c", "d", "e")), vae.transform(frame))
     with pytest.raises(ValueError, match="feature names"):
-        vae.transform(frame.select("b", "a", "c", "d", "e"))
+        vae.transform(frame.select("a", "b", "c", "d"))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, bool])

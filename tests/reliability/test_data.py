@@ -25,6 +25,11 @@ TABLE = "a,b\n" + "".join(f"{a:.3f},{b:.3f}\n" for a, b, _ in X)
 FIT = ("--hidden", "2", "--latent-dim", 1, "--epochs", 1)
 
 
+def indexed(name: str, index) -> str:
+    header, *lines = TABLE.splitlines()
+    return "\n".join([f"{name},{header}", *(f"{i},{line}" for i, line in zip(index, lines, strict=True))])
+
+
 def changed(row: int, column: int, value: float) -> np.ndarray:
     x = X.copy()
     x[row, column] = value
@@ -87,8 +92,6 @@ REFUSED = {
     "an unclosed quote": ("x.csv", TABLE.replace("\n", '\n"', 1), "x.csv"),
     "NA": ("x.csv", TABLE + "NA,1\n", "row 40", "'a'", "NA", "--exclude"),
     "decimal comma": ("x.csv", 'a,b\n"1,5","2,5"\n', "row 0", "'a'", "point"),
-    "semicolons": ("x.csv", TABLE.replace(",", ";"), "x.csv", "commas"),
-    "old line ends": ("x.csv", TABLE.replace("\n", "\r"), "x.csv", "no rows"),
     "an archive as a table": ("x.csv", lambda: npz(x=npy(X)), "x.csv"),
     "categories": ("x.csv", "a,b\n1,red\n2,blue\n", "row 0", "'b'", "red", "--label"),
     "a bomb of a table": ("x.parquet", lambda: parquet(2**27), "x.parquet", "times"),
@@ -108,6 +111,9 @@ REFUSED = {
     "two arrays, which?": ("x.npz", lambda: npz(p=npy(X), q=npy(X)), "p, q", "'x'"),
     "a bomb": ("x.npz", lambda: npz(x=npy(np.zeros((300, MIB // 8)))), "x.npz", "times"),
     "a bomb in gzip": ("x.idx.gz", lambda: gzipped(300), "x.idx.gz", "times"),
+    "a bomb of text in gzip": ("x.csv.gz", lambda: gzip.compress(bytes(300 * MIB), 9), "x.csv.gz", "times"),
+    "half of a gzip of text": ("x.csv.gz", lambda: gzip.compress(TABLE.encode())[:-20], "x.csv.gz"),
+    "no gzip": ("x.csv.gz", TABLE, "x.csv.gz"),
     "half of a gzip": ("x.idx.gz", lambda: gzipped(1)[:-20], "x.idx.gz"),
     "IDX that promises 10^19": ("x.idx", struct.pack(">BBBB2I", 0, 0, 14, 2, 2**31, 2**31), "x.idx"),
 }  # fmt: skip
@@ -178,6 +184,28 @@ SAME = {
     "Windows line ends": ("x.csv", TABLE.replace("\n", "\r\n")),
     "spaces": ("x.csv", TABLE.replace(",", ", ").replace("a, b", "a,b")),
     "quotes": ("x.csv", "\n".join(",".join(f'"{c}"' for c in line.split(",")) for line in TABLE.split())),
+    "semicolons": ("x.csv", TABLE.replace(",", ";")),
+    "semicolons and decimal commas": ("x.csv", TABLE.replace(",", ";").replace(".", ",")),
+    "tabs": ("x.tsv", TABLE.replace(",", "\t")),
+    "tabs under another name": ("x.csv", TABLE.replace(",", "\t")),
+    "bars": ("x.csv", TABLE.replace(",", "|")),
+    "old line ends": ("x.csv", TABLE.replace("\n", "\r")),
+    "gzipped": ("x.csv.gz", lambda: gzip.compress(TABLE.encode())),
+    "gzipped tabs": ("x.tsv.gz", lambda: gzip.compress(TABLE.replace(",", "\t").encode())),
+    "comments above": ("x.csv", "# made by a program\n# in 2020, in May\n" + TABLE),
+    "a comment as header": ("x.csv", "# " + TABLE),
+    "comments between": ("x.csv", TABLE.replace("\n", "\n# remark\n")),
+    "blank last lines": ("x.csv", TABLE + "\n \n,\n\n"),
+    "blank first lines": ("x.csv", "\n\n" + TABLE),
+    "a comma at each end": ("x.csv", TABLE.replace("\n", ",\n")),
+    "a comma at each row's end": ("x.csv", TABLE.replace("\n", ",\n").replace("a,b,", "a,b")),
+    "an index": ("x.csv", indexed("", range(40))),
+    "an index from 1": ("x.csv", indexed("Unnamed: 0", range(1, 41))),
+    "an index of chosen rows": ("x.csv", indexed("", range(900, 100, -20))),
+    "an index by its name": ("x.csv", indexed("index", range(40))),
+    "pandas' name of an index": ("x.csv", indexed("__index_level_0__", range(40))),
+    "R's names of rows": ("x.csv", indexed("", map("car {}".format, range(40)))),
+    "R's header": ("x.csv", indexed("", range(1, 41))[1:]),
     "Fortran order": ("x.npy", lambda: npy(np.asfortranarray(np.round(X[:, :2], 3)))),
     "big-endian": ("x.npy", lambda: npy(np.round(X[:, :2], 3).astype(">f8"))),
 }
@@ -229,10 +257,9 @@ def pictured(tmp_path_factory) -> Path:
 
 
 OTHERS = {
-    "columns missing": ("a\n1\n", "(1,)", "(2,)"),
-    "a column too many": ("a,b,c\n1,2,3\n", "(3,)", "(2,)"),
-    "another order": ("b,a\n1,2\n", "in that order"),
-    "other names": ("a,c\n1,2\n", "a, b"),
+    "columns missing": ("a\n1\n", "lacks 'b'", "1 of the 2"),
+    "all columns missing": ("c\n1\n", "lacks 'a' and 'b'", "2 of the 2", "'c'"),
+    "other names": ("a,c\n1,2\n", "lacks 'b'", "'c' instead"),
     "a category": ("a,b\n1,red\n", "row 0", "'b'", "red"),
     "NaN": ("a,b\n1,2\n3,nan\n", "row 1", "'b'"),
     "infinity": ("a,b\n1,2\n-inf,2\n", "row 1", "'a'"),
@@ -258,6 +285,28 @@ def test_other_data_is_refused(fitted, tmp_path, case, command):
 def test_one_row_is_enough(fitted, tmp_path, command):
     path, output = write(tmp_path, "x.csv", "a,b\n1,2\n"), ("-o", tmp_path / "out.csv")
     assert call(command, fitted, path, *(output if command != "evaluate" else ())).code == 0
+
+
+SAME_ROWS = {
+    "another order": "b,a\n2,1\n4,3\n",
+    "a column too many": "a,b,c\n1,2,red\n3,4,blue\n",
+    "an index": ",b,c,a\n0,2,,1\n1,4,,3\n",
+}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "encode", "score", "reconstruct"])
+@pytest.mark.parametrize("case", SAME_ROWS)
+def test_columns_are_found_by_their_names(fitted, tmp_path, case, command):
+    results = []
+    for name, content in (("plain", "a,b\n1,2\n3,4\n"), ("other", SAME_ROWS[case])):
+        home = tmp_path / name
+        home.mkdir()
+        path, output = write(home, "x.csv", content), ("-o", home / "out.csv")
+        result = call(command, fitted, path, *(output if command != "evaluate" else ("--samples", 5)))
+        assert result.code == 0, result
+        results.append(result.out if command == "evaluate" else (home / "out.csv").read_text())
+        assert ("'c' left out" in result.err) is ("c" in content.splitlines()[0])
+    assert results[0] == results[1]
 
 
 def test_values_outside_the_support_are_named(pictured, tmp_path):

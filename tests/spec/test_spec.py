@@ -368,7 +368,7 @@ def test_rows_of_another_shape_or_other_columns_are_refused():
     likelihood, schema = prepared.state.model.likelihood, prepared.schema
     with pytest.raises(VaekitError, match=r"short.*\(3,\).*\(4,\)"):
         check_rows_fit(likelihood, schema, Source(REAL.x[:, :3], name="short"))
-    with pytest.raises(VaekitError, match=r"b, a, c, d.*a, b, c, d"):
+    with pytest.raises(VaekitError, match=r"'b', 'a', 'c' and 1 more.*'a', 'b', 'c' and 1 more"):
         check_rows_fit(likelihood, schema, Source(REAL.x, ("b", "a", "c", "d"), name="mixed"))
     check_rows_fit(likelihood, schema, Source(REAL.x, name="nameless"))
 

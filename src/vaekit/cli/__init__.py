@@ -74,5 +74,7 @@ def _plain(error: CycloptsError) -> str:
 
 
 def _fail(message: str) -> None:
-    print(f"vaekit: {' '.join(message.split())}", file=sys.stderr)
+    first, *others = message.splitlines() or [""]
+    rest = [*others[:1], " ".join(others[1:])] if others else []
+    print("\n".join(filter(None, (f"vaekit: {first}", *rest))), file=sys.stderr)
     sys.exit(2)

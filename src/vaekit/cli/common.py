@@ -3,9 +3,10 @@
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ def training_source(spec: Specification) -> Source:
     settings = spec.data
     if not settings.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
-    columns = {"exclude": settings.exclude, "label": settings.label or None}
+    columns = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
     source = load(settings.source, resize=settings.resize, kind=settings.kind, **columns)
     for part in ("validation", "test"):
         path = getattr(settings, part)
@@ -50,7 +51,8 @@ def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
     if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in places):
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
     pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
-    return load(path, exclude=settings.exclude, label=settings.label or None, kind=source.layout.kind, **pictures)
+    aside = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
+    return load(path, columns=source.names, kind=source.layout.kind, strict=False, **aside, **pictures)
 
 
 def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:
@@ -61,25 +63,48 @@ def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, 
 
 
 def rows_of(
-    run: Run, model: torch.nn.Module, data: str | None, device: torch.device
-) -> tuple[Rows, Source, np.ndarray | None]:
-    """The rows of a file or data set, checked against the run's schema, where they are from, and their labels where it
-    has some; without one, the run's own test rows."""
-    settings = run.spec.data
-    if data is None:
+    run: Run,
+    model: torch.nn.Module,
+    data: str | Sequence[str] | None,
+    device: torch.device,
+    exclude: Sequence[str] | None = None,
+    keep: Sequence[str] | None = None,
+) -> tuple[Rows, Source, dict[str, Any]]:
+    """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
+    apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
+
+    A table's columns are found by their names: what else it has is left out, with a note on stderr.
+
+    exclude, keep    columns of a table beside those of the run's settings
+    """
+    settings, seed = run.spec.data, run.spec.training.seed
+    if not data:
+        if exclude or keep:
+            raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
         source = training_source(run.spec)
-        split = source.split(run.spec.training.seed, settings.validation, settings.test)
-        if not len(split["test"]):
+        test = source.split(seed, settings.validation, settings.test)["test"]
+        if not len(test):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-        seed = run.spec.training.seed
-        labels = None if source.labels is None else source.labels[split["test"]]
-        return Rows(source.x, run.schema, seed=seed, device=device, index=split["test"]), source, labels
+        return Rows(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
+    loose = {"label": settings.label or None, "resize": settings.resize, "colour": run.schema.channels == 3}
     source = load(
-        data, exclude=settings.exclude, label=settings.label or None, resize=settings.resize,
-        colour=run.schema.channels == 3, kind=run.schema.layout, strict=False,
+        data, exclude=(*settings.exclude, *(exclude or ())), keep=(*settings.keep, *(keep or ())), **loose,
+        columns=run.schema.names, kind=run.schema.layout, strict=False, asked=(*(exclude or ()), *(keep or ())),
     )  # fmt: skip
+    for note in source.notes:
+        print(f"note: {source.name}: {note}", file=sys.stderr)
     check_rows_fit(model.likelihood, run.schema, source)
-    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device), source, source.labels
+    known = identity(source, np.arange(len(source)))
+    return Rows(source.x, run.schema, seed=seed, device=device), source, known
+
+
+def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
+    """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names,
+    columns kept, and the labels under their own name."""
+    labels = {} if source.labels is None else {source.label_name: source.labels}
+    columns = _named_apart({**source.beside, **labels}, ["row"])
+    numbers = index if source.numbers is None else source.numbers[index]
+    return {"row": numbers, **{name: values[index] for name, values in columns.items()}}
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Rows | None:
@@ -138,19 +163,36 @@ def check_output(path: Path, *endings: str) -> None:
         raise VaekitError(f"{path.parent} is no folder: make it first, or choose another -o.")
 
 
-def write_rows(path: Path, rows: np.ndarray, names: list[str], labels: np.ndarray | None = None) -> None:
-    """Rows as .npy, or as a table with a column a name (and the labels) as .csv or .parquet; all of it or nothing."""
+def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, Any] | None = None) -> None:
+    """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
+
+    known    columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
+    """
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npy":
         np.save(buffer, rows, allow_pickle=False)
     else:
         import polars
 
-        table = polars.DataFrame(dict(zip(names, rows.reshape(len(rows), -1).T, strict=True)))
-        if labels is not None:
-            table = table.with_columns(polars.Series("label", labels))
+        values = dict(zip(names, rows.reshape(len(rows), -1).T, strict=True))
+        table = polars.DataFrame({**_named_apart(known or {}, names), **values})
         table.write_csv(buffer) if path.suffix.lower() == ".csv" else table.write_parquet(buffer)
     write(path, buffer.getvalue())
+
+
+def _named_apart(known: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The columns `known` under names that are not among `names`.
+
+    >>> list(_named_apart({"row": 0, "age": 0}, ["age", "size"]))
+    ['row', 'age (data)']
+    """
+    taken, apart = set(names), {}
+    for name, column in known.items():
+        while name in taken:
+            name = f"{name} (data)"
+        apart[name] = column
+        taken.add(name)
+    return apart
 
 
 def feature_names(run: Run) -> list[str]:

@@ -9,8 +9,11 @@ from cyclopts import Parameter
 def encode(
     run: Path,
     data: str,
-    *,
+    /,
+    *more: str,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     spread: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
 ) -> None:
@@ -22,8 +25,15 @@ def encode(
         the run folder
     data
         a file, an image, a folder of images or a known data set
+    more
+        further files, whose rows follow
     output
-        .npy, or a table (.csv, .parquet) that also has the rows' labels where they are known
+        .npy, or a table (.csv, .parquet) that also has the rows' numbers, counted from 0, the files of images, the
+        labels where they are known, and the columns kept
+    exclude
+        a column of a table to leave out, beside those of the run; may be given several times
+    keep
+        a column of a table to write beside the results; may be given several times
     spread
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     device
@@ -36,9 +46,9 @@ def encode(
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device)
-    rows, _, labels = rows_of(opened, model, data, place)
+    rows, _, known = rows_of(opened, model, (data, *more), place, exclude, keep)
     mean, deviation = (t.cpu().numpy() for t in evaluation.encode(model, rows))
     columns = range(model.latent_dim)
     names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
-    write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, labels)
+    write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, known)
     print(f"{counted(len(mean))}, {model.latent_dim} latents, in {output}")

@@ -17,6 +17,7 @@ def evaluate(
     method: str = "iwae",
     samples: int | None = None,
     rows: int | None = None,
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     device: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -36,6 +37,8 @@ def evaluate(
         iwae: draws a row, by default 100 (the literature reports 5000); ais: chains a row
     rows
         evaluate so many rows only, drawn by the run's seed
+    exclude
+        a column of a table to leave out, beside those of the run; may be given several times
     device
         auto, cpu or cuda; by default the run's
     json
@@ -53,7 +56,7 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    chosen, source, _ = rows_of(opened, model, data, place)
+    chosen, source, _ = rows_of(opened, model, data, place, exclude)
     chosen = chosen if rows is None else chosen.some(rows)
     train = training_rows(opened, place, source if data is None else None)
     seed = opened.spec.training.seed

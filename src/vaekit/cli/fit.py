@@ -37,8 +37,9 @@ def fit(
     device: str | None = None,
     precision: str | None = None,
     compile: str | None = None,
-    exclude: str | None = None,
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     label: str | None = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     resize: str | None = None,
     kind: str | None = None,
     validation: str | None = None,
@@ -117,9 +118,11 @@ def fit(
         compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
         compiler. On an accelerator a step is replayed as one graph, compiled or not
     exclude
-        columns to leave out, separated by commas
+        a column to leave out, or several with commas between them; may be given several times
     label
-        a column to keep beside the rows and not to learn from
+        the column that tells the rows' classes: not learned, and written beside what is made of the rows
+    keep
+        a column to do the same with, an identifier say; may be given several times
     resize
         HEIGHTxWIDTH, or one number for both, to which images in files are scaled
     kind
@@ -155,8 +158,8 @@ def fit(
     spec = spec.changed(
         **asked,
         source=tuple(map(_source_name, data)) or None,
-        digest="" if data or exclude or label or resize or kind or validation or test else None,
-        exclude=_list(exclude), label=label, resize=resize, kind=kind, validation=_fraction_or_path(validation),
+        digest="" if data or exclude or label or keep or resize or kind or validation or test else None,
+        exclude=exclude, label=label, keep=keep, resize=resize, kind=kind, validation=_fraction_or_path(validation),
         test=_fraction_or_path(test),
     )  # fmt: skip
     if not spec.data.source:

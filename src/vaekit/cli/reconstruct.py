@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from cyclopts import Parameter
 
 
 def reconstruct(
     run: Path,
-    data: str | None = None,
-    *,
+    /,
+    *data: str,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
     samples: int = 1,
     seed: int = 0,
@@ -23,14 +26,21 @@ def reconstruct(
     run
         the run folder
     data
-        a file, an image, a folder of images or a known data set; without it the run's own test rows
+        files, images, folders of images or a known data set; without them the run's own test rows
     output
-        .png (each image followed by its reconstructions), .tif (the reconstructions, a page each), .npy, .csv or
-        .parquet
+        .png (each image followed by its reconstructions), .tif (the reconstructions, a page each), .npy, or a table
+        (.csv, .parquet) that also has the rows' numbers, counted from 0, the files of images, the labels where they are
+        known, and the columns kept
+    exclude
+        a column of a table to leave out, beside those of the run; may be given several times
+    keep
+        a column of a table to write beside the results; may be given several times
     n
-        only the first n rows; by default all, or 10 for a .png
+        only the first n rows; for a .png n rows of all classes, or where there are none from beginning to end. By
+        default all, or for a .png 10
     samples
-        m, draws of z a row. An .npy of m > 1 has shape (m, n, …); a table has the m reconstructions of a row in turn
+        m, draws of z a row. An .npy of m > 1 has shape (m, n, …); a table has the m reconstructions of a row in turn,
+        numbered in the column draw
     seed
         of the draws
     device
@@ -48,8 +58,11 @@ def reconstruct(
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device)
-    rows, _, _ = rows_of(opened, model, data, place)
+    rows, source, known = rows_of(opened, model, data, place, exclude, keep)
     count = min(len(rows), n or (10 if picture else len(rows)))
+    if picture and count < len(rows):
+        classes = None if source.labels is None else known[source.label_name]
+        rows = rows.subset(of_all_classes(classes, len(rows), count))
     rows = rows.first(count)
     again = evaluation.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
     shown = ""
@@ -64,5 +77,28 @@ def reconstruct(
         if output.suffix.lower() in PICTURES:
             write_images(output, again.cpu().numpy(), opened.schema)
         else:
-            write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened))
+            repeated = np.repeat(np.arange(count), samples)
+            known = {name: column[repeated] for name, column in known.items()}
+            if samples > 1:
+                known["draw"] = np.tile(np.arange(samples), count)
+            write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened), known)
     print(f"{counted(count)}, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}{shown}")
+
+
+def of_all_classes(classes: np.ndarray | None, rows: int, count: int) -> np.ndarray:
+    """`count` row numbers, in order: as many of each class as there can be, those of a class, or of all where there are
+    none, evenly from its first to its last.
+
+    >>> of_all_classes(None, 100, 3).tolist(), of_all_classes(np.array(list("aaaaaabb")), 8, 4).tolist()
+    ([0, 50, 99], [0, 5, 6, 7])
+    """
+    if classes is None:
+        return np.linspace(0, rows - 1, count).round().astype(np.int64)
+    _, of = np.unique(np.asarray(classes).astype(str), return_inverse=True)
+    shares = np.zeros(of.max() + 1, np.int64)
+    available = np.bincount(of)
+    while shares.sum() < count:
+        open_ones = np.flatnonzero(shares < available)
+        shares[open_ones[: count - shares.sum()]] += 1
+    chosen = [np.flatnonzero(of == j)[of_all_classes(None, available[j], share)] for j, share in enumerate(shares)]
+    return np.sort(np.concatenate(chosen))

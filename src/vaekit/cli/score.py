@@ -8,9 +8,11 @@ from cyclopts import Parameter
 
 def score(
     run: Path,
-    data: str | None = None,
-    *,
+    /,
+    *data: str,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     method: str = "iwae",
     samples: int | None = None,
     device: str | None = None,
@@ -22,11 +24,16 @@ def score(
     run
         the run folder
     data
-        a file, an image, a folder of images or a known data set; by default the run's own test rows
+        files, images, folders of images or a known data set; by default the run's own test rows
     output
-        a table (.csv, .parquet) with the columns log_p and error, those of the method (for iwae ess, the effective
-        number of draws, and pareto_k, above 0.7 where neither number can be trusted) and the rows' labels where they
-        are known; or an .npy of shape (n, 2): log p(x) and its error
+        a table (.csv, .parquet) with the rows' numbers, counted from 0, the files of images, the labels where they are
+        known, and the columns kept; then log_p and error, and those of the method (for iwae ess, the effective number
+        of draws, and pareto_k, above 0.7 where neither number can be trusted); or an .npy of shape (n, 2): log p(x)
+        and its error
+    exclude
+        a column of a table to leave out, beside those of the run; may be given several times
+    keep
+        a column of a table to write beside the results; may be given several times
     method
         iwae (importance-weighted), quadrature (one or two latents) or ais (annealed, slow and tight)
     samples
@@ -42,7 +49,7 @@ def score(
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    rows, _, labels = rows_of(opened, model, data, place)
+    rows, _, known = rows_of(opened, model, data, place, exclude, keep)
     announce(model, rows, way, opened.spec.training.seed)
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
@@ -53,5 +60,5 @@ def score(
         **(terms if output.suffix.lower() != ".npy" else {}),
     }
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
-    write_rows(output, table, list(columns), labels)
+    write_rows(output, table, list(columns), known)
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

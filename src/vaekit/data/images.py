@@ -78,7 +78,7 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     size = parse_size(resize)
     try:
         found = [
-            (file, str(file.relative_to(root)) if root.is_dir() else file.name, label or _folder(root, roots))
+            (file, _shown(file, root, len(roots) > 1), label or _folder(root, roots))
             for root in roots
             for file, label in _files(root)
         ]
@@ -146,6 +146,14 @@ def parse_size(text: str) -> tuple[int, int] | None:
 def _folder(root: Path, roots: list[Path]) -> str:
     """The label of what lies directly in one of several folders."""
     return root.resolve().name if len(roots) > 1 and root.is_dir() else ""
+
+
+def _shown(file: Path, root: Path, several: bool) -> str:
+    """A file's name as its owner knows it: from the folder that was named, and from where that is if several were."""
+    if root.is_dir():
+        below = file.relative_to(root)
+        return str(root.resolve().name / below if several else below)
+    return str(file) if several else file.name
 
 
 def _files(root: Path) -> list[tuple[Path, str]]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.tables import read_csv, read_parquet
+from vaekit.data.tables import Columns, read_csv, read_parquet
 from vaekit.data.unpacked import check_unpacked
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, listed
 
 MAPPED = 2**30
 """bytes above which an .npy stays on disk, mapped into memory"""
@@ -24,11 +24,14 @@ DAMAGE = (
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+SPARSE, COORDINATES = {"data", "shape", "format"}, {"row", "col", "data", "shape"}
+"""members of an archive that holds a sparse matrix"""
 X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
 
 
-def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
-    """The rows of one file, by its ending; VaekitError says what is wrong with it."""
+def read(path: Path, columns: Columns | None = None) -> dict:
+    """The rows of one file, by its ending, of a table its `columns`; VaekitError says what is wrong with it."""
+    columns = columns or Columns()
     name = path.name.lower()
     reader = next((function for ending, function in READERS.items() if name.endswith(ending)), None)
     if not path.is_file():
@@ -39,12 +42,14 @@ def read(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, st
             f"(PNG, JPEG, WebP, BMP, TIFF: save others as PNG), and the names of data sets."
         )
     table = reader in (read_csv, read_parquet)
-    if strict and not table and (exclude or label):
-        raise VaekitError(f"{path.name} has no column names: --exclude and --label are for .csv and .parquet files.")
+    if columns.refused_without_names and not table:
+        raise VaekitError(
+            f"{path.name} has no column names: --exclude, --label and --keep are for {', '.join(TABLES)}."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # NumPy's, of headers that Python 2 wrote
-            return reader(path, exclude, label, strict) if table else reader(path)
+            return reader(path, columns) if table else reader(path)
     except VaekitError:
         raise
     except OSError as error:
@@ -74,14 +79,41 @@ def read_npz(path: Path) -> dict:
         raise VaekitError(f"{path.name} is no .npz archive.")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
+        if set(names) >= SPARSE or set(names) >= COORDINATES:
+            return {"x": _sparse(path, archive)}
         chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
         if chosen is None:
             raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
         label = next((n for n in LABEL_NAMES if n in names and n != chosen), None)
-        for member in filter(None, (chosen, label)):
+        masks = [n for n in names if "mask" in n.lower() and n not in (chosen, label)]
+        for member in filter(None, (chosen, label, *masks)):
             _check_member(archive.zip, f"{member}.npy", path.name)
+        for mask in masks:
+            _check_mask(archive[mask], f"{path.name}: '{mask}'")
+        others = [n for n in names if n not in (chosen, label, *masks)]
+        notes = (f"{listed(others)} left out: only '{chosen}' is learned.",) if others else ()
         labels = None if label is None else archive[label]
-        return {"x": _native(archive[chosen]), "labels": labels}
+        return {"x": _native(archive[chosen]), "labels": labels, "label_name": label or "label", "notes": notes}
+
+
+def _check_mask(mask: np.ndarray, where: str) -> None:
+    """Refuse rows some of whose cells a mask takes out, whichever way it is meant."""
+    if mask.size and (mask != mask.reshape(-1)[0]).any():
+        raise VaekitError(
+            f"{where} marks some cells and not others: cells that are not to be learned cannot be told yet. Save only "
+            f"the rows or columns that are whole, without a mask."
+        )
+
+
+def _sparse(path: Path, archive) -> np.ndarray:
+    """The array of a sparse matrix as `scipy.sparse.save_npz` writes it: what it leaves out is 0."""
+    from scipy import sparse
+
+    for member in archive.files:
+        _check_member(archive.zip, f"{member}.npy", path.name)
+    shape = [int(side) for side in archive["shape"]]
+    check_unpacked(path.name, path.stat().st_size, math.prod(shape) * archive["data"].dtype.itemsize)
+    return _native(sparse.load_npz(path).toarray())
 
 
 def read_idx(path: Path) -> dict:
@@ -154,7 +186,10 @@ def _native(array: np.ndarray) -> np.ndarray:
     return np.array(_numeric(array), dtype=array.dtype.newbyteorder("="), order="C")
 
 
+TABLES = {
+    ".csv": read_csv, ".tsv": read_csv, ".csv.gz": read_csv, ".tsv.gz": read_csv, ".parquet": read_parquet,
+}  # fmt: skip
 READERS: dict[str, Callable[..., dict]] = {
-    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".parquet": read_parquet,
+    ".npy": read_npy, ".npz": read_npz, **TABLES,
     ".idx": read_idx, ".idx.gz": read_idx, "-ubyte": read_idx, "-ubyte.gz": read_idx,
 }  # fmt: skip

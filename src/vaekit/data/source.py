@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from vaekit.data import datasets, images, readers
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Stack, concatenate, on_disk
 from vaekit.data.schema import check_rows, row_blocks
-from vaekit.errors import VaekitError
+from vaekit.data.tables import Columns
+from vaekit.errors import VaekitError, listed
 from vaekit.maths import derive_seed
 
 
@@ -32,8 +33,12 @@ class Source:
     layout: Layout | str = "auto"
     """what the axes of x mean: a `Layout`, by which x lies already; or "table", "image", "sequence", or "auto" to find
     out, and x is put into its order"""
+    label_name: str = "label"
+    """the labels' own name"""
     beside: Mapping[str, Any] = field(default_factory=dict)
-    """further columns (n,) of the rows that are never learned, each by its name: the files of images"""
+    """further columns (n,) of the rows that are never learned, each by its name: the files of images, what is kept"""
+    numbers: np.ndarray | None = None
+    """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
@@ -91,15 +96,19 @@ class Source:
 
     def joined(self, other: "Source", part: str) -> "Source":
         """These rows with another source's as their fixed `part` (a validation or test file of one's own)."""
+        other = other.in_order_of(self)
         _check_alike(self, other, f"a {part} file needs")
         rows = np.arange(len(self), len(self) + len(other))
         free = {"train": np.arange(len(self)), **self.parts} if part != "train" else dict(self.parts)
-        labels = None if self.labels is None or other.labels is None else np.concatenate([self.labels, other.labels])
-        x = concatenate([self.x, other.x])
-        notes = tuple(dict.fromkeys(self.notes + other.notes))
-        shared = [name for name in self.beside if name in other.beside]
-        beside = {name: np.concatenate([self.beside[name], other.beside[name]]) for name in shared}
-        return Source(x, self.names, labels, {**free, part: rows}, self.name, self.layout, beside, notes)
+        notes = (*self.notes, *(f"{other.name}: {note}" for note in other.notes if note not in self.notes))
+        return replace(_stacked([self, other]), parts={**free, part: rows}, name=self.name, notes=notes)
+
+    def in_order_of(self, other: "Source") -> "Source":
+        """The same rows with another source's order of columns, where both have the same."""
+        if not self.names or not other.names or self.names == other.names or set(self.names) != set(other.names):
+            return self
+        place = {name: j for j, name in enumerate(self.names)}
+        return replace(self, x=self.x[:, [place[name] for name in other.names]], names=other.names)
 
 
 def load(
@@ -107,42 +116,50 @@ def load(
     *,
     exclude: tuple[str, ...] = (),
     label: str | None = None,
+    keep: tuple[str, ...] = (),
+    columns: tuple[str, ...] | None = None,
     resize: str = "",
     colour: bool = False,
     kind: str = "auto",
     strict: bool = True,
+    asked: tuple[str, ...] = (),
 ) -> Source:
-    """Rows from the name of a known data set, or from paths to .npy, .npz, .csv, .parquet, IDX (.gz), images or folders
-    of images. The rows of several paths follow each other.
+    """Rows from the name of a known data set, or from paths to .npy, .npz, tables (.csv, .tsv, .parquet), IDX (.gz),
+    images or folders of images. The rows of several paths follow each other.
 
-    exclude, label    columns of a table to leave out, and one to keep aside
+    exclude           columns of a table to leave out
+    label, keep       one that tells the rows' classes, and others, to keep beside the rows without learning from them
+    columns           read exactly these columns of a table, in this order, whatever else it has
     resize, colour    for images: see `images.read`
     kind              table, image or sequence: what the axes of an array mean; auto finds out (`layout.layout_of`)
     strict            refuse columns that are not there, and options that are not for this kind of data
+    asked             names among `exclude` and `keep` that must be there although the reading is not strict
 
     Raises VaekitError for anything unreadable.
     """
     places = [data] if isinstance(data, str | Path) else list(data)
+    chosen = Columns(tuple(exclude), label, tuple(keep), columns, strict, tuple(asked))
     known = next((str(place) for place in places if str(place) in datasets.NAMES), None)
     if known and len(places) > 1:
         raise VaekitError(f"'{known}' is a known data set: it cannot be put together with other data.")
     if known:
-        if strict and (exclude or label or resize):
+        if chosen.refused_without_names or (strict and resize):
             raise VaekitError(
-                f"--exclude and --label are for tables, --resize is for files of images; '{known}' is a known data set."
+                f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
+                f"data set."
             )
         return Source(name=known, layout="image" if kind == "auto" else kind, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
-        if strict and (exclude or label):
-            raise VaekitError(f"{paths[0]} has no columns: --exclude and --label are for .csv and .parquet files.")
+        if chosen.refused_without_names:
+            raise VaekitError(f"{paths[0]} has no columns: --exclude, --label and --keep are for tables.")
         found = images.read(paths, resize, colour)
         if kind in ("table", "sequence"):
             found["layout"] = Layout(kind, "none", "as stated")
         return Source(name=_name(paths), **found)
     if strict and resize:
         raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
-    found = [readers.read(path, tuple(exclude), label, strict) for path in paths]
+    found = [readers.read(path, chosen) for path in paths]
     if not strict and kind == "image" and np.ndim(found[0]["x"]) not in (3, 4):
         kind = "auto"  # rows of no image's shape: said by whoever compares them with the model's
     first = Source(name=paths[0].name, layout=kind, **found[0])
@@ -180,20 +197,43 @@ def _concatenated(sources: list[Source]) -> Source:
     first, *others = sources
     if not others:
         return first
+    others = [other.in_order_of(first) for other in others]
     for other in others:
         _check_alike(first, other, "files of one data set need", kind=True)
-    labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
-    x = concatenate([s.x for s in sources])
-    name = f"{first.name} and {len(others)} more"
+    whole = _stacked([first, *others])
+    files = np.repeat([source.name for source in sources], [len(source) for source in sources])
     notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
-    return Source(x, first.names, labels, name=name, layout=first.layout, notes=notes)
+    return replace(
+        whole, name=f"{first.name} and {len(others)} more", beside={"file": files, **whole.beside}, notes=notes
+    )
+
+
+def _stacked(sources: list[Source]) -> Source:
+    """The rows of all, one after another, with the labels and columns beside them that each of them has."""
+    first = sources[0]
+    labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
+    shared = [name for name in first.beside if all(name in s.beside for s in sources)]
+    beside = {name: np.concatenate([s.beside[name] for s in sources]) for name in shared}
+    numbers = np.concatenate([np.arange(len(s)) if s.numbers is None else s.numbers for s in sources])
+    x = concatenate([s.x for s in sources])
+    return replace(first, x=x, labels=labels, beside=beside, numbers=numbers)
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:
     """Refuse rows of other columns or another shape, and on request of another kind of number."""
-    if other.x.shape[1:] != one.x.shape[1:] or other.names != one.names:
-        first, second = (", ".join(s.names) if s.names else f"shape {s.x.shape[1:]}" for s in (one, other))
-        remedy = "the same columns in the same order" if one.x.ndim == 2 else "images of one size (see --resize)"
+    if other.names and one.names and set(other.names) != set(one.names):
+        missing = [name for name in one.names if name not in other.names]
+        found = [name for name in other.names if name not in one.names]
+        lacks = [f"{other.name} lacks {listed(missing)}"] if missing else []
+        has = [f"{'it' if missing else other.name} has {listed(found)} more than {one.name}"] if found else []
+        raise VaekitError(
+            f"{' and '.join(lacks + has)}: {need} the same columns; --exclude leaves out what one has more."
+        )
+    if other.x.shape[1:] != one.x.shape[1:] or bool(other.names) != bool(one.names):
+        first, second = (
+            f"{len(s.names):,} named columns" if s.names else f"shape {s.x.shape[1:]}" for s in (one, other)
+        )
+        remedy = "the same columns" if one.x.ndim == 2 else "images of one size (see --resize)"
         raise VaekitError(f"{other.name} has rows of {second} and {one.name} of {first}: {need} {remedy}.")
     if kind and other.x.dtype.kind != one.x.dtype.kind:
         raise VaekitError(

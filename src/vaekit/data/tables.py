@@ -1,33 +1,67 @@
-"""Tables with named columns: .csv and .parquet."""
+"""Tables with named columns: .csv and .tsv, gzipped too, and .parquet."""
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vaekit.data.cells import leave_out, numbers, quoted, refusal
+from vaekit.data.delimited import read_delimited
 from vaekit.data.unpacked import check_unpacked, most_unpacked
-from vaekit.errors import VaekitError, unknown
+from vaekit.errors import VaekitError, listed, unknown
 
-
-def read_csv(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
-    """The columns of a CSV file in UTF-8 with a header; `exclude` and `label` as in `vaekit.data.load`."""
+if TYPE_CHECKING:
     import polars
 
-    try:  # as text: a cell that is no number can then be named
-        _check_header(path)
-        table = polars.read_csv(path, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
-    except polars.exceptions.PolarsError as error:
-        reason = _first_line(error)
-        remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
-        raise VaekitError(f"{path.name} is no readable CSV table: {reason}.{remedy}") from error
-    return _fields(table, path.name, exclude, label, strict)
+UNNAMED = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
+"""names that pandas gives to an index, which has none of its own"""
 
 
-def read_parquet(path: Path, exclude: tuple[str, ...] = (), label: str | None = None, strict: bool = True) -> dict:
-    """The columns of a Parquet file; `exclude` and `label` as in `vaekit.data.load`."""
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are learned, and which only stay beside the rows."""
+
+    exclude: tuple[str, ...] = ()
+    """left out: each a name, or several with commas between them where no column has that name"""
+    label: str | None = None
+    keep: tuple[str, ...] = ()
+    needed: tuple[str, ...] | None = None
+    """exactly these are read, in this order, and others left out; None: all that are not set aside"""
+    strict: bool = True
+    """refuse names that are not there"""
+    asked: tuple[str, ...] = ()
+    """names among these that must be there all the same"""
+
+    @property
+    def refused_without_names(self) -> bool:
+        """Whether this can only be meant for a table."""
+        return bool(self.asked or (self.strict and (self.exclude or self.label or self.keep)))
+
+
+def read_csv(path: Path, columns: Columns) -> dict:
+    """The fields of a Source from a file of text in UTF-8 with a header; see `read_delimited`."""
+    file = read_delimited(path)
+    options = "infer_schema_length=None" + f", separator={file.separator!r}" * (file.separator != ",")
+    rescue = _rescue(f"read_csv({str(path)!r}, {options})", "csv")
+    return _fields(file.table, path.name, columns, file.separator, list(file.notes), rescue)
+
+
+def _rescue(reading: str, ending: str) -> str:
+    """A command that writes the columns of a table that have a number in every cell into another file."""
+    keep = "t.select(c for c in t if c.dtype.is_numeric() and not c.null_count())"
+    code = f"import polars as p; t = p.{reading}; {keep}.write_{ending}('numbers.{ending}')"
+    escaped = re.sub(r'(["$`\\])', r"\\\1", code)  # as a shell reads within double quotes
+    return f'python -c "{escaped}"'
+
+
+def read_parquet(path: Path, columns: Columns) -> dict:
+    """The fields of a Source from a Parquet file."""
     import polars
 
     with path.open("rb") as file:
@@ -39,7 +73,7 @@ def read_parquet(path: Path, exclude: tuple[str, ...] = (), label: str | None = 
         table = polars.read_parquet(path)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise VaekitError(f"{path.name} is no readable Parquet table: {_first_line(error)}.") from error
-    return _fields(table, path.name, exclude, label, strict)
+    return _fields(table, path.name, columns, ",", [], _rescue(f"read_parquet({str(path)!r})", "parquet"))
 
 
 TRIAL = """
@@ -73,60 +107,120 @@ def _try_parquet(path: Path) -> None:
         raise VaekitError(f"{path.name} is no readable Parquet table: {reason}.")
 
 
-def _fields(table, file: str, exclude: tuple[str, ...], label: str | None, strict: bool) -> dict:
-    """x (n, columns) float64, the columns' names, and the labels: what a Source is made of."""
-    aside = [*exclude, *([label] if label else [])]
-    for name in aside:
-        if strict and name not in table.columns:
+def _fields(
+    table: "polars.DataFrame", file: str, columns: Columns, separator: str, notes: list[str], rescue: str
+) -> dict:
+    """x (n, columns) float64, names, labels, and what stays beside the rows: the fields of a Source."""
+    exclude = [name for given in columns.exclude for name in _names(given, table.columns)]
+    label = [columns.label] if columns.label is not None else []
+    keep = [name for given in columns.keep for name in _names(given, table.columns)]
+    asked = [name for given in columns.asked for name in _names(given, table.columns)]
+    for name in dict.fromkeys((*exclude, *label, *keep) if columns.strict else asked):
+        if name not in table.columns:
             raise unknown(f"column of {file}", name, table.columns)
-    labels = table[label].to_numpy() if label in table.columns else None
-    table = table.drop(aside, strict=False)
     if not table.height:
         raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
-    columns = [_numbers(table[name], file) for name in table.columns]
-    if not columns:
-        raise VaekitError(f"{file}: no columns are left to learn from.")
-    return {"x": np.stack(columns, 1), "names": tuple(table.columns), "labels": labels}
-
-
-def _numbers(column, file: str) -> np.ndarray:
-    """A column as float64; text that spells numbers is read, anything else is named by its row and column."""
-    import polars
-
-    remedy = f"Use --exclude '{column.name}' or --label '{column.name}'."
-    if column.dtype == polars.String:
-        numbers = column.str.strip_chars().cast(polars.Float64, strict=False)
-    elif column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null):
-        numbers = column.cast(polars.Float64)
+    aside = {*exclude, *label, *keep}
+    if columns.needed is None:
+        learned = _without_index(_only(table, [name for name in table.columns if name not in aside]), notes)
     else:
-        raise VaekitError(f"{file}, row 0, column '{column.name}' is of type {column.dtype}, no number. {remedy}")
-    if numbers.null_count():
-        row = int(numbers.is_null().arg_max())
-        cell, where = column[row], f"{file}, row {row} (counted from 0, below the header), column '{column.name}'"
-        if cell is None or not cell.strip():
-            raise VaekitError(f"{where}: the cell is empty. Fill it, drop the row, or --exclude '{column.name}'.")
-        raise VaekitError(f"{where}: '{cell[:40]}' is no number. {_hint(column.name, cell)}{remedy}")
-    return numbers.to_numpy()
+        learned = _needed(table, file, columns.needed, exclude, aside, notes)
+    if not learned.width:
+        raise VaekitError(f"{file}: no columns are left to learn from.")
+    found, faults = numbers(learned.get_columns(), separator, notes)
+    if faults:
+        order = {name: j for j, name in enumerate(learned.columns)}
+        faults.sort(key=lambda fault: order[fault.column])
+        without = leave_out([fault.column for fault in faults], rescue)
+        if columns.needed is not None:
+            without = "The model was fitted to these columns: it needs numbers in all of them."
+        raise refusal(file, "rows counted from 0, below the header", faults, without)
+    if columns.needed is None:
+        notes += _counting(found)
+    return {
+        "x": np.stack([found[name] for name in learned.columns], 1),
+        "names": tuple(learned.columns),
+        "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
+        "label_name": columns.label or "label",
+        "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
+        "notes": tuple(notes),
+    }
 
 
-def _hint(name: str, cell: str) -> str:
-    """What a person is likely to have meant."""
-    if any(sign in name and sign in cell for sign in ";\t"):
-        return "Separate columns by commas. "
-    return "Write decimals with a point. " if re.fullmatch(r"\s*-?\d*,\d+\s*", cell) else ""
+def _names(given: str, columns: Sequence[str]) -> list[str]:
+    """The columns that an option names: one whose name this is, or those between its commas."""
+    if given in columns or "," not in given:
+        return [given if given in columns else given.strip()]
+    return [part.strip() for part in given.split(",") if part.strip()]
 
 
-def _check_header(path: Path) -> None:
+def _needed(
+    table: "polars.DataFrame", file: str, needed: tuple[str, ...], exclude: list[str], aside: set[str], notes: list[str]
+) -> "polars.DataFrame":
+    """The columns that a model was fitted to, in its order, whatever else the table has."""
+    has = set(table.columns)
+    taken = [name for name in needed if name in exclude]
+    if taken:
+        raise VaekitError(
+            f"{listed(taken)} cannot be excluded: the model was fitted to {file}'s columns of these names."
+        )
+    missing = [name for name in needed if name not in has]
+    if missing:
+        others = [name for name in table.columns if name not in needed]
+        instead = f" It has {listed(others)} instead: rename what is meant, or add them." if others else " Add them."
+        raise VaekitError(
+            f"{file} lacks {listed(missing, 6)}, {len(missing):,} of the {len(needed):,} columns needed.{instead}"
+        )
+    unknown_here = [name for name in table.columns if name not in {*needed, *aside} and not UNNAMED.fullmatch(name)]
+    if unknown_here:
+        notes.append(f"{listed(unknown_here)} left out: the model was fitted without.")
+    return _only(table, needed)
+
+
+def _only(table: "polars.DataFrame", names: Sequence[str]) -> "polars.DataFrame":
+    """The columns of these very names: polars' own choice of columns reads '*' and '^…$' as patterns."""
+    return type(table)({name: table[name] for name in names})
+
+
+def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataFrame":
+    """The table without the columns that only number or name its rows, for which others left a trace in the name."""
     import polars
 
-    first = polars.read_csv(path, has_header=False, n_rows=1, infer_schema=False)
-    header = first.row(0)
-    if first.cast(polars.Float64, strict=False).null_count().row(0) == (0,) * len(header):
-        start = ", ".join(header[:3])
-        raise VaekitError(f"{path.name} starts with numbers, {start} …: give it a first line of column names.")
-    twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
-    if twice is not None:
-        raise VaekitError(f"{path.name} has two columns named '{twice}': rename one.")
+    left_out = []
+    for name in table.columns:
+        unnamed = UNNAMED.fullmatch(name) is not None
+        if not unnamed and name.lower() != "index":
+            continue
+        identifies = name.startswith("__index")
+        if table[name].dtype.is_numeric() or table[name].dtype == polars.String:
+            values = table[name].cast(polars.Float64, strict=False)
+            whole = bool((values == values.round()).fill_null(True).all())  # text is whole, as R's names of rows are
+            different = table.height > 1 and table[name].n_unique() == table.height
+            running = not values.null_count() and is_running(values.to_numpy())
+            identifies = identifies or running or (unnamed and whole and different)
+        if identifies:
+            left_out.append(name)
+        elif unnamed:
+            notes.append(f"a column without a name is learned: leave it out with --exclude {quoted(name)}.")
+    if not left_out or len(left_out) == table.width:
+        return table
+    notes.append(f"{listed(left_out)} left out: an index of the rows.")
+    return _only(table, [name for name in table.columns if name not in left_out])
+
+
+def is_running(values: np.ndarray) -> bool:
+    """Whether numbers are 0, 1, 2 … or 1, 2, 3 …"""
+    if values.dtype.kind != "f" or not len(values) or values[0] not in (0, 1):
+        return False
+    return bool((values == values[0] + np.arange(len(values))).all())
+
+
+def _counting(found: dict[str, np.ndarray]) -> list[str]:
+    """A note on columns that count the rows and are learned, since their names say something else."""
+    counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
+    if not counting or len(found) == 1:
+        return []
+    return [f"{listed(counting)} counts the rows and is learned: leave it out with --exclude {quoted(counting[0])}."]
 
 
 def _first_line(error: BaseException) -> str:

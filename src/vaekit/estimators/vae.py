@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_random_
 from vaekit import evaluation
 from vaekit.data import Rows, Source
 from vaekit.errors import VaekitError
+from vaekit.estimators.frames import plain_rows
 from vaekit.maths import generator
 from vaekit.objectives import ELBO, over_rows
 from vaekit.runs import Run, save_state
@@ -26,8 +27,9 @@ IMPOSSIBLE = 0.25
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
-    """A variational autoencoder on the rows of an array: (n, columns), images (n, height, width) or with any number of
-    channels, first or last, or sequences (n, steps, features). They are given back in the shape in which they came.
+    """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), or of an array of
+    images (n, height, width) or with any number of channels, first or last, or of sequences (n, steps, features). They
+    are given back in the shape in which they came.
 
     It climbs log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma & Welling 2014, arXiv:1312.6114). All densities
     are in nats per row and in the data's own units.
@@ -159,6 +161,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.data_ |= {"lower_bound": self.lower_bound_, "importance_samples": self.importance_samples}
         return self
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def transform(self, X) -> np.ndarray:
         """The posterior mean E[z|x] of each row: (n, latent_dim)."""
         rows = self._rows(X)
@@ -220,9 +227,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.n_iter_ = max(1, state.step // max(1, data["train"] // size))
 
     def _validated(self, X, *, reset: bool):
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
-        _check_columns(X)
+        X = plain_rows(X, None if reset else getattr(self, "feature_names_in_", None))
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
         if np.ndim(X) > 2 and not reset:  # of images, scikit-learn would compare an axis; `check_rows_fit` knows more
             checked = check_array(X, **options)
@@ -253,23 +258,6 @@ def _seed(random_state) -> int:
 def _warn(lines: list[str]) -> None:
     if lines:
         warnings.warn("\n".join(lines), UserWarning, stacklevel=3)
-
-
-def _check_columns(X) -> None:
-    """Refuse the columns of a frame that hold no numbers, by name: scikit-learn makes numbers of some, dates for one.
-
-    Raises VaekitError.
-    """
-    import narwhals as nw
-
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        raise VaekitError("X is a lazy frame: collect it first.")
-    for name, kind in frame.schema.items() if isinstance(frame, nw.DataFrame) else ():
-        if not (kind.is_numeric() or kind in (nw.Boolean, nw.Object, nw.Unknown)):  # objects can be numbers
-            raise VaekitError(
-                f"column '{name}' of X is of type {kind}, no number: leave it out, or make numbers of it."
-            )
 
 
 def load(folder, *, device: str = "auto") -> VAE:

@@ -213,7 +213,7 @@ def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, se
     if len(rows):
         side -= side % 2  # each image stands beside its reconstruction
         count = min(side * side // 2, len(rows))
-        few = rows.first(count)
+        few = rows.some(count)
         again = evaluation.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
         written.append(
             grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png", columns=side)

@@ -7,7 +7,7 @@ import torch
 
 from vaekit.data import Rows, Schema, Source, describe
 from vaekit.data.schema import check_rows, row_blocks
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, listed
 from vaekit.spec.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.spec.build import build_state, choose_device
 from vaekit.spec.hints import extremes
@@ -70,8 +70,8 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
         raise VaekitError(f"{source.name} has rows of shape {x.shape[1:]}; this model was fitted to {schema.shape}.")
     if schema.names and source.names and schema.names != source.names:
         raise VaekitError(
-            f"{source.name} has the columns {', '.join(source.names)}; this model was fitted to "
-            f"{', '.join(schema.names)}, in that order."
+            f"{source.name} has the columns {listed(source.names)}; this model was fitted to {listed(schema.names)}, "
+            f"in that order."
         )
     device = next(likelihood.buffers()).device
     for rows in row_blocks(x.shape):

@@ -42,6 +42,7 @@ class DataSettings(Section):
     digest: str = setting("", str)
     exclude: tuple[str, ...] = setting((), str)
     label: str = setting("", str)
+    keep: tuple[str, ...] = setting((), str)
     resize: str = setting("", str)
     """HEIGHTxWIDTH to which images from files are scaled"""
     kind: str = setting(AUTO, str, choices=LAYOUTS)

@@ -1,0 +1,245 @@
+"""Text with separators (.csv, .tsv, gzipped too) → a table of text cells. A file's habits are found out."""
+
+import codecs
+import csv
+import gzip
+import io
+import itertools
+import re
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaekit.data.unpacked import check_unpacked, most_unpacked
+from vaekit.errors import VaekitError, listed
+
+if TYPE_CHECKING:
+    import polars
+
+SEPARATORS = (",", ";", "\t", "|")
+LOOK_BYTES, LOOK_ROWS = 2**20, 50
+"""how much of a file its separator is found from"""
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """A file's cells as they are written, and what was made of the lines that hold none."""
+
+    table: "polars.DataFrame"
+    """every column of text; the names without the blanks around them"""
+    separator: str
+    notes: tuple[str, ...]
+
+
+def read_delimited(path: Path) -> Delimited:
+    """The cells of a file in UTF-8 with a line of names; commas, semicolons, tabs or bars between them.
+
+    Lines that start with # are comments, the last one above the first row its header where there is no other. Blank
+    last lines and unnamed columns without a cell are left out. Each of these leaves a note.
+
+    Raises VaekitError for a file without names, with two equal ones, or that is no table.
+    """
+    content = _content(path)
+    above, start = _comments_above(content)
+    head = _text(content[start : start + LOOK_BYTES], path.name)
+    whole = start + LOOK_BYTES >= len(content)
+    separator = _separator(head, whole, "\t" if ".tsv" in path.suffixes else ",")
+    header, length, below = _header(head, above, separator)
+    if header is None:
+        raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
+    header = [_bare(name) for name in header]
+    notes = _check_header(header, below, separator, path)
+    table, inside = _cells(header, memoryview(content)[start + length :], separator, path.name)
+    del content
+    comments = len(above) + inside
+    if comments:
+        notes.append(f"{comments} line{'s' * (comments > 1)} that start{'s' * (comments == 1)} with # left out.")
+    table = _without_blank_ends(table, notes)
+    return Delimited(_named(table, header, path.name, notes), separator, tuple(notes))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked where that does not fill the memory, with the line ends of today."""
+    if path.suffix.lower() == ".gz":
+        packed = path.stat().st_size
+        with gzip.open(path) as file:
+            size = 0
+            while size <= most_unpacked(packed) and (read := len(file.read(2**20))):
+                size += read
+        check_unpacked(path.name, packed, size)
+        content = gzip.decompress(path.read_bytes())
+    else:
+        content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise VaekitError(f"{path.name} is no readable CSV table: it is in UTF-16. Save it as UTF-8.")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    return content if b"\n" in content else content.replace(b"\r", b"\n")
+
+
+def _text(content: bytes, file: str) -> str:
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(content)  # the last character may be cut
+    except UnicodeDecodeError as error:
+        raise VaekitError(f"{file} is no readable CSV table: it is not in UTF-8. Save it as UTF-8.") from error
+
+
+def _comments_above(content: bytes) -> tuple[list[bytes], int]:
+    """The lines that start with # before all others, and where those begin; blank lines between them pass."""
+    above, start = [], 0
+    for line in itertools.takewhile(lambda line: not line.strip() or line.startswith(b"#"), io.BytesIO(content)):
+        start += len(line)
+        above += [line] if line.strip() else []
+    return above, start
+
+
+def _records(text: str, separator: str, count: int) -> list[list[str]]:
+    """The first records of a text, blank ones left out; none of a text that is no table."""
+    try:
+        records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        return list(itertools.islice((r for r in records if r), count))
+    except csv.Error:
+        return []
+
+
+def _separator(head: str, whole: bool, usual: str) -> str:
+    """The separator that cuts the first lines into equally many cells, and into most; `usual` where none does."""
+    best, best_score = usual, (False, 1)
+    for separator in (usual, *(s for s in SEPARATORS if s != usual)):
+        widths = [len(record) for record in _records(head, separator, LOOK_ROWS)]
+        if not whole and 1 < len(widths) < LOOK_ROWS:
+            widths.pop()  # it is cut
+        if not widths:
+            continue
+        first, *others = widths
+        steady = len(set(others)) <= 1 and all(width - first in (0, 1) for width in others)
+        if first > 1 and (steady, first) > best_score:
+            best, best_score = separator, (steady, first)
+    return best
+
+
+def _header(head: str, above: list[bytes], separator: str) -> tuple[list[str] | None, int, list[list[str]]]:
+    """The names; how many bytes of the text they take, none where they are in a comment; the first rows below."""
+    records = csv.reader(io.StringIO(head, newline=""), delimiter=separator)
+    try:
+        first = next((record for record in records if record), None)
+    except csv.Error:
+        first = None
+    if first is None:
+        return None, 0, []
+    lines = io.StringIO(head, newline="\n")
+    length = sum(len(line.encode()) for line in itertools.islice(lines, records.line_num))
+    below = _records(head, separator, LOOK_ROWS)
+    if above and any(map(_is_number, first)):
+        comment = above[-1].decode("utf-8", "replace").lstrip("#").strip()
+        named = next(iter(_records(comment, separator, 1)), [])
+        if len(named) == len(first) and not any(map(_is_number, named)):
+            above.pop()
+            return named, 0, below
+    return _as_wide(first, below[1:]), length, below[1:]
+
+
+def _as_wide(header: list[str], below: list[list[str]]) -> list[str]:
+    """A name for each cell of rows that all have one more: R leaves out the first, of the rows' own names; a
+    separator at the end of every row leaves out the last."""
+    if not below or any(len(row) != len(header) + 1 for row in below):
+        return header
+    return [*header, ""] if all(not row[-1].strip() for row in below) else ["", *header]
+
+
+def _is_number(cell: str) -> bool:
+    return NUMBER.fullmatch(cell.strip()) is not None
+
+
+def _bare(name: str) -> str:
+    """A name without the blanks around it, and the quotes that follow a blank."""
+    name = name.strip()
+    return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
+def _check_header(header: list[str], below: list[list[str]], separator: str, path: Path) -> list[str]:
+    """Refuse a first line of numbers, unless they count the columns: then it names them, which is noted."""
+    named = [name for name in header if name]
+    if not named or not all(map(_is_number, named)):
+        return []
+    start = ", ".join(named[:3]) + " …" * (len(named) > 3)
+    next_row = below[0] if below else []
+    if _counts(named, next_row, unnamed_first=not header[0]):
+        return [f"the first line, {start}, is taken for the columns' names."]
+    show = "zcat" if path.suffix.lower() == ".gz" else "cat"
+    between = "$'\\t'" if separator == "\t" else shlex.quote(separator)
+    raise VaekitError(
+        f"{path.name} starts with numbers, {start}: give it a first line of column names, such as by "
+        f"(seq -f x%g -s{between} {len(header)}; {show} {shlex.quote(str(path))}) > named.csv"
+    )
+
+
+def _counts(named: list[str], next_row: list[str], unnamed_first: bool) -> bool:
+    """Whether names count 0, 1, 2 …, or 1, 2, 3 …, or go up in equal steps as no row below does (years, say)."""
+    steps = _steps([float(name) for name in named])
+    from_start = all(name.isdecimal() for name in named) and int(named[0]) in (0, 1) and steps in ({1.0}, set())
+    if from_start:
+        return len(named) > 1 or unnamed_first
+    if len(named) < 3 or len(steps) != 1 or min(steps) <= 0:
+        return False
+    numbers = [float(cell) for cell in next_row if _is_number(cell)]
+    return len(_steps(numbers)) != 1
+
+
+def _steps(numbers: list[float]) -> set[float]:
+    return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
+
+
+def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tuple["polars.DataFrame", int]:
+    """The rows below the header as text, under names of no meaning, and the number of comments among them."""
+    import polars
+
+    width = len(header)
+    lines = separator.join(f"c{j}" for j in range(width)).encode() + b"\n" + body
+    comments = re.findall(rb"^#.*$", lines, re.MULTILINE) if b"#" in lines else []
+    if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
+        comments = []  # they are rows, whose first cell starts so
+    try:
+        table = polars.read_csv(
+            lines, separator=separator, infer_schema=False, encoding="utf8",
+            comment_prefix="#" if comments else None, truncate_ragged_lines=False,
+        )  # fmt: skip
+    except polars.exceptions.PolarsError as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
+        raise VaekitError(f"{file} is no readable CSV table: {reason}.{remedy}") from error
+    return table, len(comments)
+
+
+def _without_blank_ends(table: "polars.DataFrame", notes: list[str]) -> "polars.DataFrame":
+    """The table without the rows at its end that have no cell."""
+    import polars
+
+    blank = table.height
+    if blank and all(cell is None or not cell.strip() for cell in table.row(-1)):
+        filled = table.select(polars.any_horizontal((polars.all().str.strip_chars() != "").fill_null(False)))
+        rows = filled.to_series().arg_true()
+        last = int(rows[-1]) + 1 if len(rows) else 0
+        blank -= last
+        notes.append(f"{blank} blank last line{'s' * (blank > 1)} left out.")
+        return table.head(last)
+    return table
+
+
+def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[str]) -> "polars.DataFrame":
+    """The table under its own names, without unnamed columns that have no cell."""
+    columns = list(zip(header, table, strict=True))
+    twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
+    if twice:
+        raise VaekitError(f"{file} has two columns named {listed(twice)}: rename one of each.")
+    kept = [(name, column) for name, column in columns if name or (column.str.strip_chars() != "").any()]
+    if len(kept) < len(columns) and kept:
+        count = len(columns) - len(kept)
+        notes.append(f"{count} unnamed column{'s' * (count > 1)} without any cell left out.")
+    kept = kept or columns[:1]
+    unnamed = sum(not name for name, _ in kept)
+    if unnamed > 1:
+        raise VaekitError(f"{file} has {unnamed} columns without a name: name them in its first line.")
+    return type(table)(dict(kept))  # a list of columns would give the one without a name another
