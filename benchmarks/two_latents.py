@@ -37,8 +37,8 @@ def main() -> None:
         arguments = [*SETTING.split(), "--epochs", str(given.epochs), "--out", str(given.out)]
         subprocess.run([sys.executable, "-m", "vaekit", "fit", *arguments], check=True)
     run, model, device = open_model(given.out, None)
-    rows, _, _ = rows_of(run, model, None, device)
-    report.latent_plane(run.schema, model, rows, DOCS / "pictures" / "plane.png")
+    rows, _, labels = rows_of(run, model, None, device)
+    report.latent_plane(run.schema, model, rows, DOCS / "pictures" / "plane.png", labels)
 
     few = rows.some(given.rows)
     for line in table(model, few):

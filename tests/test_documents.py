@@ -81,5 +81,34 @@ def test_links_between_documents_hold(page):
 
 
 def test_every_page_is_in_the_site_s_contents():
-    contents = (ROOT / "mkdocs.yml").read_text()
-    assert [page.name for page in PAGES if f"- {page.relative_to(ROOT / 'docs').as_posix()}\n" not in contents] == []
+    contents = re.findall(r"^ +- (?:\w+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(contents) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES)
+
+
+WIDEST = 88
+"""characters that stand in the column of a page"""
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_stays_in_its_column(page):
+    code = [content for language, content in BLOCK.findall(page.read_text()) if language != "text"]
+    assert [line for content in code for line in content.splitlines() if len(line) > WIDEST] == []
+
+
+def test_the_site_fetches_nothing_from_elsewhere():
+    fetched = re.compile(r"(?:src|href|url|import)\W{1,3}(?:https?:)?//|katex@", re.IGNORECASE)
+    files = [*(ROOT / "docs/site").rglob("*.css"), *(ROOT / "docs/site").rglob("*.js"), ROOT / "mkdocs.yml"]
+    assert [file.name for file in files if fetched.search(file.read_text())] == []
+    fonts = re.findall(r"url\((fonts/[^)]*\.woff2)\)", (ROOT / "docs/site/katex/katex.min.css").read_text())
+    assert fonts
+    assert [font for font in fonts if not (ROOT / "docs/site/katex" / font).exists()] == []
+
+
+@pytest.mark.parametrize("chart", ["performance", "results"])
+def test_charts_are_drawn_from_the_tables_as_they_stand(chart, tmp_path, monkeypatch):
+    """A table that changed wants its chart drawn again: python docs/pictures.py"""
+    pictures = runpy.run_path(str(ROOT / "docs/pictures.py"), run_name="pictures")
+    monkeypatch.setitem(pictures["save"].__globals__, "FOLDER", tmp_path)
+    pictures["main"]([chart])
+    drawn, kept = (folder / f"{chart}.svg" for folder in (tmp_path, ROOT / "docs/pictures"))
+    assert drawn.read_text() == kept.read_text()

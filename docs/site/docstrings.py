@@ -1,4 +1,4 @@
-"""Turns the layout of the house's docstrings into Markdown.
+"""Turns the layout of vaekit's docstrings into Markdown.
 
 - names set off from what they mean by two or more spaces, or by " : ", become a list;
 - a heading with a rule of dashes below it becomes bold;

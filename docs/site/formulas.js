@@ -1,11 +1,8 @@
-// Sets every formula that the page marks, \(inline\) and \[displayed\], with KaTeX: version and content are pinned.
-// Without a network, formulas stay as they were written.
-const KATEX = "https://cdn.jsdelivr.net/npm/katex@0.16.47/dist/katex.min";
-const STYLE = "sha384-nH0MfJ44wi1dd7w6jinlyBgljjS8EJAh2JBoRad8a3VDw2K69vfaaqm4WnR+gXtA";
-const SCRIPT = "sha384-CwjPRVHTvLiMBFjEoij+QZViMV5rhTOIp7CJzl24JEqpRDA1sJFHVXXLURktbYYp";
+// Sets every formula that the page marks, \(inline\) and \[displayed\], with the KaTeX beside this file.
+const KATEX = new URL("katex/", document.currentScript.src).href;
 
-function fetched(tag, attributes) {
-  return document.head.appendChild(Object.assign(document.createElement(tag), { crossOrigin: "anonymous", ...attributes }));
+function add(tag, attributes) {
+  document.head.appendChild(Object.assign(document.createElement(tag), attributes));
 }
 
 function set(formula) {
@@ -15,6 +12,6 @@ function set(formula) {
 
 const formulas = document.querySelectorAll(".arithmatex");
 if (formulas.length) {
-  fetched("link", { rel: "stylesheet", href: KATEX + ".css", integrity: STYLE });
-  fetched("script", { src: KATEX + ".js", integrity: SCRIPT, onload: () => formulas.forEach(set) });
+  add("link", { rel: "stylesheet", href: KATEX + "katex.min.css" });
+  add("script", { src: KATEX + "katex.min.js", onload: () => formulas.forEach(set) });
 }

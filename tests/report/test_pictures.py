@@ -6,10 +6,11 @@ import torch
 from PIL import Image
 
 from vaekit import VAE
+from vaekit.cli import main
 from vaekit.cli.images import write_images
 from vaekit.data import Source, describe, load
 from vaekit.errors import VaekitError
-from vaekit.report.pictures import _drawn, grid, shades, shown_as
+from vaekit.report.pictures import _drawn, _figure, _scatter, grid, shades, shown_as
 
 RNG = np.random.default_rng(0)
 SHAPE = (16, 14)
@@ -107,3 +108,47 @@ def test_the_plane_shows_the_correlation_of_the_latents():
     z = _drawn(vae.model_, vae._rows(np.repeat(x, 50, 0)))
     assert z.shape == (2000, 2)
     assert np.corrcoef(z.T)[0, 1] == pytest.approx(wanted, abs=0.1)
+
+
+LABELS = {
+    "digits": (np.arange(300) % 10, 10),
+    "words": (np.array(["cat", "dog", "owl"])[np.arange(300) % 3], 3),
+    "reals, a scale": (np.linspace(0, 1, 300), None),
+    "words, too many": (np.array([f"name {i}" for i in range(300)]), None),
+    "one class": (np.zeros(300), None),
+    "none": (None, None),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_the_plane_s_dots_have_the_colours_of_their_labels(labels):
+    values, classes = LABELS[labels]
+    figure, axes = _figure(1, (4, 4))
+    _scatter(axes, RNG.normal(size=(300, 2)), values)
+    figure.canvas.draw()
+    dots = axes.collections[0]
+    colours = np.unique(dots.get_facecolors(), axis=0)
+    if classes:
+        assert len(colours) == classes
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == [str(v) for v in np.unique(values)]
+    else:
+        assert axes.get_legend() is None
+        assert (len(colours) > 100) == (labels == "reals, a scale")
+    assert dots.get_sizes().min() >= 4
+
+
+def test_a_run_s_plane_is_drawn_with_the_labels_of_its_rows(tmp_path, monkeypatch):
+    from vaekit.report import pictures
+    from vaekit.runs import Run
+
+    seen = []
+    monkeypatch.setattr(pictures, "_scatter", lambda axes, z, labels: seen.append(labels))
+    tiny = ["--latent-dim", "2", "--hidden", "8", "--epochs", "1", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "digits", *tiny])
+    assert stop.value.code == 0
+    source = load("digits")
+    spec = Run.open(tmp_path / "run").spec
+    test = source.split(spec.training.seed, spec.data.validation, spec.data.test)["test"]
+    (labels,) = seen
+    assert np.array_equal(np.sort(labels), np.sort(source.labels[test]))

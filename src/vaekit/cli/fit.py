@@ -94,7 +94,7 @@ def fit(
     warmup
         the part of training over which that weight grows from 0, such as 0.1
     free_bits
-        elbo: nats a latent that cost nothing
+        elbo: nats per latent below which its rate has no gradient
     gradient
         standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae)
     epochs

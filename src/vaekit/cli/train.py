@@ -23,7 +23,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
             return interrupt.exit_code
     model = run.model(prepared.rows["train"].device)
     part = next((p for p in ("test", "validation") if len(prepared.rows[p])), "train")
-    pictures = write_all(run, model, prepared.rows[part])
+    labels = None if prepared.labels is None else prepared.labels[prepared.split[part]]
+    pictures = write_all(run, model, prepared.rows[part], labels)
     if as_json:
         print(json.dumps({"run": str(folder), "step": state.step, "best_step": state.best_step}), flush=True)
         return 0

@@ -47,7 +47,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     repeats : for "iwae", the bounds that share the samples and are averaged.
     beta : weight of the rate in the loss; bounds are reported with 1 whatever it is.
     warmup : the part of training over which that weight grows from 0.
-    free_bits : for "elbo", nats a latent that cost nothing.
+    free_bits : for "elbo", nats per latent below which its rate has no gradient.
     gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.

@@ -30,9 +30,10 @@ class ELBO:
     samples     m, draws a row, each through the decoder
     beta        weight of the rate in the loss (Higgins et al. 2017); the value is the ELBO whatever β
     warmup      steps over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
-    free_bits   λ, nats a latent that cost nothing, KL_d a mean over the batch (Kingma et al. 2016, arXiv:1606.04934)
+    free_bits   λ, nats per latent below which KL_d, a mean over the batch, costs λ and has no gradient (Kingma et al.
+                2016, arXiv:1606.04934)
     gradient    "standard", or "sticking-the-landing": log q(z|x) by draws, its parameters held constant, so that the
-                gradient's noise vanishes where q is exact (Roeder et al. 2017, arXiv:1703.09194)
+                gradient's noise vanishes where q is exact and β = 1 (Roeder et al. 2017, arXiv:1703.09194)
 
     With the defaults the loss is the negative ELBO.
     """

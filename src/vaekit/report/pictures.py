@@ -22,8 +22,8 @@ MARGINAL_ROWS = 100_000
 """rows shown in a histogram"""
 
 
-def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
-    """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it.
+def write_all(run: Run, model: torch.nn.Module, rows: Rows, labels: np.ndarray | None = None) -> list[Path]:
+    """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it, with their `labels`.
 
     Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables and sequences:
     samples.png, the columns' distributions beside the data's. Always: training.png.
@@ -35,7 +35,7 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows) -> list[Path]:
         written += _images(run.schema, model, rows, folder, run.spec.training.seed)
         if model.latent_dim == 2:
             written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
-            written.append(latent_plane(run.schema, model, rows, folder / "plane.png"))
+            written.append(latent_plane(run.schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
         written.append(marginals(run.schema, model, rows, folder / "samples.png", run.spec.training.seed))
     return written
@@ -120,12 +120,18 @@ def manifold(model: torch.nn.Module) -> np.ndarray:
     return evaluation.decode(model, points.to(device)).cpu().numpy()
 
 
-def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path) -> Path:
-    """Two latents: x̂ over the plane, and beside it draws of the aggregate posterior q(z) = mean over x of q(z|x), a
-    point a row, with the prior's circles of one, two and three standard deviations. Both to the same scale."""
+def latent_plane(
+    schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, labels: np.ndarray | None = None
+) -> Path:
+    """Two latents: x̂ over the plane, and beside it draws of the aggregate posterior q(z) = mean over x of q(z|x), one
+    point per row, with the prior's circles of one, two and three standard deviations. Both to the same scale.
+
+    labels    (n,) of the rows, where they are known: the points' colours
+    """
     from matplotlib.patches import Circle
 
-    z = _drawn(model, rows.some(PLANE_ROWS))
+    order = np.random.default_rng(0).permutation(len(rows))[:PLANE_ROWS]  # in no order: no class lies above another
+    z = _drawn(model, rows.subset(order))
     figure, (decoded, posterior) = _figure(1, (11, 5.6), columns=2)
     edge = PLANE * (1 - 1 / MANIFOLD)
     points = torch.linspace(-edge, edge, MANIFOLD)
@@ -137,12 +143,32 @@ def latent_plane(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path)
     page = page[..., 0] if page.shape[-1] == 1 else page
     decoded.imshow(page, cmap="gray", vmin=0, vmax=1, extent=(-PLANE, PLANE, -PLANE, PLANE))
     decoded.set_title("x̂ over the plane of z")
-    posterior.scatter(*z.T, s=np.clip(10_000 / len(z), 2, 16), alpha=0.6, lw=0)
+    _scatter(posterior, z, None if labels is None else np.asarray(labels)[order])
     for radius in (1, 2, 3):
         posterior.add_patch(Circle((0, 0), radius, fill=False, lw=0.8, ls="--", color="black"))
     posterior.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE), aspect="equal")
     posterior.set_title(f"z ~ q(z): {len(z):,} rows; circles of the prior at 1, 2, 3 σ")
     return _save(figure, path)
+
+
+CLASSES = 20
+"""labels that have a colour each; more numbers have a scale of colours"""
+
+
+def _scatter(axes, z: np.ndarray, labels: np.ndarray | None) -> None:
+    """A dot per row, coloured by its label, with a legend."""
+    look = {"s": np.clip(20_000 / len(z), 4, 24), "alpha": 0.7, "lw": 0}
+    names, codes = (None, None) if labels is None else np.unique(labels, return_inverse=True)
+    if names is not None and 1 < len(names) <= CLASSES:
+        colours = "tab10" if len(names) <= 10 else "tab20"
+        limits = {"vmin": 0, "vmax": 9 if len(names) <= 10 else 19}
+        dots = axes.scatter(*z.T, c=codes, cmap=colours, **limits, **look)
+        handles, _ = dots.legend_elements(num=None, alpha=1)
+        axes.legend(handles, map(str, names), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    elif names is not None and names.dtype.kind in "iuf" and len(names) > CLASSES:
+        axes.figure.colorbar(axes.scatter(*z.T, c=labels, cmap="viridis", **look), ax=axes, shrink=0.7)
+    else:
+        axes.scatter(*z.T, **look)
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ class Prepared:
     state: State
     notes: list[str]
     """what is left out of training"""
+    labels: np.ndarray | None = None
+    """(n,) of all the rows, where the source has some"""
 
 
 def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
@@ -54,7 +56,7 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     check_rows_fit(state.model.likelihood, schema, source)
     trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
     notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
-    return Prepared(spec, reasons, schema, split, rows, state, notes)
+    return Prepared(spec, reasons, schema, split, rows, state, notes, source.labels)
 
 
 def worth_compiling(prepared: Prepared) -> bool:
