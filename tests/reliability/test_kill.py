@@ -188,7 +188,7 @@ def test_c5_without_keyed_noise_it_would_be_seen(small, tmp_path, monkeypatch):
 
     def go(run, prepared, until=None):
         running = torch.Generator().manual_seed(0)
-        monkeypatch.setattr("vaekit.training.state.generator", lambda *key, device: running)
+        monkeypatch.setattr("vaekit.training.state.generator", lambda *key, device="cpu": running)
         list(runs.drive(run, prepared, lambda: prepared.state.step == until))
         return prepared.state
 

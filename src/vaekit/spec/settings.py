@@ -11,7 +11,7 @@ from vaekit.spec import tables
 
 AUTO = "auto"
 WIDEST = 2**20
-"""numbers of a layer, or a code, at most: more are a slip of the pen, or meant to fill the memory"""
+"""numbers of a layer or a code, or draws per row, at most: more are a slip of the pen, or meant to fill the memory"""
 
 
 def setting(
@@ -75,8 +75,8 @@ class ObjectiveSettings(Section):
     """The bound that is climbed."""
 
     objective: str = setting("elbo", str, choices=tables.OBJECTIVES)
-    samples: int = setting(1, int, low=1)
-    repeats: int = setting(1, int, low=1)
+    samples: int = setting(1, int, low=1, below=WIDEST + 1)
+    repeats: int = setting(1, int, low=1, below=WIDEST + 1)
     beta: float = setting(1.0, float, low=0)
     warmup: float = setting(0.0, float, low=0, below=1)
     """the part of all steps over which the rate's weight grows to beta"""
