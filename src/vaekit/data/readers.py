@@ -70,6 +70,7 @@ def read_npy(path: Path) -> dict:
             _check_array(file, path.stat().st_size, path.name)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
+        array.close()
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
     return {"x": _numeric(array) if array.nbytes > MAPPED else _native(array)}
 
