@@ -1,11 +1,48 @@
 """The one error that is meant for people: what was found, where, what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class VaekitError(ValueError):
-    """Something given to vaekit cannot be used; the message says what, where and what to do about it."""
+    """Something given to vaekit cannot be used; the message says what, where and what to do about it.
+
+    Where a remedy is an option, the message is written as the command line has it. In Python, where options are
+    arguments, it reads so:
+
+    >>> print(VaekitError("no column 'size': use --batch-size 5, or `vaekit fit --config FILE`."))
+    no column 'size': use batch_size 5, or `vaekit fit --config FILE`.
+    """
+
+    def __str__(self) -> str:
+        return "`".join(
+            part if quoted % 2 else re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda o: o[1].replace("-", "_"), part)
+            for quoted, part in enumerate(self.at_command_line.split("`"))
+        )
+
+    @property
+    def at_command_line(self) -> str:
+        """The message with its options as they are typed."""
+        return super().__str__()
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in the system's words where they are its own, without a number or a full stop.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "x.csv"))
+    'No such file or directory'
+    """
+    words = error.strerror if isinstance(error, OSError) else None
+    return (words or str(error) or type(error).__name__).rstrip(".")
+
+
+def counted(count: int, noun: str = "row") -> str:
+    """
+    >>> counted(1), counted(1200), counted(1, "latent")
+    ('1 row', '1,200 rows', '1 latent')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:
