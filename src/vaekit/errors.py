@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+
 
 class VaekitError(ValueError):
     """Something given to vaekit cannot be used; the message says what, where and what to do about it.
@@ -16,15 +18,24 @@ class VaekitError(ValueError):
     """
 
     def __str__(self) -> str:
-        return "`".join(
-            part if quoted % 2 else re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda o: o[1].replace("-", "_"), part)
-            for quoted, part in enumerate(self.at_command_line.split("`"))
-        )
+        return as_arguments(self.at_command_line)
 
     @property
     def at_command_line(self) -> str:
         """The message with its options as they are typed."""
         return super().__str__()
+
+
+def as_arguments(text: str) -> str:
+    """A text with its options named as Python's arguments are; commands in backticks stay as they are typed.
+
+    >>> as_arguments("see --resize, or run `vaekit fit x.csv --lr 0.1`")
+    'see resize, or run `vaekit fit x.csv --lr 0.1`'
+    """
+    plain_and_quoted = text.split("`")
+    for i in range(0, len(plain_and_quoted), 2):
+        plain_and_quoted[i] = OPTION.sub(lambda option: option[1].replace("-", "_"), plain_and_quoted[i])
+    return "`".join(plain_and_quoted)
 
 
 def reason(error: BaseException) -> str:
