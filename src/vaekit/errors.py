@@ -1,14 +1,61 @@
 """The one error that is meant for people: what was found, where, what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LONGEST, MOST = 40, 30
 """characters of a name, and names in one message"""
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 
 
 class VaekitError(ValueError):
-    """Something given to vaekit cannot be used; the message says what, where and what to do about it."""
+    """Something given to vaekit cannot be used; the message says what, where and what to do about it.
+
+    Where a remedy is an option, the message is written as the command line has it. In Python, where options are
+    arguments, it reads so:
+
+    >>> print(VaekitError("no column 'size': use --batch-size 5, or `vaekit fit --config FILE`."))
+    no column 'size': use batch_size 5, or `vaekit fit --config FILE`.
+    """
+
+    def __str__(self) -> str:
+        return as_arguments(self.at_command_line)
+
+    @property
+    def at_command_line(self) -> str:
+        """The message with its options as they are typed."""
+        return super().__str__()
+
+
+def as_arguments(text: str) -> str:
+    """A text with its options named as Python's arguments are; commands in backticks stay as they are typed.
+
+    >>> as_arguments("see --resize, or run `vaekit fit x.csv --lr 0.1`")
+    'see resize, or run `vaekit fit x.csv --lr 0.1`'
+    """
+    plain_and_quoted = text.split("`")
+    for i in range(0, len(plain_and_quoted), 2):
+        plain_and_quoted[i] = OPTION.sub(lambda option: option[1].replace("-", "_"), plain_and_quoted[i])
+    return "`".join(plain_and_quoted)
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in the system's words where they are its own, without a number or a full stop.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "x.csv"))
+    'No such file or directory'
+    """
+    words = error.strerror if isinstance(error, OSError) else None
+    return (words or str(error) or type(error).__name__).rstrip(".")
+
+
+def counted(count: int, noun: str = "row") -> str:
+    """
+    >>> counted(1), counted(1200), counted(1, "latent")
+    ('1 row', '1,200 rows', '1 latent')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:

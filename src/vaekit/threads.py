@@ -1,12 +1,17 @@
 """How many threads an operation of PyTorch takes."""
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 
 import torch
+from torch import nn
 
 ALONE = RLock()
+NARROW = 2**23
+"""products of a weight and an input, up to which several threads gain nothing; where other work keeps the processors
+busy they lose, for they wait for each other in a loop"""
 
 
 @contextmanager
@@ -27,3 +32,23 @@ def single_threaded(wait: bool = True) -> Iterator[int]:
         if taken:
             torch.set_num_threads(threads)
             ALONE.release()
+
+
+def products(model: nn.Module) -> float:
+    """Of a weight and an input, for a draw: as many as weights. Infinity, as no one knows how many, where something
+    else than a linear layer has a matrix: a convolution, say, takes each weight many times.
+
+    >>> products(nn.Linear(3, 2)), products(nn.Conv2d(1, 2, 3))
+    (8, inf)
+    """
+    once = all(
+        isinstance(m, nn.Linear) or all(p.ndim < 2 for p in m.parameters(recurse=False)) for m in model.modules()
+    )
+    return sum(p.numel() for p in model.parameters()) if once else math.inf
+
+
+def suited(model: nn.Module, draws: int) -> AbstractContextManager:
+    """The threads for a pass of so many draws at a time through a model: one where that is too little for more."""
+    on_cpu = isinstance(model, nn.Module) and all(p.device.type == "cpu" for p in model.parameters())
+    narrow = on_cpu and torch.get_num_threads() > 1 and products(model) * draws <= NARROW
+    return single_threaded(wait=False) if narrow else nullcontext()

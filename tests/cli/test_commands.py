@@ -1,7 +1,9 @@
 """fit → evaluate → score → sample → reconstruct → encode, on images and on a table."""
 
+import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,11 @@ from PIL import Image
 
 from vaekit import VAE
 from vaekit import load as load_estimator
+from vaekit.cli.evaluate import _beside
+from vaekit.cli.fit import claimed
 from vaekit.data import load
-from vaekit.runs import Run
+from vaekit.evaluation import Baseline
+from vaekit.runs import DiskError, Run
 from vaekit.spec import Specification
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
@@ -184,6 +189,9 @@ def test_evaluate_gives_exactly_the_promised_keys(vaekit, digits_run):
     assert result.code == 0
     assert tuple(numbers) == KEYS
     estimate = numbers["log_likelihood"]
+    assert (numbers["run"], numbers["data"]) == (str(digits_run), "digits, test rows")
+    assert (numbers["seed"], numbers["draws"]) == (0, 20)
+    assert numbers["versions"]["torch"] == torch.__version__
     assert (estimate["method"], list(estimate["curve"]), numbers["latent_dim"]) == ("iwae", ["1", "10", "20"], 2)
     assert numbers["n"] == estimate["n"] == 180
     assert numbers["elbo"] == pytest.approx(-numbers["rate"] - numbers["distortion"], abs=1e-3)
@@ -208,9 +216,51 @@ def test_evaluate_prints_the_same_numbers_as_a_table(vaekit, digits_run):
     for one in numbers["baselines"]:
         assert one["name"] in text
         assert f"{one['nats']:.3f}" in text
-    page = " ".join(text.split())
-    assert all(verdict in page for verdict in (numbers["comparison"], *numbers["verdicts"]))
-    assert max(map(len, text.splitlines())) <= 80
+        assert one["gain"] == pytest.approx(estimate["mean"] - one["nats"])
+        assert f"{'better' if one['gain'] > 0 else 'worse'} by {abs(one['gain']):.2f} ± {one['gain_se']:.2f}" in text
+    said = " ".join(text.split())
+    assert all(said.count(sentence) == 1 for sentence in (numbers["comparison"], *numbers["verdicts"]))
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_evaluate_fits_80_columns_and_breaks_no_word(vaekit, digits_run, table_run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    for run, method in ((digits_run, "iwae"), (digits_run, "quadrature"), (table_run, "iwae")):
+        text = vaekit("evaluate", run, "--method", method, "--rows", 25).out
+        assert max(map(len, text.splitlines())) <= 80
+        wide = vaekit("evaluate", run, "--method", method, "--rows", 25, "--json").out
+        assert strict(wide)["comparison"] in " ".join(text.split())
+
+
+def test_the_number_is_bold_on_a_terminal_alone(vaekit, digits_run, monkeypatch):
+    command = ("evaluate", digits_run, "--samples", 2, "--rows", 25)
+    plain = vaekit(*command).out
+    assert "\x1b" not in plain
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    (bold,) = (line for line in vaekit(*command).out.splitlines() if "\x1b[1m" in line)
+    assert "log p(x)" in bold
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert vaekit(*command).out == plain
+
+
+def test_numbers_of_any_size_do_not_run_into_each_other():
+    for nats, error in ((-595827545461.766, 12345.678), (-1e-9, 0.0), (71063.96, None)):
+        rows = torch.full((4,), nats, dtype=torch.float64)
+        lines = _beside(Baseline("full-covariance Gaussian", nats, error, None, "9 rows", rows), rows + 1.5)
+        assert max(map(len, lines)) <= 80
+        assert f"{nats:,.3f}" in lines[0]
+        assert " better by 1.50 ± 0.00" in "".join(lines)
+
+
+def test_few_rows_are_pointed_out(vaekit, digits_run, tmp_path):
+    for count, said in ((1, "1 row says"), (5, "5 rows say")):
+        np.save(tmp_path / "few.npy", load("digits").x[:count])
+        text = vaekit("evaluate", digits_run, tmp_path / "few.npy", "--samples", 2).out
+        assert f"Note: {said} little of others" in text
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).normal(size=(5, 3)))
+    options = ("--epochs", 2, "--hidden", "none", "--validation", 0, "--test", 0, "--out", tmp_path / "run")
+    assert "5 training rows: what is learned from so few" in vaekit("fit", tmp_path / "few.npy", *options).out
 
 
 def test_evaluate_says_where_a_model_is_no_better_than_simple_ones(vaekit, tmp_path):
@@ -226,6 +276,8 @@ def test_evaluate_takes_other_rows(vaekit, digits_run, tmp_path):
     images = load("digits").x[:30]
     np.save(tmp_path / "few.npy", images)
     assert strict(vaekit("evaluate", digits_run, tmp_path / "few.npy", "--samples", 3, "--json").out)["n"] == 30
+    two = vaekit("evaluate", digits_run, *[tmp_path / "few.npy"] * 2, "--samples", 3, "--json")
+    assert strict(two.out)["n"] == 60
     np.save(tmp_path / "one.npy", images[:1])
     numbers = strict(vaekit("evaluate", digits_run, tmp_path / "one.npy", "--samples", 3, "--json").out)
     assert numbers["log_likelihood"]["spread"] is None  # one row says nothing about the spread
@@ -298,6 +350,9 @@ def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
     assert len(scores) == 80
     assert scores["error"].min() >= 0
     assert vaekit("score", table_run, table, "-o", tmp_path / "s.npy").code == 0
+    about = strict(vaekit("score", table_run, table, "-o", tmp_path / "s.npy", "--json").out)
+    assert (about["run"], about["output"]) == (str(table_run), str(tmp_path / "s.npy"))
+    assert (about["n"], about["mean"]) == (80, pytest.approx(scores["log_p"].mean()))
     array = np.load(tmp_path / "s.npy")
     assert np.allclose(array, scores.select("log_p", "error").to_numpy(), rtol=1e-12)
     vae = load_estimator(table_run).set_params(importance_samples=100)
@@ -473,10 +528,11 @@ def test_a_finished_run_is_not_resumed_unless_for_longer(vaekit, table, tmp_path
     fit = ("fit", table, "--out", folder, "--exclude", "id,kind", "--hidden", "none", "--patience", 0)
     assert vaekit(*fit, "--epochs", 4).code == 0
     before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-    done = vaekit("resume", folder)  # a script that resumes until it is done comes to an end
+    done = vaekit("resume", folder)
     assert done.code == 0
     assert "finished" in done.out
     assert "--epochs above 4" in done.out
+    assert vaekit("resume", folder, "--json").out == ""
     assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     for options in (("--epochs", 4), ("--epochs", 3)):
         refused = vaekit("resume", folder, *options)
@@ -507,8 +563,79 @@ def test_changed_data_are_noticed(vaekit, table, tmp_path):
         assert "changed" in refused.err
         assert str(table) in refused.err
     assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
-    table.unlink()
-    assert vaekit("resume", folder, "--epochs", 5).code == 2
+
+
+MOVED = {
+    "one file": (("data",), ("--data",), ()),
+    "two files": (("one", "two"), ("--data", "--data"), ()),
+    "a test file of its own": (("data", "test"), ("--data", "--test"), ("--test",)),
+    "a validation file of its own": (("data", "part"), ("--data", "--validation"), ("--validation",)),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+@pytest.mark.parametrize("epochs", [None, 5])
+def test_moved_data_are_named_once(vaekit, tmp_path, name, epochs):
+    files, options, own = MOVED[name]
+    for seed, file in enumerate(files):
+        np.save(tmp_path / f"{file}.npy", np.random.default_rng(seed).normal(size=(40, 2)))
+    data = [tmp_path / f"{file}.npy" for file in files]
+    given = data[: len(data) - len(own)] + [word for pair in zip(own, data[-1:], strict=False) for word in pair]
+    folder = tmp_path / "run"
+    assert vaekit("fit", *given, "--out", folder, "--hidden", "none", "--epochs", 2, "--patience", 0).code == 0
+    steps = Run.open(folder).metrics[-1]["step"]
+    (tmp_path / "elsewhere").mkdir()
+    moved = [path.rename(tmp_path / "elsewhere" / path.name) for path in data]
+    for command in (
+        ("resume", folder, "--epochs", 5),
+        ("evaluate", folder),
+        ("score", folder, "-o", tmp_path / "s.csv"),
+    ):
+        refused = vaekit(*command)
+        assert refused.code == 2
+        assert f"{folder} was fitted to {data[0]}" in refused.err
+        assert f"`vaekit resume {folder} --data PATH`" in refused.err
+    where = [word for pair in zip(options, moved, strict=True) for word in pair]
+    wrong = [word for pair in zip(options, reversed(moved), strict=True) for word in pair]
+    if len(files) > 1:
+        before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+        refused = vaekit("resume", folder, *wrong)
+        assert refused.code == 2
+        assert "not the data of this run" in refused.err
+        assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    found = vaekit("resume", folder, *where, *(() if epochs is None else ("--epochs", epochs)))
+    assert found.code == 0, found.err
+    assert Run.open(folder).metrics[-1]["step"] * 2 == steps * (epochs or 2)
+    assert vaekit("evaluate", folder, "--samples", 2).code == 0
+    assert vaekit("verify", folder).code == 0
+
+
+def test_parts_that_were_no_files_cannot_be_moved(vaekit, table_run):
+    refused = vaekit("resume", table_run, "--test", table_run / "run.toml")
+    assert refused.code == 2
+    assert "took its test rows from its data" in refused.err
+
+
+def test_a_first_checkpoint_that_did_not_fit_leaves_no_run(vaekit, table, tmp_path, monkeypatch):
+    folder, options = tmp_path / "run", ("--exclude", "id,kind", "--hidden", "none", "--epochs", 2)
+
+    def full(*arguments, **names):
+        raise DiskError("the disk is full.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Run, "save", full)
+        assert vaekit("fit", table, "--out", folder, *options).code == 2
+    assert "no run folder" in vaekit("resume", folder).err
+    assert vaekit("fit", table, "--out", folder, *options).code == 0
+    assert Run.open(folder).finished
+    assert "already holds a run" in vaekit("fit", table, "--out", folder, *options).err
+
+
+def test_runs_that_begin_at_once_have_each_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(claimed, ["/data/towns.csv"] * 16))
+    assert {str(folder) for folder in folders} == {"runs/towns", *(f"runs/towns-{i}" for i in range(2, 17))}
 
 
 # Python and the command line share their folders
@@ -548,10 +675,29 @@ def test_datasets_are_listed(vaekit, tmp_path, monkeypatch):
     assert result.code == 0
     for word in ("digits", "mnist", "fashion-mnist", "static-mnist", "scikit-learn", str(tmp_path / "elsewhere")):
         assert word in result.out
+    listed = strict(vaekit("datasets", "--json").out)
+    assert str(tmp_path / "elsewhere") in listed["looked_in"]
+    found = {one["name"]: one for one in listed["datasets"]}
+    assert found["digits"]["found"] == "scikit-learn"
+    assert not found["digits"]["download"]
+    assert found["mnist"]["download"]
+
+
+def test_verify_as_json(vaekit, table, tmp_path):
+    folder = tmp_path / "run"
+    assert vaekit("fit", table, "--out", folder, "--exclude", "id,kind", "--hidden", "none", "--epochs", 1).code == 0
+    result = vaekit("verify", folder, "--json")
+    whole = strict(result.out)
+    assert (result.code, whole["run"], whole["whole"]) == (0, str(folder), True)
+    assert set(whole["files"].values()) == {""}
+    (folder / "metrics.jsonl").write_text("{}\n")
+    result = vaekit("verify", folder, "--json")
+    assert (result.code, strict(result.out)["whole"]) == (2, False)
+    assert "damaged" in strict(result.out)["files"]["metrics.jsonl"]
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "resume", "evaluate", "score", "sample", "reconstruct", "encode", "datasets"]
+    "command", ["fit", "resume", "verify", "evaluate", "score", "sample", "reconstruct", "encode", "datasets"]
 )
 def test_every_command_explains_itself(vaekit, command):
     assert command in vaekit("--help").out
@@ -566,6 +712,64 @@ def test_the_help_of_fit_names_every_setting(vaekit):
         for key in section:
             option = "--" + key.replace("_", "-")
             assert option in text or key in ("source", "digest")
+
+
+def test_the_help_of_fit_gives_choices_and_defaults(vaekit, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    lines = {words[1]: line for line in vaekit("fit", "--help").out.splitlines() if len(words := line.split()) > 2}
+    for section in dataclasses.fields(Specification):
+        for setting in dataclasses.fields(section.type):
+            line = lines.get("--" + setting.name.replace("_", "-"), "")
+            if setting.name in ("source", "digest"):
+                continue
+            for choice in setting.metadata["choices"]:
+                assert choice in line.replace("[default", ""), (choice, line)
+            default = setting.default
+            assert (f"[default: {default}]" if default not in ("", ()) else "[default: ") in line, line
+
+
+def test_what_was_asked_for_stands_in_the_header(vaekit, table, tmp_path):
+    options = (
+        "--exclude",
+        "id,kind",
+        "--hidden",
+        "none",
+        "--beta",
+        1.0,
+        "--test",
+        0.2,
+        "--lr",
+        0.01,
+        "--compile",
+        "on",
+    )
+    header = vaekit("fit", table, "--out", tmp_path / "run", *options, "--epochs", 1).out
+    for line in (
+        "exclude = id, kind",
+        "hidden = none",
+        "beta = 1.0",
+        "test = 0.2",
+        "learning_rate = 0.01",
+        "epochs = 1",
+    ):
+        assert f"  {line}  (asked for)\n" in header
+    assert header.count("(asked for)") == len(options) // 2 + 1
+    assert "compiling takes longer than it saves" in header
+    for name in ("latent_dim", "likelihood", "batch_size"):
+        assert f"  {name} = " in header
+    again = vaekit("fit", "--config", tmp_path / "run" / "run.toml", "--out", tmp_path / "again", "--seed", 0).out
+    for line in ("exclude = id, kind", "test = 0.2", "learning_rate = 0.01", "seed = 0"):
+        assert f"  {line}  (asked for)\n" in again
+
+
+def test_one_of_a_thing_is_no_plural(vaekit, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(30, 2)))
+    one = ("--latent-dim", 1, "--epochs", 1, "--batch-size", 64)
+    fit = ("fit", tmp_path / "x.npy", "--out", tmp_path / "run", "--hidden", "none", *one)
+    assert ", 1 latent, 1 step\n" in vaekit(*fit).out
+    np.save(tmp_path / "one.npy", np.load(tmp_path / "x.npy")[:1])
+    encoded = vaekit("encode", tmp_path / "run", tmp_path / "one.npy", "-o", tmp_path / "z.npy").out
+    assert encoded == f"1 row, 1 latent, in {tmp_path / 'z.npy'}\n"
 
 
 def test_a_bound_below_chance_is_pointed_out(vaekit, tmp_path):

@@ -134,7 +134,7 @@ def test_several_folders_and_images_are_read_as_one(tmp_path):
 def test_images_of_two_sizes_are_refused_and_a_way_is_offered(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "b.png", SHADES[:5, :7])
-    refused(tmp_path, "a.png is 6x8", "b.png 5x7", "--resize")
+    refused(tmp_path, "a.png is 6x8", "b.png 5x7", "resize")
     assert load(tmp_path, resize="4x5").x.shape == (2, 4, 5)
     assert load(tmp_path, resize="16").x.shape == (2, 16, 16)
     save(tmp_path / "c.png", colours())
@@ -155,14 +155,14 @@ def test_sizes_that_are_none(text):
 
 def test_resizing_is_for_images(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 4, 4)))
-    refused(tmp_path / "x.npy", "x.npy", "--resize", resize="3")
-    refused("digits", "--resize", resize="3")
+    refused(tmp_path / "x.npy", "x.npy", "resize", resize="3")
+    refused("digits", "resize", resize="3")
     assert load(tmp_path / "x.npy", resize="3", strict=False).x.shape == (3, 4, 4)
 
 
 def test_columns_are_not_for_images(tmp_path):
     save(tmp_path / "a.png")
-    refused(tmp_path, "--exclude", exclude=("a",))
+    refused(tmp_path, "exclude", exclude=("a",))
 
 
 # Damage
@@ -259,7 +259,7 @@ def test_every_page_of_a_stack_is_an_image(tmp_path, dtype):
     both = source.joined(load(tmp_path / "films" / "a.tif"), "test")
     assert both.beside["file"].tolist() == [*source.beside["file"], "a.tif"]
     stack(tmp_path / "films" / "c.tif", [pages[0], pages[1][:5]])
-    refused(tmp_path, "c.tif#2", "5x8", "--resize")
+    refused(tmp_path, "c.tif#2", "5x8", "resize")
 
 
 def stack(path, pages) -> None:

@@ -245,7 +245,7 @@ def test_an_array_called_an_archive_is_refused(tmp_path, x):
         ("a,b\n", ["(0, 2)"]),
         ("a,b\n1,2\n3,4,5\n", []),
         ("a,b\n1,2\n3\n", ["row 1", "'b'"]),
-        ("a,b\n1,2\n3,x\n", ["row 1", "'b'", "'x'", "--exclude"]),
+        ("a,b\n1,2\n3,x\n", ["row 1", "'b'", "'x'", "exclude"]),
         ("a,b\n1,2\n,4\n", ["row 1", "'a'", "empty"]),
         ("a,b\n1,2\n3,  \n", ["row 1", "'b'", "empty"]),
         ("a,b\n1,2\n3,nan\n", ["row 1", "'b'", "nan"]),

@@ -59,10 +59,10 @@ def test_true_and_false_are_1_and_0(tmp_path):
     ("cells", "words"),
     [
         ([1.5, None], ["row 1", "'b'", "empty"]),
-        (["1", "four"], ["row 1", "'b'", "'four'", "--exclude 'b'"]),
+        (["1", "four"], ["row 1", "'b'", "'four'", "exclude 'b'"]),
         ([None, None], ["row 0", "'b'", "empty"]),
         ([1.5, float("nan")], ["row 1", "'b'", "nan"]),
-        ([datetime.date(2020, 1, 1)] * 2, ["row 0", "'b'", "Date", "--exclude 'b'"]),
+        ([datetime.date(2020, 1, 1)] * 2, ["row 0", "'b'", "Date", "exclude 'b'"]),
         ([[1], [2]], ["row 0", "'b'", "List"]),
         ([{"c": 1}] * 2, ["row 0", "'b'", "Struct"]),
         ([b"1", b"2"], ["row 0", "'b'", "Binary"]),

@@ -594,7 +594,7 @@ def test_whole_numbers_far_from_0_are_whole_numbers_in_their_range():
 def test_the_range_of_whole_numbers_can_be_opened(tmp_path):
     x = np.random.default_rng(0).integers(1, 13, (300, 2))
     vae = VAE(**SMALL).fit(x)
-    with pytest.raises(ValueError, match="--range open"):
+    with pytest.raises(ValueError, match="range open"):
         vae.score_samples([[3, 14]])
     opened = VAE(**SMALL, range="open").fit(x)
     assert np.isfinite(opened.score_samples([[0, 14]])).all()

@@ -459,6 +459,18 @@ def test_the_gain_over_a_simple_model_is_paired():
     assert error < one.nats_se / 5
 
 
+@pytest.mark.parametrize(("n", "d", "latents"), [(30, 100, 50), (9, 20, 16), (9, 4000, 8), (3, 5, 2)])
+def test_linear_models_do_not_keep_every_direction_of_few_rows(n, d, latents):
+    """What is left over must tell how large the noise is, or new rows are impossible: −10¹³ nats."""
+    mixing = np.random.default_rng(99).normal(size=(4, d))
+    rng = np.random.default_rng(0)
+    train, rows = (rng.normal(size=(m, 4)) @ mixing + rng.normal(size=(m, d)) for m in (n, 100))
+    models = simple(train, rows, latent_dim=latents)
+    assert models.latents == (n - 1) // 2
+    worst = min(one.nats for one in models.baselines)
+    assert worst > 3 * found(models)[INDEPENDENT].nats
+
+
 def test_one_row_and_no_row():
     models = found(simple(whole(30), whole(1, seed=1)))
     assert all(one.nats_se is None and math.isfinite(one.nats) for one in models.values())

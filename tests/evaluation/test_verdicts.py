@@ -120,7 +120,7 @@ def scored(name: str, log_p: torch.Tensor) -> Baseline:
 def test_a_model_below_baselines_is_told_which_and_by_how_much():
     simple = [baseline("weak", -100.0), baseline("gzip", -88.5), baseline("lzma", -80.0), baseline("none", None)]
     assert below_baselines(rows(-90.0), simple) == (
-        "Not above simple models: lzma is better by 10.00 ± 0.05, gzip is better by 1.50 ± 0.05 nats a row."
+        "The model is worse than simple ones: lzma is better by 10.00 ± 0.05, gzip is better by 1.50 ± 0.05 nats a row."
     )
 
 
@@ -157,7 +157,11 @@ def test_verdicts_are_those_that_apply():
     found, gap = SimpleNamespace(value=rows(-4.0)), SimpleNamespace(train=-3.0, gap=2.0, gap_se=0.5)
     simple = SimpleNamespace(structure=Structure(1.0, 0.1, 2), baselines=[baseline("gzip", -3.5)])
     said = verdicts(found, 0.0, gap, simple)
-    assert [one.split(":")[0] for one in said] == ["Not above simple models", "Posterior collapse", "Overfitting"]
+    assert [one.split(":")[0] for one in said] == [
+        "The model is worse than simple ones",
+        "Posterior collapse",
+        "Overfitting",
+    ]
     assert "-3.00 nats on training rows and -5.00 on others, a gap of 2.00 ± 0.50" in said[2]
     calm = SimpleNamespace(baselines=[baseline("gzip", -4.5)])  # no structure is asked for where nothing collapsed
     assert verdicts(found, 5.0, None, calm) == ()

@@ -346,7 +346,7 @@ def test_a_value_outside_the_range_seen_comes_with_the_setting_that_allows_it(so
     x.reshape(60, -1)[5, 1] = 5000
     other = Source(x, name="other")
     prepared = prepare(Specification(), source)
-    with pytest.raises(VaekitError, match="--range open"):
+    with pytest.raises(VaekitError, match="range open"):
         check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
     opened = prepare(Specification().changed(range="open"), source)
     check_rows_fit(opened.state.model.likelihood, opened.schema, other)
@@ -494,7 +494,7 @@ def test_devices():
     assert choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
         assert choose_device("auto").type == "cpu"
-        with pytest.raises(VaekitError, match="--device cpu"):
+        with pytest.raises(VaekitError, match="use device cpu"):
             choose_device("cuda")
     with pytest.raises(VaekitError, match=r"gpu.*cuda"):
         choose_device("gpu")

@@ -22,7 +22,7 @@ app = App(
     name="vaekit",
     help="Variational autoencoders for images, tables and counts of your own.",
     version=vaekit.__version__,
-    help_format="plaintext",
+    help_format="markdown",
 )
 for _name, _help in COMMANDS.items():
     app.command(f"vaekit.cli.{_name}:{_name}", name=_name, help=_help)
@@ -39,15 +39,15 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:
-        from vaekit.errors import VaekitError
+        from vaekit.errors import VaekitError, reason
 
         if _needs_memory(error):
             _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --samples, --batch-size).")
         if isinstance(error, OSError):
-            _fail(_reason(error))
+            _fail(f"{error.filename}: {reason(error)}." if error.filename else f"{reason(error)}.")
         if not isinstance(error, VaekitError):
             raise
-        _fail(str(error))
+        _fail(error.at_command_line)
     sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -55,13 +55,6 @@ def _needs_memory(error: Exception) -> bool:
     """Whether there was not enough of it, in Python's words or in torch's."""
     words = ("allocate memory", "out of memory", "size calculation overflowed")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
-
-
-def _reason(error: OSError) -> str:
-    """What the system says of which file, without its number."""
-    if error.strerror is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
 
 
 def _plain(error: CycloptsError) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from vaekit.data import Rows, Source, load
 from vaekit.data.images import holds_images
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, counted
 from vaekit.evaluation import Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
@@ -22,25 +22,46 @@ from vaekit.runs.storage import write
 from vaekit.spec import Specification, check_rows_fit, choose_device
 
 
-def training_source(spec: Specification) -> Source:
-    """The rows that a specification names, with validation and test files of one's own as fixed parts."""
+def training_source(spec: Specification, run: Path | None = None) -> Source:
+    """The rows that a specification names, with validation and test files of one's own as fixed parts.
+
+    run    the folder of the run whose specification it is, for the remedy where its data is elsewhere or changed
+    """
     settings = spec.data
     if not settings.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
+    if run is not None:
+        _check_there(settings, run)
     columns = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
     source = load(settings.source, resize=settings.resize, kind=settings.kind, **columns)
-    for part in ("validation", "test"):
-        path = getattr(settings, part)
-        if isinstance(path, str):
-            source = source.joined(_part_of_its_own(part, path, settings, source), part)
+    for part, path in _parts_of_its_own(settings):
+        source = source.joined(_part_of_its_own(part, path, settings, source), part)
     if settings.digest and source.digest != settings.digest:
         places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
+        remedy = "fit again (with --config, delete the line `digest` first)"
+        if run is not None:
+            remedy = f"say where it is now: `vaekit resume {run} --data PATH`"
         raise VaekitError(
-            f"{places} is not the data of this run: it has {len(source):,} rows with the digest {source.digest[:12]}…, "
-            f"and the run was fitted to {settings.digest[:12]}…. Restore the file, or fit again (with --config, delete "
-            f"the line `digest` first)."
+            f"{places} is not the data of this run: it has {counted(len(source))} with the digest "
+            f"{source.digest[:12]}…, and the run was fitted to {settings.digest[:12]}…. Restore the file, or {remedy}."
         )
     return source
+
+
+def _check_there(settings, run: Path) -> None:
+    """Refuse a run whose files are gone, with the option that says where they are."""
+    places = [settings.source] if isinstance(settings.source, str) else settings.source
+    for option, path in (*(("data", place) for place in places), *_parts_of_its_own(settings)):
+        if Path(path).is_absolute() and not Path(path).exists():
+            raise VaekitError(
+                f"{run} was fitted to {path}, and it is not there any more. Say where it is now: "
+                f"`vaekit resume {run} --{option} PATH`."
+            )
+
+
+def _parts_of_its_own(settings) -> list[tuple[str, str]]:
+    """(name, path) of validation and test rows that are in files of their own"""
+    return [(part, path) for part in ("validation", "test") if isinstance(path := getattr(settings, part), str)]
 
 
 def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
@@ -81,7 +102,7 @@ def rows_of(
     if not data:
         if exclude or keep:
             raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
-        source = training_source(run.spec)
+        source = training_source(run.spec, run.folder)
         test = source.split(seed, settings.validation, settings.test)["test"]
         if not len(test):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
@@ -115,14 +136,6 @@ def training_rows(run: Run, device: torch.device, source: Source | None = None) 
         return None
     split = source.split(run.spec.training.seed, run.spec.data.validation, run.spec.data.test)
     return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device, index=split["train"])
-
-
-def counted(rows: int) -> str:
-    """
-    >>> counted(1), counted(1200)
-    ('1 row', '1,200 rows')
-    """
-    return f"{rows:,} row{'s' * (rows != 1)}"
 
 
 LONG = 20.0

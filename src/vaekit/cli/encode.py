@@ -51,4 +51,4 @@ def encode(
     columns = range(model.latent_dim)
     names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
     write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, known)
-    print(f"{counted(len(mean))}, {model.latent_dim} latents, in {output}")
+    print(f"{counted(len(mean))}, {counted(model.latent_dim, 'latent')}, in {output}")

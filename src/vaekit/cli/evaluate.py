@@ -12,8 +12,8 @@ CLOSE = 0.9
 
 def evaluate(
     run: Path,
-    data: str | None = None,
-    *,
+    /,
+    *data: str,
     method: str = "iwae",
     samples: int | None = None,
     rows: int | None = None,
@@ -29,7 +29,7 @@ def evaluate(
     run
         the run folder
     data
-        a file, an image, a folder of images or a known data set; without it the run's own test rows
+        files, images, folders of images or a known data set; without them the run's own test rows
     method
         of estimating log p(x): iwae (importance-weighted), quadrature (exact, for one or two latents) or ais
         (annealed, slow and tight)
@@ -56,10 +56,11 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    chosen, source, _ = rows_of(opened, model, data, place, exclude)
+    chosen, source, _ = rows_of(opened, model, data or None, place, exclude)
     chosen = chosen if rows is None else chosen.some(rows)
-    train = training_rows(opened, place, source if data is None else None)
+    train = training_rows(opened, place, None if data else source)
     seed = opened.spec.training.seed
+    name = source.name if data else f"{source.name}, test rows"
     if not json:
         announce(model, chosen, way, seed)
     with scoring_bar(len(chosen), quiet=json) as advance:
@@ -67,22 +68,24 @@ def evaluate(
     if json:
         about = {
             "run": str(run),
-            "data": data or f"{source.name}, test rows",
+            "data": name,
             "seed": seed,
-            "draws": getattr(way, "samples", None),
+            "draws": getattr(way, "samples", getattr(way, "chains", None)),
             "versions": versions(place),
         }
         print(json_module.dumps({**about, **result.to_dict()}))
         return
     at_floor = getattr(model.likelihood, "at_floor", int)()
     if at_floor:
-        print(f"σ is at its floor, the data's resolution, in {at_floor} of {model.likelihood.sigmas} columns.")
+        columns = counted(model.likelihood.sigmas, "column")
+        print(f"σ is at its floor, the data's resolution, in {at_floor} of {columns}.")
     if len(chosen) < FEW:
-        print(f"Note: {counted(len(chosen))} say little of others; errors of so few are themselves uncertain.")
-    name = source.name if data else f"{source.name}, test rows"
+        say = f"{counted(len(chosen))} say{'s' * (len(chosen) == 1)}"
+        print(f"Note: {say} little of others; errors of so few are themselves uncertain.")
     say_page(_table(result, name, opened.schema.binarized, way))
     if train is None:
-        print("The rows this run was trained on are not at hand: no baselines, and no gap to them.")
+        where = f" `vaekit resume {run} --data PATH` says where they are." if opened.spec.data.source else ""
+        print(f"The rows this run was trained on are not at hand: no baselines, and no gap to them.{where}")
 
 
 WIDTH, LABEL, VALUE = 80, 14, 24
@@ -92,13 +95,13 @@ FEW = 20
 
 
 def say_page(lines: list[str]) -> None:
-    """Print a page; on a terminal its second line, the number that matters, in bold."""
+    """Print a page; on a terminal its second line, the number that matters, in bold, unless NO_COLOR is set."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
     for number, line in enumerate(lines):
-        console.print(Text(line, style="bold" if number == 1 else ""))
+        console.print(Text(line, style="bold" if number == 1 and not console.no_color else ""))
 
 
 def _line(label: str, value: str, meaning: str) -> list[str]:
@@ -119,25 +122,24 @@ def _table(result, name: str, binarized: str, method) -> list[str]:
     for label, value, meaning in _numbers(result, binarized, method):
         lines += _line(label, value, meaning)
     if result.baselines:
-        lines.append("simple models of the training rows, on the same rows")
+        lines.append("beside simple models of the training rows, on the same rows, it is")
     for one in result.baselines:
         lines += _beside(one, result.log_likelihood.value)
-    said = [line for line in (result.comparison, *result.verdicts) if line]
+    said = dict.fromkeys(line for line in (result.comparison, *result.verdicts) if line)
     return [*lines, *(part for line in said for part in textwrap.wrap(line, WIDTH))]
 
 
 def _beside(one, log_p) -> list[str]:
-    """A simple model: its nats, by how much the run's are better, and in a second line what it is."""
-    notes = [
-        part for part in ("" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim", one.note) if part
-    ]
-    note = textwrap.wrap("; ".join(notes), WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
+    """A simple model: its nats, by how much the run's are better, and below what it is."""
+    bits = "" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim; "
+    note = textwrap.wrap(bits + one.note, WIDTH, initial_indent="    ", subsequent_indent="    ")
     if one.nats is None:
         return [f"  {one.name}", *note]
     nats = f"{one.nats:,.3f}" + ("" if one.nats_se is None else f" ± {one.nats_se:,.3f}") + " nats"
     gain, error = one.gain(log_p)
-    better = f"{gain:+,.3f}" + ("" if error is None else f" ± {error:,.3f}")
-    return [f"  {one.name:<26}{nats:<27} here {better}", *note]
+    beside = f"{'better' if gain > 0 else 'worse'} by {abs(gain):,.2f}" + ("" if error is None else f" ± {error:,.2f}")
+    line = f"  {one.name:<26}{nats:<27} {beside}"
+    return [line, *note] if len(line) <= WIDTH else [f"  {one.name:<26}{nats}", f"{'':<28}{beside}", *note]
 
 
 def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
@@ -189,12 +191,13 @@ def _way(method) -> str:
 
 
 def _error(estimate) -> str:
+    from vaekit.evaluation.importance import most_shape
+
     if estimate.error is None:
         return "of one draw a row: how far it may be off is not known"
     below = f", and low by about {estimate.bias:.4f}" if estimate.bias else ""
-    doubt = (
-        f"; k̂ too large in {estimate.untrusted:.0%} of the rows: more draws may raise them"
-        if estimate.untrusted
-        else ""
-    )
+    doubt = ""
+    if estimate.untrusted:
+        most = most_shape(max(estimate.sizes))
+        doubt = f"; k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
     return f"the estimate itself ± {estimate.error:.4f}{below}{doubt}"

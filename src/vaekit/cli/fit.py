@@ -59,78 +59,84 @@ def fit(
     config
         the run.toml of an earlier run to repeat; options given beside it win
     latent_dim
-        number of latents, or auto
+        number of latents, or auto [default: auto]
     likelihood
-        auto, bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
-        discretized-logistic (whole numbers) or colour-logistic (images in colour)
+        bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
+        discretized-logistic (whole numbers), colour-logistic (images in colour) or auto [default: auto]
     range
         of whole numbers: seen (no others than those between the least and the greatest of each column are possible) or
-        open (larger ones too, and smaller ones where some are negative)
+        open (larger ones too, and smaller ones where some are negative) [default: seen]
     posterior
-        diagonal or full (covariance)
+        diagonal or full (covariance) [default: diagonal]
     prior
-        standard
+        standard [default: standard]
     objective
-        elbo, or iwae (the importance-weighted bound, of samples draws)
+        elbo, or iwae (the importance-weighted bound, of samples draws) [default: elbo]
     network
         mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, for
-        large images) or auto
+        large images) or auto [default: auto]
     hidden
         widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the
-        stages, each half the size of the one before
+        stages, each half the size of the one before; or auto [default: auto]
     activation
-        relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto
+        relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto [default: auto]
     start
         factor-analysis (network skip: training begins at the best linear model with its exact posterior), random or
-        auto
+        auto [default: auto]
     binarize
         none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
+        [default: none]
     samples
-        draws of z a row and step
+        draws of z a row and step [default: 1]
     repeats
-        iwae: bounds that share the samples and are averaged
+        iwae: bounds that share the samples and are averaged [default: 1]
     beta
-        weight of the rate in the loss; the reported bound is with 1 whatever it is
+        weight of the rate in the loss; the reported bound is with 1 whatever it is [default: 1.0]
     warmup
-        the part of training over which that weight grows from 0, such as 0.1
+        the part of training over which that weight grows from 0, such as 0.1 [default: 0.0]
     free_bits
-        elbo: nats per latent below which its rate has no gradient
+        elbo: nats per latent below which its rate has no gradient [default: 0.0]
     gradient
-        standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae)
+        standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae) [default: standard]
     epochs
-        passes over the training rows, or auto: until the bound stops rising, within a budget of steps
+        passes over the training rows, or auto: until the bound stops rising, within a budget of steps [default: auto]
     batch_size
-        rows a step, or auto
+        rows a step, or auto [default: auto]
     learning_rate
-        peak of the schedule, or auto
+        peak of the schedule, or auto [default: auto]
     schedule
         cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto
+        [default: auto]
     patience
         records without a better bound (of the validation rows, where there are any) before stopping (0: never), or auto
+        [default: auto]
     seed
-        of the split, the weights, the order and the noise
+        of the split, the weights, the order and the noise [default: 0]
     device
-        auto, cpu or cuda
+        cpu, cuda or auto [default: auto]
     precision
         of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32
+        [default: auto]
     compile
         on, off or auto: one compiled function a step in the place of many operations, from step 100 on, where it is
         compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
-        compiler. On an accelerator a step is replayed as one graph, compiled or not
+        compiler. On an accelerator a step is replayed as one graph, compiled or not [default: auto]
     exclude
-        a column to leave out, or several with commas between them; may be given several times
+        a column to leave out, or several with commas between them; may be given several times [default: none]
     label
         the column that tells the rows' classes: not learned, and written beside what is made of the rows
+        [default: none]
     keep
-        a column to do the same with, an identifier say; may be given several times
+        a column to do the same with, an identifier say; may be given several times [default: none]
     resize
-        HEIGHTxWIDTH, or one number for both, to which images in files are scaled
+        HEIGHTxWIDTH, or one number for both, to which images in files are scaled [default: as they are]
     kind
         what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range
+        [default: auto]
     validation
-        a fraction of the rows, or a file or folder of rows, to select on
+        a fraction of the rows, or a file or folder of rows, to select on [default: 0.1]
     test
-        a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate`
+        a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate` [default: 0.1]
     overwrite
         replace the run that is in --out
     json
@@ -143,7 +149,7 @@ def fit(
     from vaekit.spec import prepare
 
     spec = _specification(config)
-    asked = {
+    given = {
         "latent_dim": _number(latent_dim, int),
         "likelihood": likelihood, "range": range, "posterior": posterior, "prior": prior, "objective": objective,
         "network": network,
@@ -154,14 +160,14 @@ def fit(
         "learning_rate": _number(learning_rate, float), "schedule": schedule,
         "patience": _number(patience, int), "seed": seed,
         "device": device, "precision": precision, "compile": compile,
+        "exclude": exclude, "label": label, "keep": keep, "resize": resize, "kind": kind,
+        "validation": _fraction_or_path(validation), "test": _fraction_or_path(test),
     }  # fmt: skip
     spec = spec.changed(
-        **asked,
-        source=tuple(map(_source_name, data)) or None,
+        **given,
+        source=tuple(map(source_name, data)) or None,
         digest="" if data or exclude or label or keep or resize or kind or validation or test else None,
-        exclude=exclude, label=label, keep=keep, resize=resize, kind=kind, validation=_fraction_or_path(validation),
-        test=_fraction_or_path(test),
-    )  # fmt: skip
+    )
     if not spec.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
@@ -173,9 +179,9 @@ def fit(
     prepared = prepare(spec, source)
     counts = {part: len(index) for part, index in prepared.split.items()}
     if not json:
-        _describe(prepared, source, counts, asked)
+        _describe(prepared, source, counts, _asked(spec, given))
     about = {"name": source.name, "digest": spec.data.digest, **counts}
-    folder = out or _claimed(spec.data.source)
+    folder = out or claimed(spec.data.source)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
         run = Run.create(folder, prepared.spec, prepared.schema, about, overwrite=overwrite)
@@ -185,7 +191,7 @@ def fit(
 def _specification(config: Path | None):
     import tomllib
 
-    from vaekit.errors import VaekitError
+    from vaekit.errors import VaekitError, reason
     from vaekit.spec import Specification
 
     if config is None:
@@ -193,11 +199,11 @@ def _specification(config: Path | None):
     try:
         values = tomllib.loads(config.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise VaekitError(f"{config} cannot be read as a run.toml: {error}.") from error
+        raise VaekitError(f"{config} cannot be read as a run.toml: {reason(error)}.") from error
     return Specification.from_dict(values)
 
 
-def _source_name(data: str) -> str:
+def source_name(data: str) -> str:
     """Files by their whole path, so that the run finds them from anywhere; data sets by name."""
     if not Path(data).exists():
         return data
@@ -206,7 +212,7 @@ def _source_name(data: str) -> str:
     return data if data in NAMES else str(Path(data).resolve())
 
 
-def _claimed(source: str | tuple[str, ...]) -> Path:
+def claimed(source: str | tuple[str, ...]) -> Path:
     """The first free folder of the data's name, made: of two processes that ask at once each has its own."""
     first = source if isinstance(source, str) else source[0]
     stem = Path(first).name.split(".")[0] or "run"
@@ -243,11 +249,27 @@ def _fraction_or_path(text: str | None):
     return str(Path(value).resolve()) if isinstance(value, str) else value
 
 
+def _asked(spec, given: dict) -> dict:
+    """The settings that someone chose: all that were given as options, and what a configuration has otherwise than it
+    is by default."""
+    from vaekit.spec import Specification
+
+    usual = Specification().to_dict()
+    chosen = {}
+    for section, settings in spec.to_dict().items():
+        for name, value in settings.items():
+            differs = value not in ("auto", usual[section][name]) and name not in ("source", "digest")
+            if differs or given.get(name) not in (None, "auto"):
+                chosen[name] = value
+    return chosen
+
+
 FEW = 20
 """rows from which nothing that holds of others can be learned"""
 
 
 def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
+    from vaekit.errors import counted
     from vaekit.spec import hints, worth_compiling
 
     model = prepared.state.model
@@ -258,21 +280,20 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
     print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     if counts["train"] < FEW:
-        rows = f"{counts['train']} training row{'s' * (counts['train'] != 1)}"
-        print(f"  note: {rows}: what is learned from so few holds of little else")
+        print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
     for name, value in asked.items():
-        if value not in (None, "auto"):
-            print(f"  {name} = {value}  (asked for)")
+        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
+        print(f"  {name} = {shown}  (asked for)")
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
         print(f"  {name} = {value}  ({reason})")
     notes = (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood), *prepared.notes)
     for hint in notes:
         print(f"  note: {hint}")
-    if asked["compile"] == "on" and not worth_compiling(prepared):
+    if asked.get("compile") == "on" and not worth_compiling(prepared):
         print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")
-    latents = f"{model.latent_dim} latent{'s' * (model.latent_dim != 1)}"
-    print(f"  {size:,} parameters, {latents}, {prepared.state.recipe.steps:,} steps")
+    sizes = ((size, "parameter"), (model.latent_dim, "latent"), (prepared.state.recipe.steps, "step"))
+    print(f"  {', '.join(counted(*one) for one in sizes)}")
     objective = prepared.state.objective
     if objective.surrogate:
         print(f"  descends {objective.surrogate}; the {objective.name} reported is the true bound")

@@ -1,5 +1,6 @@
 """vaekit resume: go on where a run stopped."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,13 @@ def resume(
     run: Path,
     *,
     epochs: int | None = None,
+    data: Annotated[list[str] | None, Parameter(negative=())] = None,
+    validation: Path | None = None,
+    test: Path | None = None,
     allow_changes: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Go on training a run that was stopped, to the same result as if it had not been.
+    """Go on training a run that was stopped, to the same result as if it had not been. A finished run is left as it is.
 
     Where the newest checkpoint is damaged it goes on from the one before, and says so.
 
@@ -22,15 +26,23 @@ def resume(
     run
         the run folder
     epochs
-        train to this many epochs in all, a finished run too
+        train to this many epochs in all, a finished run too; by default as many as the run has
+    data
+        where the run's data is now, if it was moved: the run remembers it. It must be the same data. Given several
+        times for several files
+    validation
+        the same of its validation rows, where they are a file of their own
+    test
+        the same of its test rows
     allow_changes
         go on under another version of vaekit or torch, and record that in the run
     json
         one JSON record a line instead of a progress bar
     """
     from vaekit.cli.common import training_source
+    from vaekit.cli.fit import source_name
     from vaekit.cli.train import train
-    from vaekit.errors import VaekitError
+    from vaekit.errors import VaekitError, counted
     from vaekit.runs import Lock, Run, check_run
     from vaekit.spec import choose_device, prepare
 
@@ -38,26 +50,45 @@ def resume(
         opened = Run.open(run, repair=True)
         _say(opened.notes)
         settings = opened.spec.training
-        if epochs is None and opened.finished:
+        moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}
+        moved = {part: str(path.resolve()) if isinstance(path, Path) else path for part, path in moved.items() if path}
+        if epochs is None and opened.finished and not moved:
             opened.state(choose_device("cpu"))  # refused where it is not what it says
-            print(
-                f"{run} is finished: nothing is left to do. To train it longer, give --epochs above {settings.epochs}."
-            )
+            longer = f"To train it longer, give --epochs above {settings.epochs}."
+            print(f"{run} is finished, and nothing is left to do. {longer}", file=sys.stderr if json else sys.stdout)
             return 0
         if epochs is not None and epochs <= settings.epochs:
-            raise VaekitError(f"{run} is set to {settings.epochs} epochs already: --epochs can only lengthen it.")
-        spec = opened.spec.changed(epochs=epochs)
+            set_to = counted(settings.epochs, "epoch")
+            raise VaekitError(f"{run} is set to {set_to} already: --epochs can only lengthen it.")
+        _check_parts(opened, moved)
+        spec = opened.spec.changed(epochs=epochs, **moved)
+        source = training_source(spec, run)
         _check_changes(opened, allow_changes)
-        prepared = prepare(spec, training_source(spec), opened.schema)
+        prepared = prepare(spec, source, opened.schema)
         opened.restore(prepared.state)
         opened.forget_after(prepared.state.step)
         if prepared.state.uncompiled:
             _say([f"{run}: its steps could not be compiled before, so they are not now: the result stays the same."])
         if epochs is not None:
             prepared.state.reopen()
+        if epochs is not None or moved:
             opened.respecify(spec, prepared.state)
+        if moved:
+            _say([f"{run}: its data is {source.name}, the same as before."])
+        if prepared.state.finished:
+            _say([f"{run} is finished, and nothing is left to do."])
+            return 0
         _say([f"{run}: from step {prepared.state.step:,} of {prepared.state.recipe.steps:,}."])
         return train(opened, prepared, as_json=json)
+
+
+def _check_parts(run, moved: dict[str, str]) -> None:
+    """Refuse a new place for rows that were never in a file of their own."""
+    from vaekit.errors import VaekitError
+
+    for part in ("validation", "test"):
+        if part in moved and not isinstance(getattr(run.spec.data, part), str):
+            raise VaekitError(f"{run.folder} took its {part} rows from its data: --{part} is for a file of their own.")
 
 
 def _check_changes(run, allowed: bool) -> None:
@@ -77,7 +108,5 @@ def _check_changes(run, allowed: bool) -> None:
 
 
 def _say(notes: list[str]) -> None:
-    import sys
-
     for note in notes:
         print(f"vaekit: {note}", file=sys.stderr)

@@ -16,6 +16,7 @@ def score(
     method: str = "iwae",
     samples: int | None = None,
     device: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """log p(x) of each row in nats, with the error of each.
 
@@ -28,8 +29,8 @@ def score(
     output
         a table (.csv, .parquet) with the rows' numbers, counted from 0, the files of images, the labels where they are
         known, and the columns kept; then log_p and error, and those of the method (for iwae ess, the effective number
-        of draws, and pareto_k, above 0.7 where neither number can be trusted); or an .npy of shape (n, 2): log p(x)
-        and its error
+        of draws, and pareto_k: beyond 0.5 of 100 draws, or 0.7 of 2,000 and more, neither number can be trusted); or an
+        .npy of shape (n, 2): log p(x) and its error
     exclude
         a column of a table to leave out, beside those of the run; may be given several times
     keep
@@ -40,16 +41,21 @@ def score(
         iwae: draws a row, by default 100; ais: chains a row
     device
         auto, cpu or cuda; by default the run's
+    json
+        what was written as one JSON object: run, data, output, seed, versions, the mean log p(x) with its errors
     """
+    import json as json_module
+
     import numpy as np
 
     from vaekit.cli.common import announce, check_output, counted, open_model, rows_of, scoring_bar, write_rows
     from vaekit.evaluation import build_method, log_likelihood
+    from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device)
-    rows, _, known = rows_of(opened, model, data, place, exclude, keep)
+    rows, source, known = rows_of(opened, model, data, place, exclude, keep)
     announce(model, rows, way, opened.spec.training.seed)
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
@@ -61,4 +67,8 @@ def score(
     }
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), known)
+    if json:
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": opened.spec.training.seed}
+        print(json_module.dumps({**about, "versions": versions(place), **result.to_dict()}))
+        return
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

@@ -1,15 +1,21 @@
 """vaekit verify: is every file of a run folder what was written?"""
 
+import json as json_module
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def verify(run: Path) -> int:
+def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) -> int:
     """Check every file of a run folder against the hash recorded when it was written.
 
     Parameters
     ----------
     run
         the run folder
+    json
+        one JSON object: whether the run is whole, and of each file what is wrong with it, or nothing
     """
     import sys
 
@@ -17,11 +23,14 @@ def verify(run: Path) -> int:
     from vaekit.runs import verify as verify_files
 
     found = verify_files(check_run(run))
+    if json:
+        print(json_module.dumps({"run": str(run), "whole": not any(found.values()), "files": found}))
+        return 2 if any(found.values()) else 0
     for name, fault in found.items():
         print(f"  {name:<28}{'damaged' if fault else 'whole'}")
     faults = [fault for fault in found.values() if fault]
     if not faults:
-        print(f"{run}: all {len(found)} files are what was written.")
+        print(f"{run}: all {len(found):,} files are what was written.")
         return 0
     print(f"vaekit: {faults[0]}", file=sys.stderr)
     if len(faults) > 1:

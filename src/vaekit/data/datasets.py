@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data import readers
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, reason
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -98,8 +98,8 @@ def _download(name: str) -> Path:
         for file, sha in zip(IDX_FILES, SHA256[name], strict=True):
             _retrieve(pooch, f"{MIRRORS[name]}{file}.gz", unfinished, file, sha)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:300] if str(error) else type(error).__name__
-        raise _missing(name, f", and downloading it from {MIRRORS[name]} failed ({reason})") from error
+        why = reason(error).splitlines()[0][:300]
+        raise _missing(name, f", and downloading it from {MIRRORS[name]} failed ({why})") from error
     finally:
         log.setLevel(level)
     if not folder.exists():
@@ -138,7 +138,7 @@ def _checked(folder: Path, file: str, sha256: str) -> np.ndarray:
     try:
         content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
     except (OSError, *readers.DAMAGE) as error:
-        raise VaekitError(f"{packed} cannot be read: {error}.") from error
+        raise VaekitError(f"{packed} cannot be read: {reason(error)}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise VaekitError(f"{folder / file} is not the published file (its SHA-256 differs): fetch it again.")
     return readers.parse_idx(content, file)
@@ -150,7 +150,7 @@ def _static_mnist(path: Path) -> dict:
             packed = {name: archive[name] for name in ("train", "valid", "test")}
         x = np.concatenate([np.unpackbits(part, axis=1) for part in packed.values()]).reshape(-1, 28, 28)
     except (OSError, *readers.DAMAGE) as error:
-        raise VaekitError(f"{path} cannot be read: {error}.") from error
+        raise VaekitError(f"{path} cannot be read: {reason(error)}.") from error
     ends = np.cumsum([len(part) for part in packed.values()])
     starts = ends - [len(part) for part in packed.values()]
     rows = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]

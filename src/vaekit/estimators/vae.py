@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_random_
 
 from vaekit import evaluation
 from vaekit.data import Rows, Source
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, as_arguments
 from vaekit.estimators.frames import plain_rows
 from vaekit.maths import generator
 from vaekit.objectives import ELBO, over_rows
@@ -257,7 +257,7 @@ def _seed(random_state) -> int:
 
 def _warn(lines: list[str]) -> None:
     if lines:
-        warnings.warn("\n".join(lines), UserWarning, stacklevel=3)
+        warnings.warn(as_arguments("\n".join(lines)), UserWarning, stacklevel=3)
 
 
 def load(folder, *, device: str = "auto") -> VAE:

@@ -21,7 +21,7 @@ from torch.distributions import LowRankMultivariateNormal
 from vaekit.core import at_once, lazy
 from vaekit.data import Rows
 from vaekit.distributions import Normal, log_atom
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, counted
 from vaekit.maths import LOG_2PI, standard_error
 from vaekit.models.start import factor_analysis
 
@@ -29,6 +29,8 @@ WIDEST_HISTOGRAM = 4096
 """a column with more possible values has a Gaussian instead"""
 MOST_COLUMNS = 4000
 """more have no covariance matrix, unless there are fewer rows: its eigenvectors take min(n, d)³ operations"""
+MOST_CELLS = 2**25
+"""of training rows held at once where they are fewer than the columns"""
 MOST_FACTORED = 512
 """columns up to which factor analysis takes no time"""
 RIDGES = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -187,7 +189,8 @@ class SimpleModels:
             raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
         self.train, self.rows, self.latent_dim, self.schema = train, rows, latent_dim, train.schema
         self.d = self.schema.features
-        self.wide = min(self.d, len(train)) > MOST_COLUMNS
+        held = self.d * len(train) if len(train) < self.d else 0
+        self.wide = min(self.d, len(train)) > MOST_COLUMNS or held > MOST_CELLS
         self.integers = self.schema.kind != "real" and integers is not False
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
         one_value = self.column("low") == self.column("high") if self.integers else self.column("constant")
@@ -207,8 +210,14 @@ class SimpleModels:
         there are too many columns to know."""
         if self.wide:
             return None
-        gained = self.score_principal(self.latent_dim) - self.score_principal(0)
-        return Structure(*_mean(gained), min(self.latent_dim, self.rank - 1))
+        gained = self.score_principal(self.latents) - self.score_principal(0)
+        return Structure(*_mean(gained), self.latents)
+
+    @property
+    def latents(self) -> int:
+        """Of the linear models: the VAE's, but fewer than the columns that vary, and at most half as many as
+        the rows determine directions: were all of those kept, nothing would tell how large the noise is."""
+        return max(0, min(self.latent_dim, self.rank - 1, (len(self.train) - 1) // 2))
 
     @lazy
     def principal(self) -> "Principal":
@@ -253,10 +262,7 @@ class SimpleModels:
         on it, (n,)"""
         mean, scale = self.varying("mean"), self.varying("scale")
         found = factor_analysis(
-            (x.cpu().numpy() for x in self._blocks(self.train)),
-            mean.cpu().numpy(),
-            scale.cpu().numpy(),
-            self.latent_dim,
+            (x.cpu().numpy() for x in self._blocks(self.train)), mean.cpu().numpy(), scale.cpu().numpy(), self.latents
         )
         location, loading, deviation = (torch.from_numpy(values).to(mean) for values in found[:3])
         variance = deviation.square() + self.varying("resolution").square() / 12
@@ -409,19 +415,21 @@ def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
         return Baseline(name, None, None, None, f"not fitted: more than {MOST_COLUMNS:,} rows and columns")
     bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
     if full:
-        note = f"{len(models.train):,} rows, and {models.full[1]:g} of uncorrelated columns"
+        note = f"{counted(len(models.train))}, and {models.full[1]:g} of uncorrelated columns"
         return models.baseline(name, models.score_full(), note + bound)
-    k = min(models.latent_dim, models.rank - 1)
-    return models.baseline(name, models.score_principal(k), f"{k} latent{'s' * (k != 1)}" + bound)
+    return models.baseline(name, models.score_principal(models.latents), _latents(models) + bound)
 
 
 def _factored(models: SimpleModels, name: str) -> Baseline | None:
     """Factor analysis with the VAE's number of latents: what a linear model with a σ per column is."""
-    if models.bernoulli or models.d > MOST_FACTORED or len(models.train) < 2:
+    if models.bernoulli or models.d > MOST_FACTORED or not models.latents:
         return None
     bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
-    k = min(models.latent_dim, models.rank)
-    return models.baseline(name, models.score_factors(), f"{k} latent{'s' * (k != 1)}" + bound)
+    return models.baseline(name, models.score_factors(), _latents(models) + bound)
+
+
+def _latents(models: SimpleModels) -> str:
+    return f"{models.latents} latent{'s' * (models.latents != 1)}"
 
 
 def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) -> Baseline | None:
@@ -438,7 +446,7 @@ def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) 
     cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in parts)
     data = b"".join((np.packbits(x, axis=1) if models.bernoulli else x).tobytes() for x in cells)
     bits = 8 * len(compress(data)) / count
-    note = f"{count:,} rows, {'packed bits' if models.bernoulli else dtype}"
+    note = f"{counted(count)}, {'packed bits' if models.bernoulli else dtype}"
     return Baseline(name, -bits * math.log(2), None, bits / models.d, note)
 
 

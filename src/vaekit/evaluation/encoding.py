@@ -9,18 +9,22 @@ from torch import Tensor
 from vaekit.core import at_once
 from vaekit.data import Rows
 from vaekit.maths import joined
+from vaekit.threads import suited
 
 
 @torch.no_grad()
 def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
     """The posterior's mean and standard deviation, (n, D) each."""
 
+    size = at_once(model.width)
+
     def blocks() -> Iterator[dict[str, Tensor]]:
-        for count, batch in rows.blocks(at_once(model.width)):
+        for count, batch in rows.blocks(size):
             q = model.encode(batch.x, batch.mask)
             yield {"mean": q.mean[:count], "stddev": q.stddev[:count]}
 
-    found = joined(blocks(), len(rows))
+    with suited(model, size):
+        found = joined(blocks(), len(rows))
     return found["mean"], found["stddev"]
 
 
@@ -36,7 +40,8 @@ def decode(model, z: Tensor) -> Tensor:
             padded = torch.cat([block, block[:1].expand(size - len(block), -1)])
             yield {"x": model.decode(padded[None]).mean[0, : len(block)]}
 
-    return joined(blocks(), len(z))["x"]
+    with suited(model, size):
+        return joined(blocks(), len(z))["x"]
 
 
 @torch.no_grad()
@@ -50,7 +55,8 @@ def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> 
             again = torch.cat([model.decode(part).mean[:, :count] for part in z.split(together)])
             yield {"x": again.transpose(0, 1)}
 
-    return joined(blocks(), len(rows))["x"].transpose(0, 1)
+    with suited(model, together):
+        return joined(blocks(), len(rows))["x"].transpose(0, 1)
 
 
 @torch.no_grad()
@@ -64,4 +70,5 @@ def sample(model, n: int, generator: torch.Generator, *, mean: bool = False) -> 
             px = model.generate(min(size, n - start), generator)
             yield {"x": (px.mean if mean else px.sample(generator))[0]}
 
-    return joined(blocks(), n)["x"]
+    with suited(model, size):
+        return joined(blocks(), n)["x"]

@@ -32,7 +32,7 @@ class ImportanceSampling:
     The draws are one low-discrepancy point set, shifted by the row's key. Terms, a row each:
 
         ess         effective number of draws (`weighed`, which gives the error too)
-        pareto_k    k̂ of the weights' tail (`pareto_shape`): above 0.7 neither value nor error can be trusted
+        pareto_k    k̂ of the weights' tail (`pareto_shape`): above `most_shape` neither value nor error can be trusted
         curve       log p̂_k for every k of `sizes`, averaged over the K/k blocks of draws, (B, len(sizes)): where it
                     still climbs at its end, K is too small
     """

@@ -15,6 +15,7 @@ from vaekit.core import LatentModel, at_once
 from vaekit.data import Rows
 from vaekit.errors import VaekitError
 from vaekit.maths import RowNoise, standard_error
+from vaekit.threads import suited
 
 CELLS = 2**17
 """draws × rows × latents worked on at once: what stays in a processor's cache"""
@@ -68,7 +69,8 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
     """
     if points < 1 or not len(rows):
         raise VaekitError(f"{points} points in {len(rows)} rows were asked for: give 1 or more of both.")
-    z, log_q, log_p = _draws(model, rows, points, seed)
+    with suited(model, at_once(model.width)):
+        z, log_q, log_p = _draws(model, rows, points, seed)
     log_marginal, kl_each = _against_all(model, rows, z.flatten(0, 1))
     log_marginal = log_marginal.view_as(log_q)
     parts = {"rate": log_q - log_p, "information": log_q - log_marginal, "marginal_kl": log_marginal - log_p}

@@ -100,7 +100,7 @@ def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
 
     >>> import torch
     >>> below_baselines(torch.full((9,), -90.0), [Baseline("lzma", -88.0, None, 0.16, "")])
-    'Not above simple models: lzma is better by 2.00 nats a row.'
+    'The model is worse than simple ones: lzma is better by 2.00 nats a row.'
     """
     worse = []
     for one in baselines:
@@ -112,7 +112,7 @@ def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
     if not worse:
         return None
     named = [f"{name} is better by {-gain:,.2f}{_plus_minus(error)}" for gain, error, name in sorted(worse)]
-    return f"Not above simple models: {', '.join(named)} nats a row."
+    return f"The model is worse than simple ones: {', '.join(named)} nats a row."
 
 
 def _plus_minus(error: float | None) -> str:
@@ -131,12 +131,13 @@ def comparison(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
     known = [one for one in baselines if one.nats is not None]
     if not known:
         return None
+    worse = below_baselines(log_p, known)
+    if worse is not None:
+        return worse
     best = max(known, key=lambda one: one.nats)
     gain, error = best.gain(log_p)
-    size = f"{abs(gain):,.2f}{_plus_minus(error)} nats a row"
     if gain > SURE * (error or 0.0):
+        size = f"{gain:,.2f}{_plus_minus(error)} nats a row"
         return f"The model is better than every simple one: than the best of them, {best.name}, by {size}."
-    if gain > -SURE * (error or 0.0):
-        between = f"{gain:+,.2f}{_plus_minus(error)}"
-        return f"The model and the best simple one, {best.name}, cannot be told apart: {between}."
-    return f"The model is worse than a simple one, {best.name}, by {size}."
+    between = f"{gain:+,.2f}{_plus_minus(error)} nats a row"
+    return f"The model and the best simple one, {best.name}, cannot be told apart: {between}."

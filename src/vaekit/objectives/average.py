@@ -10,6 +10,7 @@ from torch import Tensor
 from vaekit.core import Batch, LatentModel, Objective, at_once, in_pieces
 from vaekit.maths import RowNoise, joined
 from vaekit.objectives.bounds import ELBO
+from vaekit.threads import suited
 
 VALUE, MEANS = " value", " means"
 """no names of terms"""
@@ -44,7 +45,8 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
             each[MEANS] = model.encode(batch.x, batch.mask).mean
             yield {name: rows[:count] for name, rows in each.items()}
 
-    terms = joined(found())
+    with suited(model, objective.samples * at_once(model.width, objective.samples)):
+        terms = joined(found())
     value, means = terms.pop(VALUE), terms.pop(MEANS)
     return Averages(value, terms, means)
 
@@ -72,8 +74,10 @@ def _parts(objective: Objective, most: int) -> list[Objective]:
 @torch.no_grad()
 def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> Tensor:
     """(n, D), where nothing else of a pass is wanted."""
-    pieces = in_pieces(blocks, at_once(model.width))
-    return joined({MEANS: model.encode(batch.x, batch.mask).mean[:count]} for count, batch in pieces)[MEANS]
+    size = at_once(model.width)
+    with suited(model, size):
+        pieces = in_pieces(blocks, size)
+        return joined({MEANS: model.encode(batch.x, batch.mask).mean[:count]} for count, batch in pieces)[MEANS]
 
 
 def active_units(means: Tensor) -> int:

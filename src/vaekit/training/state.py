@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.maths import generator, normal_noise
-from vaekit.threads import single_threaded
+from vaekit.threads import NARROW, products, single_threaded
 from vaekit.training.descent import Adam, Eager, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
@@ -26,8 +26,6 @@ class NotFiniteError(TrainingError):
 
 TOGETHER, TOGETHER_CELLS = 16, 2**22
 """steps whose noise an accelerator draws at once, and numbers in it at most"""
-NARROW = 2**23
-"""products of a weight and an input in a step, up to which several threads gain nothing, and on a busy machine lose"""
 SKIPS, SETBACKS = 3, 3
 """batches left out in a row before training goes back, and how often it does before it gives up"""
 
@@ -73,9 +71,7 @@ class State:
     def _bind(self) -> None:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         self.averages = list(self.averaged.parameters())
-        once = all(isinstance(m, nn.Linear) or _without_matrix(m) for m in self.model.modules())
-        self.products = sum(p.numel() for p in self.parameters) if once else math.inf
-        """of a weight and an input, for a draw: a convolution, say, takes each weight many times"""
+        self.products = products(self.model)
         self.buffers = list(self.averaged.buffers()), list(self.model.buffers())
         self._ahead: tuple[int, Tensor] | None = None
         self._drawn: tuple[tuple[int, int], tuple[Tensor, ...]] | None = None
@@ -253,10 +249,6 @@ class State:
             f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
             f"(now {self.recipe.learning_rate:g}{halved}) or look for extreme values in the data."
         )
-
-
-def _without_matrix(module: nn.Module) -> bool:
-    return all(p.ndim < 2 for p in module.parameters(recurse=False))
 
 
 ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
