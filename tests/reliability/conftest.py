@@ -1,13 +1,16 @@
 """A run to be killed, and processes to kill: quick to start, because one server has imported everything already."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -146,7 +149,26 @@ def vaekit(tmp_path) -> Vaekit:
     return Vaekit(tmp_path / "log.txt")
 
 
-def peak_memory(work) -> int:
+class Cost(NamedTuple):
+    """What something took, whatever the machine: how fast it is, and who else uses it."""
+
+    calls: int
+    """of functions, of Python and of C"""
+    memory: int
+    """bytes by which this process grew at most; 0 where the system does not say"""
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    calls, before = itertools.count(), sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: next(calls) if event.endswith("call") else None)
+    try:
+        memory = peak_memory(work)
+    finally:
+        sys.setprofile(before)
+    return Cost(next(calls), memory)
+
+
+def peak_memory(work: Callable[[], object]) -> int:
     """Bytes by which this process grew at most while it did something; 0 where the system does not say."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not status.exists():
