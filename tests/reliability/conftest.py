@@ -35,6 +35,9 @@ PRELOADED = [
     "vaekit.cli.train",
     "vaekit.estimators",
 ]
+SERVER = multiprocessing.get_context("forkserver")
+"""starts processes that have imported all that"""
+SERVER.set_forkserver_preload(PRELOADED)
 
 
 def many(quick: int, long: int) -> int:
@@ -123,15 +126,13 @@ class Vaekit:
 
     def __init__(self, log: Path):
         self.log = log
-        self.server = multiprocessing.get_context("forkserver")
-        self.server.set_forkserver_preload(PRELOADED)
 
     def start(self, *arguments, script: dict | None = None, save_steps: int = 7,
               killed_at: tuple[str, int] | None = None, locked: bool = True) -> Started:  # fmt: skip
-        ours, theirs = self.server.Pipe()
+        ours, theirs = SERVER.Pipe()
         words = [str(argument) for argument in arguments]
         options = (script or {}, save_steps, killed_at, locked)
-        process = self.server.Process(target=command, args=(words, str(self.log), theirs, *options))
+        process = SERVER.Process(target=command, args=(words, str(self.log), theirs, *options))
         process.start()
         theirs.close()  # so that its end is heard
         return Started(process, ours)
