@@ -12,7 +12,7 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
-from vaekit.training import State, TrainingError, descent, fit
+from vaekit.training import State, TrainingError, descent
 from vaekit.training.descent import Compiled, Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
@@ -81,23 +81,6 @@ def test_a_compiled_step_that_is_not_finite_changes_nothing():
         compiled.advance(Batch(torch.full((32, 5), torch.inf)))
     after = compiled.tensors()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-
-
-@needs_compiler
-def test_a_compiled_training_repeats_to_the_bit_and_goes_on_from_its_tensors():
-    whole, rows = state("on")
-    for _ in fit(whole, rows):
-        pass
-    again, _ = state("on")
-    for _, _ in zip(range(10), fit(again, rows), strict=False):
-        pass
-    later, _ = state("on")
-    later.load({name: t.clone() for name, t in again.tensors().items()}, again.counters())
-    for _ in fit(later, rows):
-        pass
-    assert later.step == whole.step
-    for name, tensor in whole.tensors().items():
-        assert torch.equal(tensor, later.tensors()[name]), name
 
 
 def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
