@@ -125,6 +125,7 @@ def peak_of_fit(home: Path, mebibytes: int) -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
     """In the quick form: a file ten times as large takes no more."""
     if SOAK:
@@ -182,6 +183,7 @@ def held() -> tuple[int, int, int]:
     return int(fields["RssAnon"].split()[0]), len(os.listdir("/proc/self/fd")), int(fields["Threads"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say what is in use")
 def test_m2_nothing_grows(small, tmp_path, monkeypatch):
     prepared = small.prepare(epochs=1250 * many(1, 10))
@@ -209,6 +211,7 @@ def peak_of_a_pass(count: int) -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m2_a_longer_pass_takes_no_more():
     """What is kept of a block does not leave the memory of the next in pieces: that took hundreds of MiB."""
     assert in_a_process_of_its_own(peak_of_a_pass, 20_000) < 300
@@ -225,6 +228,7 @@ def peak_of_an_estimator() -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m2_large_images_take_no_more_after_training():
     """The bound over the rows trained on took 16 GiB; 200 images as float64 are 42 MiB each time."""
     assert in_a_process_of_its_own(peak_of_an_estimator) < 1024

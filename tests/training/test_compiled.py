@@ -49,6 +49,7 @@ def state(compile: str, **changes):
     return prepared.state, prepared.rows["train"]
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
@@ -103,6 +104,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
     assert all(torch.equal(t, plain.tensors()[name]) for name, t in compiled.tensors().items())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_first_steps_are_not_compiled(monkeypatch):
     monkeypatch.setattr(descent, "EAGERLY", 2)
@@ -130,6 +132,7 @@ def assert_alike(one, other, within: float) -> None:
         assert torch.allclose(one.tensors()[name], tensor, rtol=within, atol=within), name
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_convolutions_lie_in_memory_as_they_did():
     """Channels last: eager steps after a compiled one, too, take the gradient as it lies."""
@@ -174,6 +177,7 @@ class Unused(torch.nn.Module):
         return self.network(x)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
     monkeypatch.setattr(descent, "EAGERLY", 5)
@@ -189,6 +193,7 @@ def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
     assert all(torch.allclose(weights[name], tensor, rtol=1e-4, atol=1e-4) for name, tensor in expected.items())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_rows_that_lie_otherwise_in_memory_give_the_same():
     (one, rows), (other, _) = state("on"), state("on")
@@ -199,6 +204,7 @@ def test_rows_that_lie_otherwise_in_memory_give_the_same():
     assert_alike(one, other, 0)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_pickle_of_a_compiled_state_is_no_larger():
     (compiled, rows), (plain, _) = state("on"), state("off")
