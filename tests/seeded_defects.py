@@ -1,97 +1,159 @@
-"""Plant twelve mistakes that others made, one at a time in a copy of the source, and show that the tests catch each.
+"""Plant twelve mistakes that others made, one at a time, and show that the tests catch each.
 
     python tests/seeded_defects.py [NAME …]        all of them without a name; or `make defects`
 
 Prints a line a mistake: the first test that went red, or NOT CAUGHT. Exits with the number that were not caught.
+
+A mistake is a function put around one of vaekit's own, in a process of its own: this module is a plugin of the pytest
+that runs there, and plants it before any test or fixture has imported what it changes.
 """
 
+import dataclasses
+import importlib
+import math
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pytest
+import torch
+
 ROOT = Path(__file__).parent.parent
+PLANTED = "VAEKIT_SEEDED_DEFECT"
+LOG_2PI = math.log(2 * math.pi)
 
 
 class Defect(NamedTuple):
-    file: str
-    """below src/vaekit"""
-    right: str
-    """occurs once in it"""
-    wrong: str
+    """What is done wrong, and which tests have to notice."""
+
+    place: str
+    """module:function, or module:class.method"""
+    wrong: Callable[[Callable], Callable]
+    """the right function ↦ the wrong one"""
     tests: str
     """where it must be noticed, below tests/"""
 
+    def plant(self, patch: pytest.MonkeyPatch) -> None:
+        """Put the wrong function into the place of the right one."""
+        module, _, path = self.place.partition(":")
+        *within, name = path.split(".")
+        home = importlib.import_module(module)
+        for step in within:
+            home = getattr(home, step)
+        right = getattr(home, name)
+        if hasattr(right, "function"):  # a property that is computed once
+            wrong = type(right)(self.wrong(right.function))
+            wrong.name = name
+        else:
+            wrong = self.wrong(right)
+        patch.setattr(home, name, wrong)
 
+
+def mean_over_features(right):
+    def masked_sum(values, mask, dims):
+        count = math.prod(values.shape[-dims:]) if dims else 1
+        return right(values, mask, dims) / count
+
+    return masked_sum
+
+
+def weighted_mean(right):
+    return lambda log_w, dim: (log_w.softmax(dim) * log_w).sum(dim)
+
+
+def fresh_keys(right):
+    def __init__(self, keys, *arguments, **options):
+        right(self, np.random.default_rng().integers(0, 2**63, len(keys), np.uint64), *arguments, **options)
+
+    return __init__
+
+
+def beta_in_the_value(right):
+    def __call__(self, *arguments, **options):
+        bound = right(self, *arguments, **options)
+        return bound._replace(value=-(bound.terms["distortion"] + self.beta * bound.terms["rate"]))
+
+    return __call__
+
+
+def half_of_the_draws(right):
+    def log_weights(self, *arguments):
+        log_w = right(self, *arguments)
+        half = log_w[: -(-len(log_w) // 2)]
+        return torch.cat([half, half])[: len(log_w)]
+
+    return log_weights
+
+
+def grey_value_over_256(right):
+    def as_binary(self, how):
+        schema = right(self, how)
+        return dataclasses.replace(schema, grey=schema.grey + 1) if schema.grey > 1 else schema
+
+    return as_binary
+
+
+def negated(right):
+    def __call__(self, *arguments):
+        scores = right(self, *arguments)
+        return dataclasses.replace(scores, value=-scores.value)
+
+    return __call__
+
+
+BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
+IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
     "mean over features for their sum": Defect(
-        "maths.py", "values.flatten(-dims).sum(-1)", "values.flatten(-dims).mean(-1)", "distributions objectives"
+        "vaekit.maths:masked_sum", mean_over_features, "distributions objectives"
     ),
     "KL clamped to zero": Defect(
-        "core.py", "mean(0) if closed is None else closed", "mean(0) if closed is None else closed.clamp(max=0)",
-        "objectives",
+        "vaekit.core:Draw.kl", lambda right: lambda draw: right(draw).clamp(max=0), "objectives"
     ),
     "weights over the wrong axis": Defect(
-        "objectives/bounds.py", "log_mean_exp(self._grouped(draw.log_w), 1).mean(0)",
-        "log_mean_exp(self._grouped(draw.log_w), 0).mean(0)", "objectives",
+        BOUNDS + "log_mean_exp", lambda right: lambda log_w, dim: right(log_w, 0), "objectives"
     ),
-    "Σ w̃ log w reported as the bound": Defect(
-        "objectives/bounds.py", "log_mean_exp(self._grouped(draw.log_w), 1).mean(0)",
-        "(self._grouped(draw.log_w).softmax(1) * self._grouped(draw.log_w)).sum(1).mean(0)", "objectives",
-    ),
+    "Σ w̃ log w reported as the bound": Defect(BOUNDS + "log_mean_exp", weighted_mean, "objectives"),
     "constant dropped": Defect(
-        "distributions/normal.py", "(standardised.square() + LOG_2PI)", "standardised.square()",
+        NORMAL + "log_prob_each", lambda right: lambda self, x: right(self, x) + 0.5 * LOG_2PI,
         "distributions objectives",
     ),
     "sign flipped": Defect(
-        "evaluation/importance.py", "Scores(curve[:, -1], error, terms)", "Scores(-curve[:, -1], error, terms)",
-        "evaluation/test_importance.py evaluation/test_likelihood.py",
+        IMPORTANCE + "__call__", negated, "evaluation/test_importance.py evaluation/test_likelihood.py"
     ),
     "fresh noise at scoring": Defect(
-        "maths.py", "torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))",
-        "torch.rand(len(self.keys), dims, dtype=torch.float64)", "test_maths.py evaluation/test_likelihood.py",
+        "vaekit.maths:RowNoise.__init__", fresh_keys, "test_maths.py evaluation/test_likelihood.py"
     ),
-    "β in the reported value": Defect(
-        "objectives/bounds.py", "return _bound(-(distortion + draw.kl), ",
-        "return _bound(-(distortion + self.beta * draw.kl), ", "objectives",
-    ),
-    "fewer samples than asked": Defect(
-        "evaluation/importance.py", "in range(0, self.samples, most)",
-        "in range(0, -(-self.samples // 2), most)", "evaluation/test_importance.py",
-    ),
-    "grey value over 256": Defect(
-        "data/schema.py", "grey = float(high) if", "grey = float(high) + 1 if", "data",
-    ),
+    "β in the reported value": Defect(BOUNDS + "ELBO.__call__", beta_in_the_value, "objectives"),
+    "fewer samples than asked": Defect(IMPORTANCE + "log_weights", half_of_the_draws, "evaluation/test_importance.py"),
+    "grey value over 256": Defect("vaekit.data.schema:Schema.as_binary", grey_value_over_256, "data"),
     "Jacobian left out": Defect(
-        "distributions/normal.py", "+ LOG_2PI) - self.log_scale", "+ LOG_2PI)", "distributions parts",
+        NORMAL + "log_prob_each", lambda right: lambda self, x: right(self, x) + self.log_scale, "distributions parts"
     ),
     "z = mean reported as an ELBO": Defect(
-        "objectives/bounds.py", "draw = model.draw(batch, noise)\n        distortion",
-        "draw = model.draw(batch, 0 * noise)\n        distortion", "objectives",
+        BOUNDS + "ELBO.__call__",
+        lambda right: lambda self, model, batch, noise, **options: right(self, model, batch, 0 * noise, **options),
+        "objectives",
     ),
 }  # fmt: skip
 
-
-def planted(defect: Defect, source: Path) -> str:
-    """The text of its file with the mistake in it."""
-    text = (source / "vaekit" / defect.file).read_text()
-    if text.count(defect.right) != 1:
-        sys.exit(f"{defect.file} has {text.count(defect.right)} times what was to be changed: {defect.right}")
-    return text.replace(defect.right, defect.wrong)
+if PLANTED in os.environ:
+    DEFECTS[os.environ[PLANTED]].plant(pytest.MonkeyPatch())
 
 
-def caught_by(defect: Defect) -> str | None:
+def caught_by(name: str) -> str | None:
     """The first test that fails with the mistake in place; None where all pass."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(shutil.copytree(ROOT / "src", Path(folder) / "src"))
-        (source / "vaekit" / defect.file).write_text(planted(defect, source))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE", "-p", "no:cacheprovider"]
-        tests = [str(ROOT / "tests" / place) for place in defect.tests.split()]
-        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([*command, *tests], env=environment, cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-rfE", "-p", "no:cacheprovider"]
+    tests = [str(ROOT / "tests" / place) for place in DEFECTS[name].tests.split()]
+    paths = os.pathsep.join(filter(None, (str(ROOT / "tests"), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, PLANTED: name, "PYTHONPATH": paths}
+    done = subprocess.run(
+        [*command, "-p", "seeded_defects", *tests], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
     if done.returncode == 0:
         return None
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
@@ -103,7 +165,7 @@ def caught_by(defect: Defect) -> str | None:
 def main(names: list[str]) -> int:
     missed = 0
     for name in names or DEFECTS:
-        test = caught_by(DEFECTS[name])
+        test = caught_by(name)
         missed += test is None
         print(f"{name:<36}{test or 'NOT CAUGHT'}", flush=True)
     return missed

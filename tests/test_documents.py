@@ -40,6 +40,7 @@ def shape(output: str) -> set[str]:
     return {line for line in lines if line not in ("", "…")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(kind for kind, _ in blocks(page))],
@@ -67,6 +68,7 @@ def test_the_readme_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "runs/breast/checkpoint.json").exists()
 
 
+@pytest.mark.slow
 def test_the_research_example_learns(capsys):
     example = runpy.run_path(str(ROOT / "examples/research.py"))
     untrained = -64 * 0.6931  # a fair coin a pixel

@@ -294,6 +294,7 @@ def test_evaluate_takes_some_of_the_rows(vaekit, digits_run):
     assert vaekit("evaluate", digits_run, "--rows", 0).code == 2
 
 
+@pytest.mark.slow
 def test_every_method_agrees_on_two_latents(vaekit, digits_run):
     found = {
         method: strict(vaekit("evaluate", digits_run, "--method", method, *options, "--rows", 4, "--json").out)

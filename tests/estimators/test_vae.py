@@ -493,6 +493,7 @@ def test_no_samples_are_refused(table):
 # The truth
 
 
+@pytest.mark.slow
 def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     """With linear networks and one learned σ the best bound *is* log p(x) of probabilistic PCA (Lucas et al. 2019,
     arXiv:1911.02469): −½ [d log 2π + Σ_{i≤k} log λ_i + (d − k) log σ² + d] a row, λ the covariance's eigenvalues."""

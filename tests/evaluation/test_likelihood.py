@@ -2,9 +2,8 @@
 
 import json
 import math
-import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, RLock, Semaphore, get_ident
 
 import numpy as np
 import pytest
@@ -148,10 +147,10 @@ def test_the_number_of_threads_changes_no_bit(model, threads):
 # what it leaves behind
 
 
-class Slow:
-    """log p(x) is the first cell of x; the first rows take longest. It says what it saw."""
+class Watched:
+    """log p(x) is the first cell of x. It says what it saw."""
 
-    name = "slow"
+    name = "watched"
 
     def __init__(self, fails: bool = False):
         self.fails, self.threads = fails, set()
@@ -160,20 +159,34 @@ class Slow:
         self.threads.add(torch.get_num_threads())
         if self.fails:
             raise RuntimeError("it fails")
-        time.sleep(0.01 * (batch.x[0, 0].item() < 3))
         value = batch.x[:, 0].double()
         return Scores(value, torch.zeros_like(value))
 
 
+class LastFirst(Watched):
+    """The first rows are done after one of the later ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.later = Event()
+
+    def __call__(self, model, batch, seed):
+        if batch.x[0, 0].item() < 3:
+            self.later.wait()
+        else:
+            self.later.set()
+        return super().__call__(model, batch, seed)
+
+
 def test_rows_come_back_in_order_from_several_threads_of_one_each(model, threads):
     torch.set_num_threads(4)
-    x, method, counts = np.zeros((150, 300), np.float32), Slow(), []
+    x, method, counts = np.zeros((150, 300), np.float32), LastFirst(), []
     x[:, 0] = np.arange(150)
     found = log_likelihood(model, rows(x), method, advance=counts.append)
     assert found.value.tolist() == list(range(150))
     assert method.threads == {1}
     assert sum(counts) == 150
-    assert (found.method, found.curve, found.untrusted) == ("slow", {}, None)
+    assert (found.method, found.curve, found.untrusted) == ("watched", {}, None)
 
 
 def stop(count: int):
@@ -188,7 +201,7 @@ def test_threads_and_random_numbers_are_as_they_were_whatever_happens(model, thr
         log_likelihood(model, rows(X[:5]), ImportanceSampling(20))
     elif case == "method":
         with pytest.raises(RuntimeError, match="it fails"):
-            log_likelihood(model, rows(X[:5]), Slow(fails=True))
+            log_likelihood(model, rows(X[:5]), Watched(fails=True))
     else:
         with pytest.raises(KeyboardInterrupt):
             log_likelihood(model, rows(X[:5]), ImportanceSampling(20), advance=stop)
@@ -198,30 +211,48 @@ def test_threads_and_random_numbers_are_as_they_were_whatever_happens(model, thr
     assert torch.is_grad_enabled()
 
 
-class Meeting(Slow):
-    """Says that it has begun, then waits for an event, though not for ever."""
+class Held(Watched):
+    """Says that it has begun, and waits until it may go on."""
 
-    def __init__(self, awaited: Event):
+    def __init__(self):
         super().__init__()
-        self.begun, self.awaited = Event(), awaited
+        self.begun, self.free = Event(), Event()
 
     def __call__(self, model, batch, seed):
         self.begun.set()
-        self.awaited.wait(0.3)
+        self.free.wait()
         return super().__call__(model, batch, seed)
 
 
-def test_scoring_twice_at_a_time_is_scoring_one_after_the_other(model, threads):
+class Door:
+    """A lock that counts the threads that have come to it."""
+
+    def __init__(self):
+        self.lock, self.seen, self.came = RLock(), set(), Semaphore(0)
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if get_ident() not in self.seen:
+            self.seen.add(get_ident())
+            self.came.release()
+        return self.lock.acquire(blocking)
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def test_scoring_twice_at_a_time_is_scoring_one_after_the_other(model, threads, monkeypatch):
     torch.set_num_threads(3)
-    ended = Event()
-    second = Meeting(ended)
-    first = Meeting(second.begun)  # which waits in vain
+    door, first, second = Door(), Held(), Watched()
+    monkeypatch.setattr("vaekit.threads.ALONE", door)
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(log_likelihood, model, rows(X[:1]), first)
         first.begun.wait()
         two = pool.submit(log_likelihood, model, rows(X[:1]), second)
+        for _ in range(2):
+            door.came.acquire()
+        assert not second.threads  # it is there, and has to wait
+        first.free.set()
         one.result()
-        ended.set()
         two.result()
     assert first.threads == second.threads == {1}
     assert torch.get_num_threads() == 3

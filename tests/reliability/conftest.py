@@ -1,13 +1,16 @@
 """A run to be killed, and processes to kill: quick to start, because one server has imported everything already."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -32,6 +35,9 @@ PRELOADED = [
     "vaekit.cli.train",
     "vaekit.estimators",
 ]
+SERVER = multiprocessing.get_context("forkserver")
+"""starts processes that have imported all that"""
+SERVER.set_forkserver_preload(PRELOADED)
 
 
 def many(quick: int, long: int) -> int:
@@ -39,40 +45,36 @@ def many(quick: int, long: int) -> int:
     return long if SOAK else quick
 
 
-WAIT = "wait"
-"""in a script: stay at this step until killed"""
-HANGS = 1800
-"""seconds after which something is taken to hang: no outcome depends on it otherwise"""
+HOLD = "hold"
+"""in a script: say that this step is done, and stay there until told to go on"""
 
 
-def command(arguments: list[str], log: str, options: dict):
+def command(arguments: list[str], log: str, line: Connection, script: dict, save_steps: int, killed_at, locked: bool):
     """`vaekit …` in a process of its own, whose clock counts steps.
 
+    line         to whoever started the process: the steps at which it holds, and the word to go on
+    script       what happens after a step: a signal that the process gets, or `HOLD`
     save_steps   from one checkpoint to the next
-    script       what happens after a step: a signal that the process gets, or `WAIT`
     killed_at    (function of `os`, n): the process is killed as it is about to call it for the nth time on a file of
                  the run folder
     locked       whether the folder's lock is heeded
-    waits        an event, set once the process waits
     """
     from vaekit.cli import main, train
     from vaekit.runs import Lock, drive
 
     def driven(run, prepared, stop):
-        records = drive(run, prepared, stop, clock=lambda: prepared.state.step, save_seconds=options["save_steps"] - 1)
-        for record in records:
-            act = options["script"].get(record.step)
-            if act == WAIT:
-                options["waits"].set()
-                threading.Event().wait()
+        for record in drive(run, prepared, stop, clock=lambda: prepared.state.step, save_seconds=save_steps - 1):
+            act = script.get(record.step)
+            if act == HOLD:
+                line.send(record.step)
+                line.recv()  # EOFError, and the end, where nobody is left to say it
             elif act is not None:
-                os.kill(os.getpid(), act)
+                signal.raise_signal(act)
             yield record
 
     torch.set_num_threads(1)
     train.drive = driven
     train.write_all = lambda *arguments: []
-    killed_at, locked = options["killed_at"], options["locked"]
     if not locked:
         sys.modules[Lock.__module__]._taken = lambda file: True
     if killed_at is not None:
@@ -93,44 +95,54 @@ def _kill_at(name: str, nth: int) -> None:
     setattr(os, name, wrapper)
 
 
+class Started:
+    """A process that runs a command."""
+
+    def __init__(self, process: BaseProcess, line: Connection):
+        self.process, self.line = process, line
+
+    def held(self) -> int | None:
+        """Wait for it to hold: the step that it has done; None where it ended before."""
+        try:
+            return self.line.recv()
+        except EOFError:
+            return None
+
+    def go_on(self) -> None:
+        self.line.send(None)
+
+    def ended(self) -> int:
+        """Wait for its end: the exit code, negative for a signal."""
+        self.process.join()
+        return self.process.exitcode
+
+    def killed(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
 class Vaekit:
     """Starts `vaekit` processes."""
 
     def __init__(self, log: Path):
         self.log = log
-        self.server = multiprocessing.get_context("forkserver")
-        self.server.set_forkserver_preload(PRELOADED)
 
-    def start(self, *arguments, save_steps: int = 7, script: dict | None = None,
-              killed_at: tuple[str, int] | None = None, locked: bool = True):  # fmt: skip
+    def start(self, *arguments, script: dict | None = None, save_steps: int = 7,
+              killed_at: tuple[str, int] | None = None, locked: bool = True) -> Started:  # fmt: skip
+        ours, theirs = SERVER.Pipe()
         words = [str(argument) for argument in arguments]
-        options = {"save_steps": save_steps, "script": script or {}, "killed_at": killed_at, "locked": locked}
-        waits = self.server.Event()
-        process = self.server.Process(target=command, args=(words, str(self.log), {**options, "waits": waits}))
-        process.waits = waits
+        options = (script or {}, save_steps, killed_at, locked)
+        process = SERVER.Process(target=command, args=(words, str(self.log), theirs, *options))
         process.start()
-        return process
+        theirs.close()  # so that its end is heard
+        return Started(process, ours)
 
     def run(self, *arguments, **options) -> int:
         """The exit code, negative for a signal."""
-        process = self.start(*arguments, **options)
-        process.join(HANGS)
-        return process.exitcode
+        return self.start(*arguments, **options).ended()
 
     def output(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
-
-
-def waiting(process) -> bool:
-    """Whether it has come to a step at which it waits."""
-    return process.waits.is_set()
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + HANGS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -138,7 +150,26 @@ def vaekit(tmp_path) -> Vaekit:
     return Vaekit(tmp_path / "log.txt")
 
 
-def peak_memory(work) -> int:
+class Cost(NamedTuple):
+    """What something took, whatever the machine: how fast it is, and who else uses it."""
+
+    calls: int
+    """of functions, of Python and of C"""
+    memory: int
+    """bytes by which this process grew at most; 0 where the system does not say"""
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    calls, before = itertools.count(), sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: next(calls) if event.endswith("call") else None)
+    try:
+        memory = peak_memory(work)
+    finally:
+        sys.setprofile(before)
+    return Cost(next(calls), memory)
+
+
+def peak_memory(work: Callable[[], object]) -> int:
     """Bytes by which this process grew at most while it did something; 0 where the system does not say."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not status.exists():

@@ -14,7 +14,7 @@ import torch
 from cli.conftest import call
 from test_house import FILES, dangers
 
-from reliability.conftest import HANGS, OPTIONS, SOAK, WAIT, many, peak_memory, wait_for, waiting
+from reliability.conftest import HOLD, OPTIONS, SOAK, many, peak_memory
 from vaekit import VAE, evaluation, runs
 from vaekit.data import Rows, Source, readers
 from vaekit.objectives import ELBO, over_rows
@@ -34,52 +34,53 @@ def holder(folder: Path) -> str:
 
 def test_k1_one_of_four_trains_and_the_others_name_it(vaekit, tmp_path):
     folder = tmp_path / "run"
-    four = [vaekit.start("fit", "digits", "--out", folder, *OPTIONS, script={5: WAIT}) for _ in range(4)]
-    wait_for(lambda: sum(process.is_alive() for process in four) == 1)
-    (running,) = (process for process in four if process.is_alive())
-    assert sorted(p.exitcode for p in four if p is not running) == [2, 2, 2]
-    assert vaekit.output().count(f"in use by process {running.pid}") == 3
+    four = [vaekit.start("fit", "digits", "--out", folder, *OPTIONS, script={5: HOLD}) for _ in range(4)]
+    held = [each.held() for each in four]
+    assert sorted(held, key=str) == [5, None, None, None]
+    running = four.pop(held.index(5))
+    pid = running.process.pid
+    assert [each.ended() for each in four] == [2, 2, 2]
+    assert vaekit.output().count(f"in use by process {pid}") == 3
     for late in (("fit", "digits", "--out", folder), ("fit", "digits", "--out", folder, "--overwrite"),
                  ("resume", folder)):  # fmt: skip
         assert vaekit.run(*late) == 2
-    assert vaekit.output().count(f"in use by process {running.pid}") == 6
-    running.kill()
-    running.join()
-    assert holder(folder) == str(running.pid)  # what is left of it holds nobody up
+    assert vaekit.output().count(f"in use by process {pid}") == 6
+    running.killed()
+    assert holder(folder) == str(pid)  # what is left of it holds nobody up
     last = vaekit.start("resume", folder, script={9: signal.SIGINT})
-    last.join(HANGS)
-    assert last.exitcode == 130, vaekit.output()
-    assert holder(folder) == str(last.pid)
+    assert last.ended() == 130, vaekit.output()
+    assert holder(folder) == str(last.process.pid)
     assert not any(verify(folder).values())
 
 
 def test_k1_without_the_lock_two_would_train(vaekit, tmp_path):
-    first = vaekit.start("fit", "digits", "--out", tmp_path / "run", *OPTIONS, script={5: WAIT})
-    wait_for(lambda: waiting(first))
-    second = vaekit.start("resume", tmp_path / "run", script={9: WAIT}, locked=False)
-    wait_for(lambda: waiting(second) or not second.is_alive())
-    both = first.is_alive() and second.is_alive()
-    for process in (first, second):
-        process.kill()
-        process.join()
-    assert both
+    folder = tmp_path / "run"
+    first = vaekit.start("fit", "digits", "--out", folder, *OPTIONS, script={5: HOLD})
+    assert first.held() == 5
+    second = vaekit.start("resume", folder, script={9: HOLD}, locked=False)
+    assert second.held() == 9
+    for each in (first, second):
+        each.killed()
 
 
 def test_k1_readers_see_whole_files(vaekit, tmp_path):
-    folder = tmp_path / "run"
-    longer = [10**6 if option == "15" else option for option in OPTIONS]  # it does not end before it is told to
-    process = vaekit.start("fit", "digits", "--out", folder, *longer, save_steps=5)
-    wait_for(lambda: checkpoint.whole(folder) is not None)
-    steps = []
-    while len(set(steps)) < many(10, 300):
-        assert process.is_alive()
+    """Each reading begins as the training goes on to its next save."""
+    folder, rounds = tmp_path / "run", many(10, 300)
+    longer = [100 if option == "15" else option for option in OPTIONS]
+    script = dict.fromkeys(range(5, 5 * rounds + 6, 5), HOLD)
+    training = vaekit.start("fit", "digits", "--out", folder, *longer, script=script, save_steps=5)
+    before = training.held()
+    for _ in range(rounds):
+        training.go_on()
         run = Run.open(folder)
-        steps.append(run.state(CPU).step)
-        assert all(record["step"] for record in run.metrics)
-        assert not any(verify(folder).values())
-    process.kill()
-    process.join()
-    assert steps == sorted(steps)
+        step = run.state(CPU).step
+        metrics, damage = run.metrics, verify(folder)
+        after = training.held()
+        assert step in (before, after)
+        assert all(record["step"] for record in metrics)
+        assert not any(damage.values())
+        before = after
+    training.killed()
 
 
 def test_k1_what_is_saved_while_verifying_is_no_damage(small, tmp_path, monkeypatch):
@@ -124,6 +125,7 @@ def peak_of_fit(home: Path, mebibytes: int) -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
     """In the quick form: a file ten times as large takes no more."""
     if SOAK:
@@ -181,6 +183,7 @@ def held() -> tuple[int, int, int]:
     return int(fields["RssAnon"].split()[0]), len(os.listdir("/proc/self/fd")), int(fields["Threads"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say what is in use")
 def test_m2_nothing_grows(small, tmp_path, monkeypatch):
     prepared = small.prepare(epochs=1250 * many(1, 10))
@@ -208,6 +211,7 @@ def peak_of_a_pass(count: int) -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m2_a_longer_pass_takes_no_more():
     """What is kept of a block does not leave the memory of the next in pieces: that took hundreds of MiB."""
     assert in_a_process_of_its_own(peak_of_a_pass, 20_000) < 300
@@ -224,6 +228,7 @@ def peak_of_an_estimator() -> float:
     return own.peak / MIB
 
 
+@pytest.mark.slow
 def test_m2_large_images_take_no_more_after_training():
     """The bound over the rows trained on took 16 GiB; 200 images as float64 are 42 MiB each time."""
     assert in_a_process_of_its_own(peak_of_an_estimator) < 1024

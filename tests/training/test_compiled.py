@@ -12,7 +12,7 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.spec import Specification, prepare, resolve
 from vaekit.spec.automatic import has_compiler
-from vaekit.training import State, TrainingError, descent, fit
+from vaekit.training import State, TrainingError, descent
 from vaekit.training.descent import Compiled, Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
@@ -49,6 +49,7 @@ def state(compile: str, **changes):
     return prepared.state, prepared.rows["train"]
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
@@ -83,23 +84,6 @@ def test_a_compiled_step_that_is_not_finite_changes_nothing():
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-@needs_compiler
-def test_a_compiled_training_repeats_to_the_bit_and_goes_on_from_its_tensors():
-    whole, rows = state("on")
-    for _ in fit(whole, rows):
-        pass
-    again, _ = state("on")
-    for _, _ in zip(range(10), fit(again, rows), strict=False):
-        pass
-    later, _ = state("on")
-    later.load({name: t.clone() for name, t in again.tensors().items()}, again.counters())
-    for _ in fit(later, rows):
-        pass
-    assert later.step == whole.step
-    for name, tensor in whole.tensors().items():
-        assert torch.equal(tensor, later.tensors()[name]), name
-
-
 def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
     def refuse(*arguments, **options):
         raise torch._dynamo.exc.TorchDynamoException("no compiler\nand more")
@@ -120,6 +104,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
     assert all(torch.equal(t, plain.tensors()[name]) for name, t in compiled.tensors().items())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_first_steps_are_not_compiled(monkeypatch):
     monkeypatch.setattr(descent, "EAGERLY", 2)
@@ -147,6 +132,7 @@ def assert_alike(one, other, within: float) -> None:
         assert torch.allclose(one.tensors()[name], tensor, rtol=within, atol=within), name
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_convolutions_lie_in_memory_as_they_did():
     """Channels last: eager steps after a compiled one, too, take the gradient as it lies."""
@@ -191,6 +177,7 @@ class Unused(torch.nn.Module):
         return self.network(x)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
     monkeypatch.setattr(descent, "EAGERLY", 5)
@@ -206,6 +193,7 @@ def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
     assert all(torch.allclose(weights[name], tensor, rtol=1e-4, atol=1e-4) for name, tensor in expected.items())
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_rows_that_lie_otherwise_in_memory_give_the_same():
     (one, rows), (other, _) = state("on"), state("on")
@@ -216,6 +204,7 @@ def test_rows_that_lie_otherwise_in_memory_give_the_same():
     assert_alike(one, other, 0)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_pickle_of_a_compiled_state_is_no_larger():
     (compiled, rows), (plain, _) = state("on"), state("off")

@@ -8,7 +8,6 @@ import torch
 
 from vaekit.data import load
 from vaekit.objectives import ELBO, ImportanceWeighted, active_units, over_rows
-from vaekit.runs import Run, drive
 from vaekit.spec import Specification, prepare
 from vaekit.training import TrainingError, fit
 from vaekit.training.state import NARROW
@@ -83,88 +82,6 @@ def test_another_seed_gives_other_noise(bench):
     run(bench, a)
     run(bench, b)
     assert not equal(a, b)
-
-
-def assert_resumes(bench, make, step):
-    whole = make()
-    records = run(bench, whole)
-    first, second = make(), make()
-    started = [r.metrics for r in itertools.islice(fit(first, bench.rows, bench.validation), step) if r.metrics]
-    second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
-    assert [*started, *run(bench, second)] == records
-    assert equal(second, whole)
-
-
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 11, 12, 13, 39])
-def test_a_state_taken_up_at_any_step_comes_to_the_same_result(bench, step):
-    assert_resumes(bench, bench.state, step)
-
-
-OBJECTIVES = {
-    "elbo": ELBO(2, beta=0.5, warmup=20, free_bits=0.1),
-    "sticking": ELBO(warmup=20, gradient="sticking-the-landing"),
-    "iwae": ImportanceWeighted(4, repeats=2, warmup=20),
-    "doubly": ImportanceWeighted(3, warmup=20, gradient="doubly-reparameterised"),
-}
-
-
-@pytest.mark.parametrize("step", [7, 20])
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_state_taken_up_within_a_warm_up_comes_to_the_same_result(bench, name, step):
-    assert_resumes(bench, lambda: bench.state(OBJECTIVES[name], patience=3), step)
-
-
-DIGITS = {
-    "latent_dim": 2, "hidden": (4,), "epochs": 6, "batch_size": 64, "device": "cpu", "posterior": "full",
-    "binarize": "dynamic", "samples": 2,
-}  # fmt: skip
-
-
-def train_digits(folder, stop=None, **changes):
-    prepared = prepare(Specification().changed(**{**DIGITS, **changes}), load("digits"))
-    run = Run.create(folder, prepared.spec, prepared.schema, {})
-    list(drive(run, prepared, lambda: prepared.state.step == stop))
-    return prepared.state
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """(state, folder) of a run that nobody stopped. Only to be read."""
-    folder = tmp_path_factory.mktemp("digits") / "run"
-    return train_digits(folder), folder
-
-
-@pytest.mark.parametrize("step", [1, 21, 22, 23, 109, 110, 111])
-def test_a_run_folder_taken_up_at_any_step_comes_to_the_same_result(digits, tmp_path, step):
-    train_digits(tmp_path / "run", stop=step)
-    state, folder = digits
-    assert_taken_up(tmp_path / "run", step, state, folder)
-    assert state.step == 6 * 22
-
-
-def assert_taken_up(folder, step, state, whole):
-    """The run of `folder`, stopped at `step`, goes on to the state and the records of the one that nobody stopped."""
-    again = Run.open(folder)
-    prepared = prepare(again.spec, load("digits"), again.schema)
-    again.restore(prepared.state)
-    again.forget_after(prepared.state.step)
-    assert prepared.state.step == step
-    assert prepared.state.objective == state.objective
-    list(drive(again, prepared))
-    assert equal(prepared.state, state)
-    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-
-
-def test_a_run_folder_taken_up_within_its_warm_up_comes_to_the_same_result(tmp_path):
-    """In bfloat16, with everything else that an importance-weighted run can ask for."""
-    changes = {
-        "objective": "iwae", "samples": 4, "repeats": 2, "gradient": "doubly-reparameterised", "warmup": 0.5,
-        "beta": 0.9, "precision": "bfloat16", "posterior": "diagonal", "epochs": 2,
-    }  # fmt: skip
-    state = train_digits(tmp_path / "whole", **changes)
-    assert (state.objective.warmup, state.objective.repeats, state.step) == (22, 2, 44)
-    train_digits(tmp_path / "run", stop=15, **changes)
-    assert_taken_up(tmp_path / "run", 15, state, tmp_path / "whole")
 
 
 def test_records_and_selection_are_of_the_bound_that_is_climbed(bench):
@@ -343,19 +260,6 @@ def test_early_stopping_keeps_the_best_weights(overfitted):
     assert kept == pytest.approx(state.best_value, rel=1e-7)
     latest = over_rows(ELBO(), state.averaged, bench.validation.blocks(40), 0).value.double().mean().item()
     assert latest < kept
-
-
-def test_a_run_taken_up_while_it_waits_for_a_better_bound_stops_where_it_would_have(overfitted):
-    bench, state, _ = overfitted
-    first = bench.state(**vars(state.recipe))
-    for record in fit(first, bench.rows, bench.validation):
-        if record.step == state.step - 75:  # some records after the best
-            break
-    assert first.stale > 0
-    second = bench.state(**vars(state.recipe))
-    second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
-    run(bench, second)
-    assert equal(second, state)
 
 
 def test_without_patience_it_trains_to_the_end(make_bench):

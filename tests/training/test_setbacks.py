@@ -63,23 +63,6 @@ def test_more_in_a_row_take_training_back_to_the_weights_worth_keeping_at_half_t
     assert state.step == 40
 
 
-def test_a_run_with_setbacks_repeats_and_goes_on_from_any_step(bench):
-    broken = Broken(range(13, 13 + 2 * SKIPS + 3))
-    whole = bench.state(broken)
-    run(bench, whole)
-    assert whole.setbacks == 2
-    for stop in (12, 14, 17, 18, 21, 25):
-        first, second = bench.state(broken), bench.state(broken)
-        for record in fit(first, bench.rows, bench.validation):
-            if record.step == stop:
-                break
-        second.load({name: tensor.clone() for name, tensor in first.tensors().items()}, first.counters())
-        run(bench, second)
-        assert second.counters() == whole.counters()
-        tensors = second.tensors()
-        assert all(torch.equal(tensor, tensors[name]) for name, tensor in whole.tensors().items())
-
-
 def test_it_gives_up_after_some_setbacks(bench):
     state = bench.state(Broken(range(5, 1000)), steps=1000)
     with pytest.raises(TrainingError, match="not finite at step"):

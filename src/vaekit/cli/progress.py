@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vaekit.training import Record
@@ -43,8 +43,12 @@ class Interrupt:
                 signal.signal(number, handler)
 
 
-def show(records: Iterator[Record], steps: int, *, as_json: bool) -> dict | None:
+def show(
+    records: Iterator[Record], steps: int, *, as_json: bool, clock: Callable[[], float] = time.monotonic
+) -> dict | None:
     """Run the records to their end: a live bar on a terminal, a line a record in a pipe, JSON lines with `as_json`.
+
+    clock    seconds gone by, from whatever moment: a line says how many it took to get there
 
     Returns the last metrics.
     """
@@ -52,11 +56,11 @@ def show(records: Iterator[Record], steps: int, *, as_json: bool) -> dict | None
         return _lines(records, lambda metrics: json.dumps(metrics))
     if sys.stdout.isatty():
         return _bar(records, steps)
-    began = time.monotonic()
-    return _lines(records, lambda m: f"step {m['step']:>6}/{steps}  {_numbers(m)}  {time.monotonic() - began:.0f} s")
+    began = clock()
+    return _lines(records, lambda m: f"step {m['step']:>6}/{steps}  {_numbers(m)}  {clock() - began:.0f} s")
 
 
-def _lines(records: Iterator[Record], line) -> dict | None:
+def _lines(records: Iterator[Record], line: Callable[[dict], str]) -> dict | None:
     last = None
     for record in records:
         if record.metrics:

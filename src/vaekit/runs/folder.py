@@ -145,6 +145,10 @@ class Run:
     def _content(self) -> bytes:
         """The newest checkpoint's tensors as bytes, found whole and of this specification."""
         self.manifest = checkpoint.read(self.folder)
+        return self._fitting()
+
+    def _fitting(self) -> bytes:
+        """The tensors that the manifest vouches for, as bytes, before memory is taken for a model."""
         name = checkpoint.tensor_file(self.manifest)
         content = storage.read(self.folder / name, self.manifest["files"][name])
         tensors.check_fits(content, self.folder / name, self.spec, self.schema)
@@ -181,12 +185,15 @@ class Run:
     def state(self, device: torch.device) -> State:
         """The newest checkpoint as a training state, built from the specification alone."""
         content = self._content()  # before memory is taken for the model
+        state = build_state(self.spec, self.schema, self._trained_on(), device)
+        self._load(state, content)
+        return state
+
+    def _trained_on(self) -> int:
         rows = self.data.get("train")
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
             raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
-        state = build_state(self.spec, self.schema, rows, device)
-        self._load(state, content)
-        return state
+        return rows
 
     def model(self, device: torch.device) -> torch.nn.Module:
         """The trained model, ready for use: the best weights, or the averaged ones where nothing was validated."""
@@ -240,10 +247,12 @@ class Run:
                 ) from error
 
     def _check_resumable(self) -> None:
-        """All files but run.toml and the wall-clock, which are not needed to go on."""
+        """All files but run.toml and the wall-clock, which are not needed to go on; tensors that are the model's."""
         for name in checkpoint.covered(self.manifest):
             if name not in (RUN, TIMES):
                 checkpoint.check(self.folder, self.manifest, name)
+        self._trained_on()
+        self._fitting()
 
     def _repair(self) -> None:
         """Write run.toml again where it is not what the checkpoint says; begin times.jsonl anew if it is damaged."""
