@@ -147,7 +147,7 @@ ANY = {
     "unknown command": ("fti digits", "fit"),
     "more than a command takes": ("verify RUN one.npy two.npy", "'one.npy two.npy'", "verify --help"),
     "option of no command": ("--bogus", "--bogus"),
-    "evaluate nothing": ("evaluate", "run"),
+    "evaluate nothing": ("evaluate", "RUN"),
     "evaluate nowhere": ("evaluate nowhere", "nowhere"),
     "evaluate no run": ("evaluate folder", "folder"),
     "evaluate a file": ("evaluate notes.txt", "notes.txt"),

@@ -28,7 +28,7 @@ def write(folder: Path, text: str, name: str = "x.csv") -> Path:
 def message(path: Path, **options) -> str:
     with pytest.raises(VaekitError) as error:
         load(path, **options)
-    return str(error.value)
+    return error.value.at_command_line
 
 
 READ = {

@@ -145,7 +145,7 @@ def test_one_sentence_says_who_wins():
     assert comparison(log_p, simple) == (
         "The model is better than every simple one: than the best of them, good, by 2.00 ± 0.03 nats a row."
     )
-    assert "cannot be told apart: +0.01 ± 0.07." in comparison(log_p, [scored("same", rows(-80.01).flip(0))])
+    assert "cannot be told apart: +0.01 ± 0.07 nats a row." in comparison(log_p, [scored("same", rows(-80.01).flip(0))])
     assert comparison(log_p, [scored("better", log_p + 1 + rows(0, 0.5).flip(0))]).startswith("The model is worse")
     assert comparison(log_p, [baseline("none", None)]) is None
 

@@ -282,7 +282,7 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
     for name, value in asked.items():
-        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
+        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value
         print(f"  {name} = {shown}  (asked for)")
     for name, reason in prepared.reasons.items():
         value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)

@@ -71,7 +71,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
         raise VaekitError(f"{points} points in {len(rows)} rows were asked for: give 1 or more of both.")
     with suited(model, at_once(model.width)):
         z, log_q, log_p = _draws(model, rows, points, seed)
-    log_marginal, kl_each = _against_all(model, rows, z.flatten(0, 1))
+        log_marginal, kl_each = _against_all(model, rows, z.flatten(0, 1))
     log_marginal = log_marginal.view_as(log_q)
     parts = {"rate": log_q - log_p, "information": log_q - log_marginal, "marginal_kl": log_marginal - log_p}
     moments = {}
