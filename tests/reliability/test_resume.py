@@ -72,14 +72,14 @@ TRAININGS = {
     ),
     "without averaging": Training(recipe={"averaging": 0.0}),
     "stopped early": Training({"patience": 2, "epochs": 75, "learning_rate": 0.5}, recipe={"schedule": "cosine"}),
-    "on the plateau": Training({"patience": 1, "epochs": 75}, recipe={"schedule": "plateau"}),
+    "on the plateau": Training({"patience": 1, "epochs": 75}, recipe={"schedule": "plateau", "tolerance": 1.0}),
     "setbacks": Training(objective=Broken(range(9, 9 + 2 * SKIPS + 3))),
     "full covariance": images(network="mlp", posterior="full"),
     "binarised anew each step": images(network="mlp", binarize="dynamic"),
     "convolutions": images(network="conv"),
     "convolutions in bfloat16": images(network="conv", precision="bfloat16", binarize="dynamic"),
     "residual": images(network="resnet"),
-    "local": images(network="local"),
+    "local": images(network="local", latent_dim=4),
     "compiled": Training({"compile": "on"}),
 }  # fmt: skip
 
@@ -280,7 +280,7 @@ WAYS = {
     "SIGINT twice": Way(signalled_twice, EVERY),
     "a step that is refused": Way(failing(State, "advance", TrainingError), first=0, last=-2),
     "no memory amid an update": Way(failing(torch, "_foreach_lerp_", MemoryError), EVERY, first=0, last=-2),
-    "an exit in a validation": Way(failing(loop, "over_rows", SystemExit), EVERY, first=0),
+    "an exit in a validation": Way(failing(loop, "over_rows", SystemExit), 2 * RECORD, first=0),  # in the next one
     "kill −9 after a step": Way(killed(), EVERY),
     "kill −9 amid an update": Way(killed("torch", "_foreach_lerp_"), EVERY, first=0, last=-2),
     "kill −9 within a save": Way(killed("os", "replace"), EVERY),
