@@ -76,6 +76,10 @@ FAMILIES = {
         lambda m, s: DiscretizedLogistic(m, s, 0.0, 16.0, 1.0),
         ([[3.25], [8.0], [0.0], [16.0], [-4.0], [30.0]], [[-3.0], [0.0], [0.5], [1.5], [2.0], [2.0]]),
         _logistic_on_grid, torch.arange(17.0)[:, None], 0.5),
+    "discretized-logistic and beyond": Family(
+        lambda m, s: DiscretizedLogistic(m, s, 0.0, 4.0, 1.0, beyond=1e-15),
+        ([[3.25], [0.0], [-4.0]], [[-3.0], [0.5], [2.0]]),
+        lambda x, m, s: _logistic_on_grid(x, m, s, 4.0), torch.arange(5.0)[:, None], 0.5),
     "colour-logistic": Family(
         lambda m, s, slopes: ColourLogistic(m, s, slopes, 0.0, 8.0, 1.0, event_dims=1),
         ([[4.0, 3.5, 4.5], [2.0, 6.0, 8.0]], [[-1.0, -0.5, -2.0], [0.0, 0.5, -0.5]],
@@ -525,3 +529,14 @@ def test_kl_to_an_unknown_family_is_none(full, generator):
     other, _ = _pair(generator, 2, 3, full=True)
     for p in (object(), other, Bernoulli(torch.zeros(2, 3))):
         assert q.kl(p) is None
+
+
+def test_values_beyond_the_grid_take_the_probability_that_is_left_for_them():
+    """Σ over the grid, over 1,000 steps beyond it on either side, and of all that follows: ε/2 · 1/1001 each."""
+    location, log_scale = torch.tensor([1.3]).double(), torch.zeros(1).double()
+    p = DiscretizedLogistic(location, log_scale, 0.0, 4.0, 1.0, beyond=0.01)
+    x = torch.arange(-1000.0, 1005.0, dtype=torch.float64)[:, None]
+    total = p.log_prob(x).exp()
+    assert total.sum().item() + 0.01 / 1001 == pytest.approx(1, abs=1e-12)
+    assert total[1000:1005].sum().item() == pytest.approx(0.99, abs=1e-12)
+    assert p.log_prob(torch.tensor([[5.0]])).item() == pytest.approx(np.log(0.0025))

@@ -1,5 +1,7 @@
 """The logistic distribution rounded to a grid: a probability of integers."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,14 +20,17 @@ class DiscretizedLogistic(Factorised):
     log σ(b) + log σ(−a) + log(1 − e^(a − b)), which is stable for every μ and s. `low`, `high` and `step` broadcast
     against the features; the grid may have no end above (high = ∞), or none at all (low = −∞ too).
 
+    With `beyond` = ε the values outside the grid are not impossible: k steps from its end P = ε/(2 k (k + 1)), and
+    within it P is 1 − ε of the above. Such values are surprising, whatever the parameters are, and none is drawn.
+
     >>> grid = torch.arange(17.0)[:, None]
     >>> p = DiscretizedLogistic(torch.tensor([3.2]), torch.tensor([0.1]), 0.0, 16.0, 1.0)
     >>> round(p.log_prob(grid).exp().sum().item(), 5)
     1.0
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, low, high, step, event_dims: int = 1):
-        self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+    def __init__(self, loc: Tensor, log_scale: Tensor, low, high, step, event_dims: int = 1, beyond: float = 0.0):
+        self.loc, self.log_scale, self.event_dims, self.beyond = loc, log_scale, event_dims, beyond
         self.low, self.high, self.step = (
             torch.as_tensor(v, dtype=loc.dtype, device=loc.device) for v in (low, high, step)
         )
@@ -49,6 +54,17 @@ class DiscretizedLogistic(Factorised):
         return torch.minimum(torch.maximum(origin + index * self.step, self.low), self.high)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
+        within = self._within(x)
+        if not self.beyond:
+            return within
+        steps = torch.maximum(self.low - x, x - self.high) / self.step
+        outside = steps > 0.5
+        far = torch.where(outside, steps, torch.ones_like(steps))
+        surprising = math.log(self.beyond / 2) - far.log() - far.log1p()
+        return torch.where(outside, surprising, within + math.log1p(-self.beyond))
+
+    def _within(self, x: Tensor) -> Tensor:
+        """log P(x) of the bounded grid, each feature"""
         half, inverse = self.step / 2, (-self.log_scale).exp()
         centred = x - self.loc
         below_upper = F.logsigmoid((centred + half) * inverse)

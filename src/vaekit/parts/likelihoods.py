@@ -199,6 +199,9 @@ class DiscretizedLogistic(Likelihood):
     With `bounded=False` low and high only say where the data lay: the grid goes on, from `least` where low is not below
     it (0: a count), and without end otherwise, so that a count larger than any seen has a probability too.
 
+    With `beyond` = ε a value outside a bounded range has a small probability, as in `distributions.DiscretizedLogistic`,
+    and is not refused: other rows of the same columns can hold what none of the first did.
+
     `mean` and `scale` are where the decoder starts. Networks see the range as [−1, 1]; with `by_scale=True` they see
     (x − mean)/scale, which a few values far from the others do not squeeze, and learn in these units.
 
@@ -212,7 +215,7 @@ class DiscretizedLogistic(Likelihood):
 
     def __init__(
         self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None, bounded: bool = True, least=0.0,
-        by_scale: bool = False,
+        by_scale: bool = False, beyond: float = 0.0,
     ):  # fmt: skip
         super().__init__(shape)
         low, high, step = (_buffer(v, shape) for v in (low, high, step))
@@ -227,11 +230,14 @@ class DiscretizedLogistic(Likelihood):
         never, least = torch.full_like(low, torch.inf), _buffer(least, shape)
         self.register_buffer("first", low if bounded else torch.where(low >= least, least, -never))
         self.register_buffer("last", high if bounded else never)
-        self.support = "whole steps on the data's grid, " + (
-            "within the range seen in fitting (--range open, or range='open', lifts it)"
-            if bounded
-            else "not below 0 if it was not"
-        )
+        self.beyond = beyond if bounded else 0.0
+        self.support = "whole steps on the data's grid"
+        if not self.beyond:
+            self.support += ", " + (
+                "within the range seen in fitting (--range open, or range='open', lifts it)"
+                if bounded
+                else "not below 0 if it was not"
+            )
 
     def standardise(self, x: Tensor) -> Tensor:
         """[low, high] ↦ [−1, 1], or (x − mean)/scale"""
@@ -258,11 +264,13 @@ class DiscretizedLogistic(Likelihood):
 
     def supports(self, x: Tensor) -> Tensor:
         index = (x - self.low) / self.step
-        return (x >= self.first) & (x <= self.last) & ((index - index.round()).abs() < 1e-3)
+        on_grid = (index - index.round()).abs() < 1e-3
+        return on_grid if self.beyond else on_grid & (x >= self.first) & (x <= self.last)
 
     def forward(self, y: Tensor) -> distributions.DiscretizedLogistic:
         loc, log_scale = self.in_units(*self.split(y))
-        return distributions.DiscretizedLogistic(loc, log_scale, self.first, self.last, self.step, len(self.shape))
+        grid = self.first, self.last, self.step
+        return distributions.DiscretizedLogistic(loc, log_scale, *grid, len(self.shape), self.beyond)
 
     def in_units(self, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """μ and log s of the data's units, from the decoder's"""

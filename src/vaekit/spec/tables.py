@@ -35,13 +35,17 @@ def _bernoulli(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelih
     return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
 
 
+BEYOND = 1e-4
+"""probability of a column's values outside the range seen in fitting, which costs each row as much in nats"""
+
+
 def _on_a_grid(family) -> Build:
     def build(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
         """A pixel's values are known beforehand, and so is its unit; a column's are as far apart as they are."""
         low, high, mean = (schema.shifted(name) for name in ("low", "high", "mean"))
         return family(
             schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
-            least=-schema.array("offset"), by_scale=not schema.is_image,
+            least=-schema.array("offset"), by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
         )  # fmt: skip
 
     return build
