@@ -199,8 +199,9 @@ class DiscretizedLogistic(Likelihood):
     With `bounded=False` low and high only say where the data lay: the grid goes on, from `least` where low is not below
     it (0: a count), and without end otherwise, so that a count larger than any seen has a probability too.
 
-    With `beyond` = ε a value outside a bounded range has a small probability, as in `distributions.DiscretizedLogistic`,
-    and is not refused: other rows of the same columns can hold what none of the first did.
+    With `beyond` = ε a value outside a bounded range has a small probability, as in
+    `distributions.DiscretizedLogistic`, and is not refused: other rows of the same columns can hold what none of the
+    first did.
 
     `mean` and `scale` are where the decoder starts. Networks see the range as [−1, 1]; with `by_scale=True` they see
     (x − mean)/scale, which a few values far from the others do not squeeze, and learn in these units.
