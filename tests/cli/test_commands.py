@@ -781,3 +781,13 @@ def test_a_bound_below_chance_is_pointed_out(vaekit, tmp_path):
     result = vaekit("fit", tmp_path / "noise.npy", "--out", tmp_path / "run", *TINY, "--epochs", 3)
     assert result.code == 0
     assert "all equally likely. Train longer" in result.out
+
+
+def test_fit_says_when_simple_models_are_better(vaekit, tmp_path):
+    rng = np.random.default_rng(8)
+    table = polars.DataFrame(rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)))
+    table.write_csv(tmp_path / "correlated.csv")
+    fit = ("fit", tmp_path / "correlated.csv", "--epochs", 1, "--latent-dim", 4)
+    found = vaekit(*fit, "--start", "random", "--out", tmp_path / "random")
+    assert "Note: On the validation rows, the model is worse than simple ones: " in found.out
+    assert "worse than simple" not in vaekit(*fit, "--out", tmp_path / "started").out

@@ -1,6 +1,7 @@
 """The scikit-learn face: its conventions, its shapes, and a model whose answer is known exactly."""
 
 import inspect
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -541,6 +542,17 @@ def test_extreme_cells_cost_the_other_rows_next_to_nothing(value, cells):
     assert (found[:cells] < -1000).all()
     assert np.isfinite(vae.transform(x)).all()
     assert np.abs(vae.sample(200)).max() < 300
+
+
+def test_a_fit_that_ends_below_simple_models_says_so():
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5))
+    with pytest.warns(UserWarning, match="on the rows held out, the model is worse than simple ones: .*Gaussian is"):
+        VAE(start="random", max_epochs=1, device="cpu").fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VAE(latent_dim=4, max_epochs=1, device="cpu").fit(x)  # starts at factor analysis, the truth
+        VAE(start="random", max_epochs=1, validation_fraction=0.0, device="cpu").fit(x)  # not known
 
 
 @pytest.mark.parametrize("likelihood", ["auto", "gaussian"])

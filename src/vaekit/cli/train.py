@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 
 from vaekit.cli.progress import Interrupt, show
+from vaekit.core import LatentModel
+from vaekit.evaluation import beaten
 from vaekit.maths import standard_error
 from vaekit.objectives import over_rows
 from vaekit.report import write_all
@@ -34,7 +36,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         early = "" if state.step >= state.recipe.steps else " (it had stopped rising)"
         name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
         print(f"Best validation {name} {best} of {state.step:,}{early}.")
-        for line in _shortfall(state, prepared):
+        for line in _shortfall(state, prepared) or _beaten(model, prepared):
             print(f"Note: {line}")
     if state.still_rising:
         more = 2 * prepared.spec.training.epochs
@@ -55,6 +57,13 @@ def _shortfall(state: State, prepared: Prepared) -> list[str]:
         return []
     found = over_rows(state.objective, state.trained(), prepared.rows["validation"].blocks(), state.recipe.seed)
     return shortfall(state.best_value, prepared.schema, standard_error(found.value.double()) or 0.0)
+
+
+def _beaten(model: LatentModel, prepared: Prepared) -> list[str]:
+    """Whether simple models of the same training rows are better on the validation rows."""
+    rows = prepared.rows
+    line = beaten(model, rows["train"], rows["validation"], prepared.spec.training.seed)
+    return [f"On the validation rows, {line[0].lower()}{line[1:]}"] if line else []
 
 
 def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:

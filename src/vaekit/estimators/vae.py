@@ -154,7 +154,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         _warn(impossible(self.model_, self.schema_, state.recipe.seed, IMPOSSIBLE))
-        train = prepared.rows["train"]
+        train, held_out = prepared.rows["train"], prepared.rows["validation"]
+        beaten = evaluation.beaten(self.model_, train, held_out, state.recipe.seed)
+        if beaten:
+            _warn([f"on the rows held out, {beaten[0].lower()}{beaten[1:]}"])
         draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(train)))
         averages = over_rows(ELBO(draws), self.model_, train.blocks(), state.recipe.seed)
         self.lower_bound_ = averages.value.double().mean().item()

@@ -10,11 +10,11 @@ from vaekit.evaluation.methods import METHODS, build_method
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method, Scores
-from vaekit.evaluation.summary import Evaluation, elbo, evaluate
+from vaekit.evaluation.summary import Evaluation, beaten, elbo, evaluate
 from vaekit.evaluation.verdicts import Gap
 
 __all__ = [
     "METHODS", "AnnealedImportance", "Baseline", "Evaluation", "Gap", "ImportanceSampling", "LogLikelihood", "Method",
-    "Quadrature", "RateParts", "Scores", "SimpleModels", "build_method", "decode", "elbo", "encode", "evaluate",
-    "log_likelihood", "pareto_shape", "rate_parts", "reconstruct", "sample", "two_sided",
+    "Quadrature", "RateParts", "Scores", "SimpleModels", "beaten", "build_method", "decode", "elbo", "encode",
+    "evaluate", "log_likelihood", "pareto_shape", "rate_parts", "reconstruct", "sample", "two_sided",
 ]  # fmt: skip

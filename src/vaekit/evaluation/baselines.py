@@ -200,8 +200,16 @@ class SimpleModels:
 
     @lazy
     def baselines(self) -> tuple[Baseline, ...]:
-        """Those of `FAMILIES` that go with this kind of data."""
-        found = (family(self, name) for name, family in FAMILIES.items())
+        """Those of `MODELS` and `CODECS` that go with this kind of data."""
+        return self.models + self._fitted(CODECS)
+
+    @lazy
+    def models(self) -> tuple[Baseline, ...]:
+        """Those of `MODELS` alone, which score each row."""
+        return self._fitted(MODELS)
+
+    def _fitted(self, families: "Families") -> tuple[Baseline, ...]:
+        found = (family(self, name) for name, family in families.items())
         return tuple(baseline for baseline in found if baseline is not None)
 
     @lazy
@@ -450,13 +458,17 @@ def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) 
     return Baseline(name, -bits * math.log(2), None, bits / models.d, note)
 
 
-FAMILIES: dict[str, Callable[[SimpleModels, str], Baseline | None]] = {
+Families = dict[str, Callable[[SimpleModels, str], Baseline | None]]
+"""Each gives its score, or None where it does not go with the kind of data."""
+
+MODELS: Families = {
     "independent columns": _independent,
     "probabilistic PCA": partial(_correlated, False),
     "factor analysis": _factored,
     "full-covariance Gaussian": partial(_correlated, True),
+}
+CODECS: Families = {
     "gzip": partial(_codec, partial(gzip.compress, compresslevel=6)),
     "bz2": partial(_codec, bz2.compress),
     "lzma": partial(_codec, lzma.compress),
 }
-"""Each gives its score, or None where it does not go with the kind of data."""

@@ -11,13 +11,15 @@ from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
-from vaekit.evaluation.verdicts import Gap, comparison, verdicts
+from vaekit.evaluation.verdicts import Gap, below_baselines, comparison, verdicts
 from vaekit.objectives import ELBO, Averages, active_units, over_rows
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
 """of z, for the ELBO: many a row where there are few rows"""
 SIMULATED = 16
 """rows that annealing is tried on from both sides"""
+MOST_FITTED, MOST_COMPARED = 2048, 1024
+"""rows that simple models are fitted to, and compared on, at the end of a training: enough to be no better than they"""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,16 @@ def evaluate(
         verdicts=() if simple is None else verdicts(found, means["rate"], gap, simple),
         two_sided=two_sided(model, SIMULATED, method, seed) if isinstance(method, AnnealedImportance) else None,
     )
+
+
+def beaten(model: LatentModel, train: Rows, rows: Rows, seed: int = 0) -> str | None:
+    """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x), by more
+    than twice the standard error of the differences; None where not, or where a row alone cannot show it."""
+    train, rows = train.some(MOST_FITTED), rows.some(MOST_COMPARED)
+    if len(rows) < 2 or not len(train):
+        return None
+    simple = SimpleModels(train, rows, model.latent_dim, model.likelihood.integers)
+    return below_baselines(log_likelihood(model, rows, seed=seed).value, simple.models)
 
 
 def elbo(model: LatentModel, rows: Rows, seed: int = 0) -> Averages:
