@@ -86,7 +86,7 @@ def one_split(face: str, x: np.ndarray, split: int) -> tuple[torch.Tensor, dict[
     scores = torch.from_numpy(vae.score_samples(test))
     rows = [Rows(part, vae.schema_, seed=0) for part in (train, test)]
     simple = SimpleModels(*rows, vae.model_.latent_dim, vae.model_.likelihood.integers)
-    found = {one.name: one.scores for one in simple.baselines if one.name in SIMPLE and one.scores is not None}
+    found = {one.name: one.scores for one in simple.models if one.name in SIMPLE and one.scores is not None}
     return scores, found, seconds
 
 

@@ -1,9 +1,10 @@
 """Linear VAEs against probabilistic PCA, where the best log p(x) is known in closed form (Tipping & Bishop 1999).
 
 With a linear encoder and decoder and one learned σ the ELBO's maximum is the pPCA log-likelihood, and the bound is
-tight there. Everything by default but the model. The trained model itself is a normal distribution too, so every
-estimate of its log p(x) is then held against the exact value: ELBO and importance-weighted on all rows, annealed
-importance sampling on 100 of them, and from both sides on 100 rows that the model made. Writes docs/results.md.
+tight there. From random weights, on every row, 12,000 steps of 128 rows or what comes nearest; columns that never
+change are left out. The trained model itself is a normal distribution too, so every estimate of its log p(x) is then
+held against the exact value: ELBO and importance-weighted on all rows, annealed importance sampling on 100 of them, and
+from both sides on 100 rows that the model made. Writes docs/results.md.
 
     python benchmarks/linear.py
 """
@@ -24,8 +25,13 @@ def standardised(x: np.ndarray) -> np.ndarray:
     return (x - x.mean(0)) / x.std(0)
 
 
+def varying(x: np.ndarray) -> np.ndarray:
+    return x[:, x.std(0) > 0]
+
+
+STEPS, BATCH = 12_000, 128
 PROBLEMS = {
-    "digits / 16": (load_digits().data / 16, 10),
+    "digits / 16": (varying(load_digits().data) / 16, 10),
     "breast_cancer, z-scored": (standardised(load_breast_cancer().data), 5),
     "wine, z-scored": (standardised(load_wine().data), 2),
 }
@@ -66,7 +72,10 @@ def held_against_the_truth(vae: VAE, x: np.ndarray) -> str:
 def main() -> None:
     for name, (x, k) in PROBLEMS.items():
         began = time.monotonic()
-        vae = VAE(latent_dim=k, hidden=(), likelihood="gaussian").fit(x)
+        vae = VAE(
+            latent_dim=k, hidden=(), likelihood="gaussian", start="random", validation_fraction=0.0, batch_size=BATCH,
+            max_epochs=STEPS // max(1, len(x) // BATCH), patience=0,
+        ).fit(x)  # fmt: skip
         seconds, best = time.monotonic() - began, exact(x, k)
         tight = vae.set_params(importance_samples=100).score(x)
         write(

@@ -20,10 +20,16 @@ LIKELIHOODS = {
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
 
 
-def started(posterior, likelihood, latents: int, x: np.ndarray = X) -> tuple[FlatModel, object]:
+NETWORKS = {"a linear path": (nets.SkipMLP, (8,)), "linear": (nets.MLP, ())}
+
+
+def started(
+    posterior, likelihood, latents: int, x: np.ndarray = X, network="a linear path"
+) -> tuple[FlatModel, object]:
     q = posterior(latents)
-    encoder = nets.SkipMLP(x.shape[1], (8,), q.features, "silu")
-    decoder = nets.SkipMLP(latents, (8,), likelihood.features, "silu")
+    kind, hidden = NETWORKS[network]
+    encoder = kind(x.shape[1], hidden, q.features, "silu")
+    decoder = kind(latents, hidden, likelihood.features, "silu")
     model = FlatModel(encoder, q, parts.priors.StandardNormal(latents), decoder, likelihood)
     factors = factor_analysis(np.array_split(x, 3), x.mean(0), x.std(0), latents)
     start(model, factors)
@@ -32,10 +38,11 @@ def started(posterior, likelihood, latents: int, x: np.ndarray = X) -> tuple[Fla
 
 @pytest.mark.parametrize("posterior", POSTERIORS.values(), ids=POSTERIORS)
 @pytest.mark.parametrize("latents", [1, 4, 11])
-def test_every_draw_gives_the_exact_log_likelihood(posterior, latents):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_draw_gives_the_exact_log_likelihood(posterior, latents, network):
     torch.set_default_dtype(torch.float64)
     try:
-        model, factors = started(posterior, LIKELIHOODS["a sigma per column"](), latents)
+        model, factors = started(posterior, LIKELIHOODS["a sigma per column"](), latents, network=network)
         x = torch.from_numpy(X)
         with torch.no_grad():
             log_w = model.draw(Batch(x), torch.randn(3, len(X), latents, generator=torch.manual_seed(0))).log_w

@@ -550,3 +550,12 @@ def test_the_test_rows_are_scored_whole():
     assert masks["test"] is None
     assert (~masks["validation"][:1]).sum() == 1
     assert prepared.notes[0].startswith("1 of 399 cells")
+
+
+def test_a_start_at_factor_analysis_wants_a_linear_path():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    for model in ({"network": "skip"}, {"hidden": ()}):
+        assert prepare(Specification().changed(**model), Source(x)).spec.model.start == "factor-analysis"
+    assert prepare(Specification().changed(network="mlp"), Source(x)).spec.model.start == "random"
+    with pytest.raises(VaekitError, match="choose network skip"):
+        prepare(Specification().changed(network="mlp", start="factor-analysis"), Source(x))

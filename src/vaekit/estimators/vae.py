@@ -51,8 +51,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
-    start : "factor-analysis" (network "skip": training begins at the best linear model with its exact posterior, and is
-        stopped before it is worse), "random", or "auto".
+    start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
+        posterior, and is stopped before it is worse), "random", or "auto".
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
         and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.

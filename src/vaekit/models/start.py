@@ -84,7 +84,8 @@ def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarr
 
 @torch.no_grad()
 def start(model: nn.Module, factors: Factors) -> None:
-    """Write a factor analysis into a model whose networks are `nets.SkipMLP`."""
+    """Write a factor analysis into a model whose networks have a map `linear`: `nets.SkipMLP`, or `nets.MLP` without
+    hidden layers."""
     likelihood = model.likelihood
     to = {"dtype": torch.get_default_dtype(), "device": next(model.parameters()).device}
     mean, loading, deviation, precision = (torch.as_tensor(values, **to) for values in factors)

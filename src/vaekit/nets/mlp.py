@@ -36,6 +36,12 @@ class MLP(nn.Module):
             with torch.no_grad():
                 self.layers[-1].bias.copy_(start)
 
+    @property
+    def linear(self) -> nn.Linear:
+        """The only layer, where there are no hidden ones."""
+        (layer,) = self.layers
+        return layer
+
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x.flatten(1))
 

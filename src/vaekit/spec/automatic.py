@@ -52,6 +52,11 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
             f"choose mlp, or kind image if they are."
         )
     hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network, rows)
+    if spec.model.start == FACTOR_ANALYSIS and not _is_linear(network, hidden):
+        raise VaekitError(
+            f"start '{FACTOR_ANALYSIS}' needs networks with a linear path, and '{network}' has none: choose network "
+            f"skip, or hidden () with mlp."
+        )
     choices = {
         "likelihood": (likelihood, reason),
         "latent_dim": _latent_dim(schema, network, hidden),
@@ -63,7 +68,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
         "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
-        "start": _start(schema, network),
+        "start": _start(schema, network, hidden),
         "schedule": _schedule(spec.training.epochs),
         "patience": _patience(validated),
     }
@@ -184,8 +189,13 @@ def _epochs(steps_an_epoch: int, network: str, rows: int) -> int:
     return max(1, steps // steps_an_epoch)
 
 
-def _start(schema: Schema, network: str) -> tuple[str, str]:
-    if network != "skip":
+def _is_linear(network: str, hidden: tuple[int, ...]) -> bool:
+    """Whether a network is a linear map before it has learned anything."""
+    return network == "skip" or (network == "mlp" and hidden == ())
+
+
+def _start(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[str, str]:
+    if not _is_linear(network, hidden):
         return "random", "no linear path"
     if schema.features > WIDEST_START:
         return "random", f"more than {WIDEST_START} columns"
