@@ -15,7 +15,7 @@ from results import DOCS, machine, write
 
 from vaekit import evaluation, nets, parts
 from vaekit.data import Rows, Source, load
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.spec import Specification, prepare
 
 PAGE = DOCS / "performance.md"
@@ -158,7 +158,7 @@ def nll(name: str, rounds: int) -> None:
     _write_use(name, in_turn(calls, rounds), rows)
 
 
-def _adapted(model: FlatModel) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _adapted(model: VAE) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The same networks as pythae wants them."""
     from pythae.models.base.base_utils import ModelOutput
 
@@ -180,7 +180,7 @@ def use(name: str, rounds: int) -> None:
     x = np.random.default_rng(0).integers(0, 256, (rows, 28, 28)).astype(np.uint8)
     posterior, likelihood = parts.posteriors.Diagonal(20), parts.likelihoods.Bernoulli((28, 28))
     encoder, decoder = nets.MLP(784, (400,), posterior.features), nets.MLP(20, (400,), likelihood.features)
-    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(20), decoder, likelihood).eval()
+    model = VAE(encoder, posterior, parts.priors.StandardNormal(20), decoder, likelihood).eval()
     schema = prepare(Specification().changed(binarize="expected", latent_dim=2), Source(x[:100])).schema
     data, stored, z = Rows(x, schema, seed=0), torch.from_numpy(x), torch.randn(rows, 20)
     data.keys  # noqa: B018  (made once a data set)

@@ -35,7 +35,7 @@ def main(steps: int = 2000) -> float:
     posterior = parts.posteriors.FullCovariance(latent_dim=6)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, posterior.features))
     likelihood = parts.likelihoods.Bernoulli(schema.shape)
-    model = models.FlatModel(encoder, posterior, parts.priors.StandardNormal(6), Decoder(6), likelihood)
+    model = models.VAE(encoder, posterior, parts.priors.StandardNormal(6), Decoder(6), likelihood)
 
     state = training.State(model, objectives.ELBO(samples=2), training.Recipe(steps=steps, batch_size=128))
     for record in training.fit(state, rows["train"], rows["validation"]):

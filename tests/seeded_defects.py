@@ -1,4 +1,4 @@
-"""Plant twelve mistakes that others made, one at a time, and show that the tests catch each.
+"""Plant fifteen mistakes, most of which others made, one at a time, and show that the tests catch each.
 
     python tests/seeded_defects.py [NAME …]        all of them without a name; or `make defects`
 
@@ -73,11 +73,29 @@ def fresh_keys(right):
 
 
 def beta_in_the_value(right):
-    def __call__(self, *arguments, **options):
+    def forward(self, *arguments, **options):
         bound = right(self, *arguments, **options)
         return bound._replace(value=-(bound.terms["distortion"] + self.beta * bound.terms["rate"]))
 
-    return __call__
+    return forward
+
+
+def debt_in_the_value(right):
+    return lambda self, value, loss, draw: right(self, value - draw.q.owed, loss, draw)
+
+
+def prior_of_the_data(right):
+    from vaekit.core import Batch
+
+    return lambda self, c=None: self.prior(c, posterior=lambda x: self.encode(Batch(x)))
+
+
+def drawing(right):
+    def forward(self, x):
+        y = right(self, x)
+        return y + 1e-3 * torch.randn_like(y)
+
+    return forward
 
 
 def half_of_the_draws(right):
@@ -108,11 +126,16 @@ def negated(right):
 BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
 IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
+    "what a part is owed in the value": Defect(BOUNDS + "Descended.bound", debt_in_the_value, "objectives"),
+    "a prior of posteriors in the data's space": Defect(
+        "vaekit.models.vae:VAE.pz", prior_of_the_data, "models objectives"
+    ),
+    "a part that draws by itself": Defect("vaekit.nets.mlp:MLP.forward", drawing, "models training/test_compiled.py"),
     "mean over features for their sum": Defect(
         "vaekit.maths:masked_sum", mean_over_features, "distributions objectives"
     ),
     "KL clamped to zero": Defect(
-        "vaekit.core:Draw.kl", lambda right: lambda draw: right(draw).clamp(max=0), "objectives"
+        "vaekit.core:Draw.rate", lambda right: lambda draw: right(draw).clamp(max=0), "objectives"
     ),
     "weights over the wrong axis": Defect(
         BOUNDS + "log_mean_exp", lambda right: lambda log_w, dim: right(log_w, 0), "objectives"
@@ -128,14 +151,14 @@ DEFECTS = {
     "fresh noise at scoring": Defect(
         "vaekit.maths:RowNoise.__init__", fresh_keys, "test_maths.py evaluation/test_likelihood.py"
     ),
-    "β in the reported value": Defect(BOUNDS + "ELBO.__call__", beta_in_the_value, "objectives"),
+    "β in the reported value": Defect(BOUNDS + "ELBO.forward", beta_in_the_value, "objectives"),
     "fewer samples than asked": Defect(IMPORTANCE + "log_weights", half_of_the_draws, "evaluation/test_importance.py"),
     "grey value over 256": Defect("vaekit.data.schema:Schema.as_binary", grey_value_over_256, "data"),
     "Jacobian left out": Defect(
         NORMAL + "log_prob_each", lambda right: lambda self, x: right(self, x) + self.log_scale, "distributions parts"
     ),
     "z = mean reported as an ELBO": Defect(
-        BOUNDS + "ELBO.__call__",
+        BOUNDS + "ELBO.forward",
         lambda right: lambda self, model, batch, noise, **options: right(self, model, batch, 0 * noise, **options),
         "objectives",
     ),

@@ -9,7 +9,7 @@ from torch import nn
 
 from vaekit import evaluation, parts
 from vaekit.data import Rows, describe
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.objectives import posterior_means
 from vaekit.threads import single_threaded, suited
 
@@ -78,7 +78,7 @@ def test_passes_of_narrow_networks_take_one_thread(monkeypatch, name, narrow, ex
     x = np.random.default_rng(0).normal(size=(40, 3))
     posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Gaussian((3,))
     encoder, decoder = Watched(3, posterior.features), Watched(2, likelihood.features)
-    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
+    model = VAE(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
     PASSES[name](model, Rows(x, describe(x), seed=0))
     seen = getattr(encoder, "seen", set()) | getattr(decoder, "seen", set())
     assert seen == {1 if name == "log p" else expected}

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from vaekit.core import Batch
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.parts import likelihoods, posteriors, priors
 
@@ -27,7 +27,7 @@ def unclamp(y: Tensor, low: float, high: float) -> Tensor:
 
 
 class Touchstone:
-    """A linear-Gaussian `FlatModel` whose encoder is the exact posterior, rows of x, and log p(x) by scipy."""
+    """A linear-Gaussian `VAE` whose encoder is the exact posterior, rows of x, and log p(x) by scipy."""
 
     def __init__(self, sigma: str = "column", seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
@@ -36,7 +36,7 @@ class Touchstone:
         family = likelihoods.Gaussian((X,), sigma=sigma, mean=mean, scale=scale, floor=1e-3)
         posterior, prior = posteriors.FullCovariance(D), priors.StandardNormal(D)
         encoder, decoder = MLP(X, (), posterior.features), MLP(D, (), X)
-        self.model = FlatModel(encoder, posterior, prior, decoder, family).double()
+        self.model = VAE(encoder, posterior, prior, decoder, family).double()
         scale, centre = family.scale, family.centre
         with torch.no_grad():
             if sigma != "unit":

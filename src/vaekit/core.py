@@ -8,14 +8,14 @@
 Shapes are always in the order K samples, B rows, then the event: D latents for z, X (any shape) for x.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaekit.maths import NoiseSource
+from vaekit.errors import VaekitError
 
 
 class lazy:
@@ -32,14 +32,21 @@ class lazy:
 
 
 class Batch(NamedTuple):
-    """Rows of data on their way through a model."""
+    """Rows of data on their way through a model. It is handed on whole: who does not know a field does not name it."""
 
     x: Tensor
     """(B, *X) in the data's own units"""
     mask: Tensor | None = None
     """(B, *X) True where observed; None where every cell is"""
+    c: Tensor | None = None
+    """(B, C) conditions, as the networks see them; None where there are none"""
     key: np.ndarray | None = None
-    """(B,) uint64, one key a row: what scoring noise is made from"""
+    """(B,) uint64, one key per row: what scoring noise is made from"""
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """All but the keys: what a compiled step or a recording carries. `Batch(*tensors)` is the inverse."""
+        return self.x, self.mask, self.c
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Some rows of it, one after another."""
@@ -76,16 +83,13 @@ def in_pieces(blocks: Iterable[tuple[int, Batch]], size: int) -> Iterator[tuple[
 class Draw:
     """z ~ q(z|x) for one batch, with the three distributions, and the log-densities that bounds are made of.
 
-    Each quantity is computed when asked for, once. All are in nats.
+    z (K, B, D) and log_q = log q(z|x) (K, B) come together, from whoever drew z. Each other quantity is computed when
+    asked for, once. All are in nats.
     """
 
-    def __init__(self, batch: Batch, q: "PosteriorDistribution", p: "Distribution", px: "Distribution", z: Tensor):
-        self.batch, self.q, self.p, self.px, self.z = batch, q, p, px, z
-
-    @lazy
-    def log_q(self) -> Tensor:
-        """log q(z|x), (K, B)"""
-        return self.q.log_prob(self.z)
+    def __init__(self, batch: Batch, q: "Latent", p: "Latent", px: "Distribution", z: Tensor, log_q: Tensor):
+        self.batch, self.q, self.p, self.px = batch, q, p, px
+        self.z, self.log_q = z, log_q
 
     @lazy
     def log_pz(self) -> Tensor:
@@ -103,22 +107,27 @@ class Draw:
         return self.log_px + self.log_pz - self.log_q
 
     @lazy
-    def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else the average of log q − log p over draws"""
-        closed = self.q.kl(self.p)
-        return (self.log_q - self.log_pz).mean(0) if closed is None else closed
+    def rate_each(self) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) as `Latent.rate` gives it, (K or 1, B, D or 1)"""
+        return self.q.rate(self.p, self.z, self.log_q)
 
     @lazy
-    def kl_each(self) -> Tensor | None:
-        """KL(q(z_d|x) ‖ p(z_d)) per latent, (B, D); None where it does not fall apart, or has no closed form"""
-        return self.q.kl_each(self.p)
+    def rate(self) -> Tensor:
+        """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else the average of log q − log p over draws"""
+        return self.rate_each.sum(-1).mean(0)
+
+    @lazy
+    def distortion(self) -> Tensor:
+        """−E_q log p(x|z), (B,), by the draws"""
+        return -self.log_px.mean(0)
 
 
 class Bound(NamedTuple):
     """What an objective returns. `value` may be reported and selected on; `loss` may only be descended."""
 
-    value: Tensor
-    """(B,) nats: in expectation a lower bound on log p(x)"""
+    value: Tensor | None
+    """(B,) nats: in expectation a lower bound on log p(x). None where there is none (an encoder without noise, say):
+    then the loss on rows held out is selected on, and nothing is called log p"""
     loss: Tensor
     """scalar: what gradient descent makes small; a surrogate where it differs from −mean(value)"""
     terms: Mapping[str, Tensor]
@@ -134,70 +143,137 @@ class Distribution(Protocol):
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor: ...
 
 
-class PosteriorDistribution(Distribution, Protocol):
-    """q(z|x), reparameterised: z = g(ε)."""
+class UnknownError(VaekitError):
+    """A distribution was asked for what it does not know."""
+
+
+class Latent:
+    """A distribution of latents, q(z|x) or p(z): batch (B,) or none, event (D,). A subclass has to give `draw`.
+
+    What else it cannot do it refuses in a sentence (`UnknownError`), which evaluation passes on.
+    """
+
+    owed: Tensor | float = 0.0
+    """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """ε (K, B, E) ~ N(0, I) ↦ z (K, B, D) and its own log-density (K, B). No other chance comes in."""
+        raise NotImplementedError
+
+    def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The log-density of any z (…, D), (…)"""
+        raise UnknownError(f"{type(self).__name__} knows the density of its own draws only.")
+
+    def rate(self, p: "Latent", z: Tensor, log_q: Tensor) -> Tensor:
+        """KL(self ‖ p), (K or 1, B, D or 1): log q − log p at the draws z (K, B, D) of log-density log_q (K, B). One
+        that is known in closed form has one draw's axis, and per latent where it falls apart."""
+        return (log_q - p.log_prob(z)).unsqueeze(-1)
 
     @property
-    def stddev(self) -> Tensor: ...
-    def g(self, noise: Tensor) -> Tensor: ...
-    def kl(self, p: Any) -> Tensor | None: ...
-    def kl_each(self, p: Any) -> Tensor | None: ...
-    def detach(self) -> "PosteriorDistribution": ...
+    def mean(self) -> Tensor:
+        """E[z], (B, D)"""
+        raise UnknownError(f"{type(self).__name__} does not know its mean.")
+
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation of each latent, (B, D)"""
+        raise UnknownError(f"{type(self).__name__} does not know its standard deviation.")
+
+    def detach(self) -> "Latent":
+        """The same distribution with its parameters held constant."""
+        raise UnknownError(f"{type(self).__name__} cannot hold its parameters constant: choose the standard gradient.")
 
 
 @runtime_checkable
 class Posterior(Protocol):
-    """h, the encoder's (B, features), ↦ q(z|x) with batch (B,) and event (D,)."""
+    """h, the encoder's (B, features), ↦ q(z|x) with batch (B,) and event (D,), drawn with `noise` numbers per draw."""
 
     features: int
+    noise: int
     latent_dim: int
 
-    def __call__(self, h: Tensor) -> PosteriorDistribution: ...
+    def __call__(self, h: Tensor) -> Latent: ...
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """() ↦ p(z). `posterior` is the function x ↦ q(z|x), for priors that are made of it."""
+    """c (B, C) or None ↦ p(z|c), drawn with `noise` numbers per draw.
 
-    def __call__(self, *, posterior=None) -> Distribution: ...
+    posterior    u ↦ q(z|u), for priors made of posteriors: u (M, inputs) is what the encoder sees, `Likelihood.encode`
+    """
+
+    noise: int
+
+    def __call__(self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent]) -> Latent: ...
 
 
 @runtime_checkable
 class Likelihood(Protocol):
     """y, the decoder's (K, B, features), ↦ p(x|z) with batch (K, B) and event X. It owns the data's scaling."""
 
+    inputs: int
     features: int
     shape: tuple[int, ...]
     normalised: bool
     integers: bool
     support: str
 
-    def standardise(self, x: Tensor) -> Tensor: ...
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor: ...
     def supports(self, x: Tensor) -> Tensor: ...
     def __call__(self, y: Tensor) -> Distribution: ...
+
+
+Joint = Callable[[Tensor], Tensor]
+"""z (K, B, D) ↦ log p(x, z), (K, B) nats, for the rows of one batch"""
 
 
 class LatentModel(Protocol):
     """What objectives, training and evaluation may know of a model."""
 
     latent_dim: int
+    noise: int
     width: int
-    likelihood: "Likelihood"
+    prior: Prior
+    likelihood: Likelihood
     precision: torch.dtype | None
 
-    def encode(self, x: Tensor, mask: Tensor | None = None) -> "PosteriorDistribution": ...
-    def pz(self) -> Distribution: ...
-    def log_joint(self, batch: Batch, z: Tensor) -> Tensor: ...
-    def noise(self, samples: int, rows: int, source: NoiseSource) -> Tensor: ...
+    def encode(self, batch: Batch) -> Latent: ...
+    def pz(self, c: Tensor | None = None) -> Latent: ...
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution: ...
     def draw(self, batch: Batch, noise: Tensor) -> Draw: ...
-    def decode(self, z: Tensor) -> Distribution: ...
+    def joint(self, batch: Batch) -> Joint: ...
     def generate(self, n: int, generator: torch.Generator) -> Distribution: ...
 
 
-class Objective(Protocol):
-    """(model, batch, ε) ↦ Bound, from `samples` draws a row. `name` is what its value is called in records."""
+class Penalty(nn.Module):
+    """A draw ↦ a scalar that is added to an objective's loss, with a weight; no value knows of it."""
+
+    def forward(self, draw: Draw) -> Tensor:
+        raise NotImplementedError
+
+
+class Objective(nn.Module):
+    """(model, batch, ε, …) ↦ Bound. It may own parameters (a critic's): they are trained and saved with the model's.
+
+    name       what its value is called in records
+    samples    draws per row
+    warmup     steps at the start in which the loss is not yet the one that is meant
+    """
 
     name: str
-    samples: int
+    samples: int = 1
+    warmup: int = 0
+    surrogate: str | None = None
+    """what is descended, in words, where it is not the negative bound"""
 
-    def __call__(self, model: LatentModel, batch: Batch, noise: Tensor, *, step: int = 0) -> Bound: ...
+    def noise(self, model: LatentModel, rows: int) -> tuple[tuple[int, int, int], ...]:
+        """The shapes (K, B, E) of the standard normals that it wants: whoever calls it makes them, keyed."""
+        return ((self.samples, rows, model.noise),)
+
+    def parts(self, most: int) -> list["Objective"]:
+        """Objectives of at most `most` draws whose mean, weighted by their draws, has the same value; else itself
+        alone: for passes that have no room for all draws at once."""
+        return [self]
+
+    def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
+        raise NotImplementedError

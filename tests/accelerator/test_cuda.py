@@ -12,7 +12,7 @@ import vaekit
 from vaekit import evaluation, nets, parts
 from vaekit.core import Batch
 from vaekit.data import Rows, Source, stream
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.spec import Specification, prepare
 from vaekit.training import TrainingError, descent, fit
@@ -114,7 +114,7 @@ def test_bounds_and_gradients_are_those_of_a_cpu(likelihood, values, posterior, 
         torch.manual_seed(0)
         encoder = nets.MLP(6, (16,), posterior.features)
         decoder = nets.MLP(3, (16,), likelihood.features)
-    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(3), decoder, likelihood)
+    model = VAE(encoder, posterior, parts.priors.StandardNormal(3), decoder, likelihood)
     x, noise = (
         values(torch.randn(32, 6, generator=generator)),
         torch.randn(objective.samples, 32, 3, generator=generator),

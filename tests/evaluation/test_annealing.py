@@ -9,12 +9,12 @@ from scipy import stats
 from torch import Tensor, nn
 from touchstone import Touchstone
 
-from vaekit.core import Batch
+from vaekit.core import Batch, Joint
 from vaekit.errors import VaekitError
 from vaekit.evaluation import annealing
 from vaekit.evaluation.annealing import AnnealedImportance, leapfrog, path, schedule, transition, two_sided
 from vaekit.maths import row_keys
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.parts import likelihoods, posteriors, priors
 
@@ -22,7 +22,7 @@ STARTS = ("encoder", "prior")
 
 
 def keyed(x: Tensor, mask: Tensor | None = None) -> Batch:
-    return Batch(x, mask, row_keys(x.numpy(), None if mask is None else mask.numpy()))
+    return Batch(x, mask, key=row_keys(x.numpy(), None if mask is None else mask.numpy()))
 
 
 def repeated(x: Tensor, times: int) -> Batch:
@@ -70,7 +70,7 @@ class Constant(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def curved() -> tuple[FlatModel, Tensor, Tensor]:
+def curved() -> tuple[VAE, Tensor, Tensor]:
     """One latent, a decoder far from linear, rows of x; and log p(x) from a fine grid."""
     generator = torch.Generator().manual_seed(8)
     decoder = MLP(1, (8,), 3, "tanh").double()
@@ -78,11 +78,11 @@ def curved() -> tuple[FlatModel, Tensor, Tensor]:
         for p in decoder.parameters():
             p.copy_(1.5 * normal(generator, *p.shape))
     likelihood, prior = likelihoods.Gaussian((3,), sigma="unit"), priors.StandardNormal(1)
-    model = FlatModel(Constant([0.4, -0.7]), posteriors.Diagonal(1), prior, decoder, likelihood).double()
+    model = VAE(Constant([0.4, -0.7]), posteriors.Diagonal(1), prior, decoder, likelihood).double()
     x = torch.tensor([[1.0, -0.5, 2.0], [0.5, 0.5, 1.0]], dtype=torch.float64)
     grid = torch.linspace(-9, 9, 20_001, dtype=torch.float64)[:, None, None].expand(-1, 2, -1)
     with torch.no_grad():
-        log_p = torch.logsumexp(model.log_joint(Batch(x), grid), 0) + math.log(18 / 20_000)
+        log_p = torch.logsumexp(model.joint(Batch(x))(grid), 0) + math.log(18 / 20_000)
     return model, x, log_p
 
 
@@ -91,13 +91,13 @@ def curved() -> tuple[FlatModel, Tensor, Tensor]:
 
 def chains_of(stone: Touchstone, z: Tensor):
     """The path of the first row, and the point at z (K, D)."""
-    at = path(stone.model, Batch(stone.x[:1]), stone.model.encode(stone.x[:1]))
+    at = path(stone.model, Batch(stone.x[:1]), stone.model.encode(Batch(stone.x[:1])))
     return at, at(z[:, None])
 
 
 def test_the_leapfrog_is_reversible(curved, generator):
     model, x, _ = curved
-    at = path(model, Batch(x), model.encode(x))
+    at = path(model, Batch(x), model.encode(Batch(x)))
     start, momentum = at(normal(generator, 50, 2, 1)), normal(generator, 50, 2, 1)
     step = torch.full((50, 2, 1), 0.2, dtype=torch.float64)
     there, final = leapfrog(at, start, momentum, 0.6, step, 10)
@@ -133,7 +133,7 @@ def test_acceptance_goes_to_one_with_the_step(stone, generator):
 
 def bridge(stone: Touchstone, beta: float) -> tuple[Tensor, Tensor]:
     """Mean and covariance of f_β ∝ q^(1−β) p(z|x)^β for the first row: the precisions of normals add up."""
-    q = stone.model.encode(stone.x[:1])
+    q = stone.model.encode(Batch(stone.x[:1]))
     first, last = torch.linalg.inv(q.covariance[0].detach()), torch.linalg.inv(stone.covariance)
     covariance = torch.linalg.inv((1 - beta) * first + beta * last)
     pull = (1 - beta) * first @ q.mean[0].detach() + beta * last @ stone.posterior_mean[0]
@@ -243,11 +243,12 @@ def test_hidden_cells_leave_log_p_of_what_was_seen(stone, start):
 class Walled:
     """A model without a density where z_1 > wall."""
 
-    def __init__(self, model: FlatModel, wall: float):
+    def __init__(self, model: VAE, wall: float):
         self.encode, self.pz, self.noise, self.inner, self.wall = model.encode, model.pz, model.noise, model, wall
 
-    def log_joint(self, batch: Batch, z: Tensor) -> Tensor:
-        return torch.where(z[..., 0] > self.wall, -math.inf, self.inner.log_joint(batch, z))
+    def joint(self, batch: Batch) -> Joint:
+        inside = self.inner.joint(batch)
+        return lambda z: torch.where(z[..., 0] > self.wall, -math.inf, inside(z))
 
 
 def test_a_region_without_density_is_left_out(stone):

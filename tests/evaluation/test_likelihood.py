@@ -12,7 +12,7 @@ from touchstone import B, Touchstone
 
 from vaekit.data import Rows, describe
 from vaekit.evaluation import ImportanceSampling, LogLikelihood, Scores, log_likelihood
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.parts import likelihoods, posteriors, priors
 
@@ -21,12 +21,12 @@ X[41] = X[3]
 
 
 @pytest.fixture(scope="module")
-def model() -> FlatModel:
+def model() -> VAE:
     """Wide enough for more than one thread to be worth it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder, decoder = MLP(300, (64,), 6), MLP(3, (64,), 300)
-    return FlatModel(encoder, posteriors.Diagonal(3), priors.StandardNormal(3), decoder, likelihoods.Gaussian((300,)))
+    return VAE(encoder, posteriors.Diagonal(3), priors.StandardNormal(3), decoder, likelihoods.Gaussian((300,)))
 
 
 def rows(x: np.ndarray = X) -> Rows:

@@ -13,7 +13,7 @@ from vaekit.core import Batch
 from vaekit.distributions import Normal
 from vaekit.errors import VaekitError
 from vaekit.evaluation.quadrature import Quadrature
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.objectives import ELBO
 from vaekit.parts import posteriors, priors
@@ -35,7 +35,7 @@ class NormalPrior(nn.Module):
         super().__init__()
         self.p = Normal(torch.tensor(mean).double(), torch.tensor(scale).double().log())
 
-    def forward(self, *, posterior=None) -> Normal:
+    def forward(self, c=None, *, posterior=None) -> Normal:
         return self.p
 
 
@@ -53,7 +53,7 @@ class Noise(nn.Module):
         return Normal(y, self.log_sigma.to(y.dtype))
 
 
-def around(decoder, sigma: float, dims: int, features: int, q_mean: float = 0.0, prior=None) -> FlatModel:
+def around(decoder, sigma: float, dims: int, features: int, q_mean: float = 0.0, prior=None) -> VAE:
     """p(x|z) = N(decoder(z), σ²), features independent; q(z|x) at `q_mean`, of standard deviation σ, whatever x is."""
     posterior = posteriors.Diagonal(dims)
     encoder = MLP(features, (), posterior.features)
@@ -61,14 +61,14 @@ def around(decoder, sigma: float, dims: int, features: int, q_mean: float = 0.0,
         encoder.layers[-1].weight.zero_()
         encoder.layers[-1].bias.copy_(torch.tensor([q_mean] * dims + [math.log(sigma)] * dims))
     prior = priors.StandardNormal(dims) if prior is None else prior
-    return FlatModel(encoder, posterior, prior, Function(decoder), Noise(features, sigma)).double()
+    return VAE(encoder, posterior, prior, Function(decoder), Noise(features, sigma)).double()
 
 
 def rows(*x) -> Batch:
     return Batch(torch.tensor(x, dtype=torch.float64))
 
 
-def score(model: FlatModel, batch: Batch, method: Quadrature = FINE):
+def score(model: VAE, batch: Batch, method: Quadrature = FINE):
     return method(model, batch, 0)
 
 
@@ -175,7 +175,7 @@ def test_a_network_of_two_latents():
     nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(200))
     z, log_weight = torch.cartesian_prod(8 * nodes, 8 * nodes), torch.cartesian_prod(8 * weights, 8 * weights).log()
     with torch.no_grad():
-        log_joint = model.log_joint(batch, z[:, None].expand(-1, 3, -1))
+        log_joint = model.joint(batch)(z[:, None].expand(-1, 3, -1))
     assert_right(score(model, batch), (log_joint + log_weight.sum(-1)[:, None]).logsumexp(0))
 
 

@@ -20,19 +20,16 @@ class Code:
     """q(z|x) = N(μ, σ²), with (μ, log σ) the row itself; p(z) = N(0, I)."""
 
     def __init__(self, latent_dim: int, full: bool = False):
-        self.latent_dim, self.width, self.full = latent_dim, 2 * latent_dim, full
+        self.latent_dim, self.noise, self.width, self.full = latent_dim, latent_dim, 2 * latent_dim, full
 
-    def encode(self, x, mask=None):
-        loc, log_scale = x.chunk(2, -1)
+    def encode(self, batch):
+        loc, log_scale = batch.x.chunk(2, -1)
         if self.full:
             return MultivariateNormal(loc, log_scale, torch.zeros(*loc.shape, self.latent_dim))
         return Normal(loc, log_scale)
 
     def pz(self):
         return Normal(torch.zeros(self.latent_dim), torch.zeros(self.latent_dim))
-
-    def noise(self, samples, rows, source):
-        return source(samples, rows, self.latent_dim)
 
 
 def rows(*columns) -> Rows:
@@ -59,7 +56,10 @@ def test_the_surgery_is_an_identity(touchstone, blur):
     model = (exact.blur() if blur else exact).model.float()
     found = rate_parts(model, data, points=300)
     assert found.rate == pytest.approx(found.information + found.marginal_kl, abs=1e-10)
-    closed = np.mean([model.encode(batch.x).kl(model.pz())[:count].mean().item() for count, batch in data.blocks(600)])
+    closed = 0.0
+    for count, batch in data.blocks(600):
+        each = model.encode(batch).rate(model.pz(), None, None)
+        closed += each[:, :count].sum().item() / len(data)
     assert abs(found.rate - closed) < 5 * found.rate_se
     assert found.rate_se < 0.2
     assert (found.points, found.n) == (300, 600)
@@ -108,7 +108,7 @@ def test_every_density_is_that_of_the_mixture_of_all_rows(n, full):
 def test_a_code_of_one_s_own_for_every_row_is_worth_log_n(n):
     found = rate_parts(Code(1), rows(np.arange(n), np.full(n, -4.0)))
     assert found.ceiling == math.log(n)
-    assert found.information == pytest.approx(math.log(n), abs=1e-6)
+    assert found.information == pytest.approx(math.log(n), abs=1e-4)
 
 
 def test_information_is_below_its_ceiling_whatever_the_codes():
@@ -119,30 +119,30 @@ def test_information_is_below_its_ceiling_whatever_the_codes():
 def test_q_that_is_the_prior_has_no_parts():
     found = rate_parts(Code(2), rows(np.zeros((300, 4))))
     assert (found.rate, found.information, found.marginal_kl) == pytest.approx((0, 0, 0), abs=1e-6)
-    assert found.kl_each == (0.0, 0.0)
+    assert found.rate_each == (0.0, 0.0)
 
 
 def test_one_displaced_code_is_all_marginal():
     found = rate_parts(Code(1), rows(np.full(300, 2.0), np.zeros(300)), points=300)
     assert found.information == pytest.approx(0, abs=1e-6)
     assert found.marginal_kl == found.rate
-    assert found.kl_each == pytest.approx((2.0,))  # ½ μ²
+    assert found.rate_each == pytest.approx((2.0,))  # ½ μ²
 
 
-def test_kl_each_is_the_mean_over_all_rows_in_closed_form():
+def test_rate_each_is_the_mean_over_all_rows_in_closed_form():
     x = codes(300, 3).astype(float)
     mean, scale = x[:, :3], np.exp(x[:, 3:])
     expected = (0.5 * (scale**2 + mean**2 - 1) - x[:, 3:]).mean(0)
     found = rate_parts(Code(3), rows(x), points=50)
-    assert found.kl_each == pytest.approx(expected, rel=1e-5)
-    assert abs(sum(found.kl_each) - found.rate) < 5 * found.rate_se
-    assert rate_parts(Code(3, full=True), rows(x), points=50).kl_each is None
+    assert found.rate_each == pytest.approx(expected, rel=1e-5)
+    assert abs(sum(found.rate_each) - found.rate) < 5 * found.rate_se
+    assert rate_parts(Code(3, full=True), rows(x), points=50).rate_each is None
 
 
 def test_few_rows_are_drawn_from_many_times():
     one, many = (rate_parts(Code(2), rows(codes(5)), points=points) for points in (5, 1000))
     assert (one.points, many.points) == (5, 1000)
-    assert abs(many.rate - sum(many.kl_each)) < 0.02 < abs(one.rate - sum(one.kl_each))
+    assert abs(many.rate - sum(many.rate_each)) < 0.02 < abs(one.rate - sum(one.rate_each))
     x = codes(5).astype(float)
     kl = (0.5 * (np.exp(2 * x[:, 2:]) + x[:, :2] ** 2 - 1) - x[:, 2:]).sum(1)
     assert many.rate_se == pytest.approx(kl.std(ddof=1) / math.sqrt(5), rel=0.05)  # over rows, not over draws
@@ -164,7 +164,7 @@ def test_the_same_rows_give_the_same_numbers_in_any_order_and_chunks(monkeypatch
 def test_the_error_shrinks_with_the_points_and_is_about_right():
     data = rows(codes(4000))
     found = [rate_parts(Code(2), data, points=100, seed=seed) for seed in range(12)]
-    closed, error = sum(found[0].kl_each), np.mean([one.rate_se for one in found])
+    closed, error = sum(found[0].rate_each), np.mean([one.rate_se for one in found])
     assert rate_parts(Code(2), data, points=1600).rate_se == pytest.approx(error / 4, rel=0.25)
     assert all(abs(one.rate - closed) < 4 * one.rate_se for one in found)
 

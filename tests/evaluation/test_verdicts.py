@@ -84,7 +84,7 @@ class Ignoring(nn.Module):
 def collapsed(scale: float, shared: float):
     """A linear VAE with σ = 1 whose q(z|x) is p(z), and rows of six columns of variance scale² (1 + shared²)."""
     likelihood = parts.likelihoods.Gaussian((6,), sigma="unit")
-    model = models.FlatModel(
+    model = models.VAE(
         Ignoring(), parts.posteriors.Diagonal(2), parts.priors.StandardNormal(2), nets.MLP(2, (), 6), likelihood
     )
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_breast_cancer
 
 from vaekit import nets, parts
 from vaekit.core import Batch
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.models.start import factor_analysis, start
 
 X = load_breast_cancer().data[:, :12]
@@ -23,14 +23,12 @@ POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.Fu
 NETWORKS = {"a linear path": (nets.SkipMLP, (8,)), "linear": (nets.MLP, ())}
 
 
-def started(
-    posterior, likelihood, latents: int, x: np.ndarray = X, network="a linear path"
-) -> tuple[FlatModel, object]:
+def started(posterior, likelihood, latents: int, x: np.ndarray = X, network="a linear path") -> tuple[VAE, object]:
     q = posterior(latents)
     kind, hidden = NETWORKS[network]
     encoder = kind(x.shape[1], hidden, q.features, "silu")
     decoder = kind(latents, hidden, likelihood.features, "silu")
-    model = FlatModel(encoder, q, parts.priors.StandardNormal(latents), decoder, likelihood)
+    model = VAE(encoder, q, parts.priors.StandardNormal(latents), decoder, likelihood)
     factors = factor_analysis(np.array_split(x, 3), x.mean(0), x.std(0), latents)
     start(model, factors)
     return model, factors
@@ -79,7 +77,7 @@ def test_integers_start_at_the_same_linear_model():
     x = np.round(X)
     model, factors = started(POSTERIORS["diagonal"], LIKELIHOODS["integers of a wide range"](), 4, x)
     with torch.no_grad():
-        z = model.encode(torch.tensor(x, dtype=torch.float32)).mean
+        z = model.encode(Batch(torch.tensor(x, dtype=torch.float32))).mean
         again = model.decode(z[None]).mean[0].numpy()
     errors = (again - x).std(0) / factors.deviation
     assert (errors < 1.1).all()

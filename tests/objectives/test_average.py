@@ -7,17 +7,17 @@ from touchstone import D, X
 
 from vaekit import core
 from vaekit.data import Rows, describe
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.objectives import ELBO, ImportanceWeighted, active_units, over_rows, posterior_means
 from vaekit.parts import likelihoods, posteriors, priors
 
 
-def a_model() -> FlatModel:
+def a_model() -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder, decoder = MLP(X, (8,), 2 * D), MLP(D, (8,), X)
-    return FlatModel(encoder, posteriors.Diagonal(D), priors.StandardNormal(D), decoder, likelihoods.Gaussian((X,)))
+    return VAE(encoder, posteriors.Diagonal(D), priors.StandardNormal(D), decoder, likelihoods.Gaussian((X,)))
 
 
 def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
@@ -68,7 +68,7 @@ def test_active_units_are_those_that_vary_over_rows():
         encoder.layers[-1].weight[0, 0] = 1.0  # Var = 0.35
         encoder.layers[-1].weight[1, 0] = 0.1  # Var = 0.0035
     likelihood = likelihoods.Gaussian((3,), sigma="unit")
-    model = FlatModel(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
+    model = VAE(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
     rows = Rows(x, describe(x), seed=0)
     means = over_rows(ELBO(), model, rows.blocks(8), 0).means
     assert torch.equal(posterior_means(model, rows.blocks(8)), means)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from touchstone import D, X
 
 from vaekit.core import Batch
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.objectives.bounds import rate_weight
@@ -29,7 +29,7 @@ def test_it_weighs_the_rate_of_the_elbo(inexact, step, weight, gradient):
     noise, objective = inexact.noise(4), ELBO(4, beta=0.5, warmup=10, gradient=gradient)
     loss = objective(inexact.model, inexact.batch, noise, step=step).loss
     draw = inexact.model.draw(inexact.batch, noise)
-    rate = draw.kl if gradient == "standard" else draw.log_q - draw.log_pz
+    rate = draw.rate if gradient == "standard" else draw.log_q - draw.log_pz
     assert torch.allclose(loss, -draw.log_px.mean() + weight * rate.mean(), rtol=1e-12)
 
 
@@ -58,7 +58,7 @@ class _Posteriors(nn.Module):
         return self.h
 
 
-def _model(means: list[list[float]]) -> tuple[FlatModel, Batch, Tensor]:
+def _model(means: list[list[float]]) -> tuple[VAE, Batch, Tensor]:
     """With σ = 1 the KL of a latent is half its squared mean."""
     latents, rows = len(means[0]), len(means)
     generator = torch.Generator().manual_seed(4)
@@ -68,7 +68,7 @@ def _model(means: list[list[float]]) -> tuple[FlatModel, Batch, Tensor]:
         for p in decoder.parameters():
             p.copy_(draw(*p.shape))
     posterior, prior = posteriors.Diagonal(latents), priors.StandardNormal(latents)
-    model = FlatModel(_Posteriors(means), posterior, prior, decoder, likelihood).double()
+    model = VAE(_Posteriors(means), posterior, prior, decoder, likelihood).double()
     return model, Batch(draw(rows, X)), draw(1, rows, latents)
 
 
@@ -103,14 +103,14 @@ def test_what_is_free_is_the_mean_over_the_rows_and_not_each_row_s():
 def test_without_a_kl_of_each_latent_the_total_is_free_up_to_as_much(inexact):
     noise = inexact.noise(2)
     draw = inexact.model.draw(inexact.batch, noise)
-    total, distortion = draw.kl.mean().item(), -draw.log_px.mean().item()
-    assert draw.kl_each is None
+    total, distortion = draw.rate.mean().item(), -draw.log_px.mean().item()
+    assert draw.rate_each.shape[-1] == 1
     phi = list(inexact.model.encoder.parameters())
     for free in (0.9 * total / D, 1.1 * total / D):
         loss = ELBO(2, free_bits=free)(inexact.model, inexact.batch, noise).loss
         assert loss.item() == pytest.approx(distortion + max(total, D * free), rel=1e-12)
         gradients = torch.autograd.grad(loss, phi)
-        rate = torch.zeros(()) if D * free > total else inexact.model.draw(inexact.batch, noise).kl.mean()
+        rate = torch.zeros(()) if D * free > total else inexact.model.draw(inexact.batch, noise).rate.mean()
         wanted = torch.autograd.grad(rate - inexact.model.draw(inexact.batch, noise).log_px.mean(), phi)
         assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(gradients, wanted, strict=True))
 

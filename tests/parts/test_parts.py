@@ -41,7 +41,7 @@ def test_likelihood_shapes(build, shape, generator):
     likelihood = build(shape)
     assert isinstance(likelihood, core.Likelihood)
     assert likelihood.features == likelihood.per_feature * math.prod(shape)
-    assert likelihood.start().shape == (likelihood.features,)
+    assert likelihood.initial().shape == (likelihood.features,)
     y = torch.randn(K, B, likelihood.features, generator=generator)
     x = torch.randint(0, 2, (B, *shape), generator=generator).float()
     d = likelihood(y)
@@ -73,7 +73,7 @@ def test_each_feature_answers_to_its_own_outputs(build, generator):
 @every_likelihood
 def test_start_makes_the_decoder_say_the_mean_of_the_data(build):
     likelihood = build((2, 3))
-    d = likelihood(likelihood.start().expand(1, 1, -1))
+    d = likelihood(likelihood.initial().expand(1, 1, -1))
     assert torch.allclose(d.mean, likelihood.centre.expand(1, 1, 2, 3), atol=1e-3)
 
 
@@ -85,14 +85,14 @@ def test_start_follows_means_that_differ_by_feature():
         (likelihoods.DiscretizedLogistic((2, 3), low=-20, high=20, mean=mean, scale=1 + mean), 1e-3),
     ]
     for likelihood, within in cases:
-        d = likelihood(likelihood.start().expand(1, 1, -1))
+        d = likelihood(likelihood.initial().expand(1, 1, -1))
         assert np.abs(d.mean[0, 0].numpy() - mean).max() < within
 
 
 def test_start_has_the_spread_of_the_data():
     scale = [0.5, 1.0, 3.0]
     start = likelihoods.DiscretizedLogistic((3,), low=-40, high=40, scale=scale)
-    d = start(start.start().expand(1, 1, -1))
+    d = start(start.initial().expand(1, 1, -1))
     stddev = d.log_scale.exp() * math.pi / math.sqrt(3)
     assert torch.allclose(stddev, torch.tensor(scale).expand(1, 1, 3), rtol=0.05)
 
@@ -320,7 +320,7 @@ def test_a_constant_feature_costs_nothing_and_is_drawn_as_it_is(generator):
     assert torch.equal(likelihood.standardise(torch.tensor([7.0, 4.5])), torch.zeros(2))
     each.sum().backward()
     assert torch.equal(y.grad[..., [0, 2]], torch.zeros(K, B, 2))  # nothing to learn there
-    assert likelihood.start().isfinite().all()
+    assert likelihood.initial().isfinite().all()
 
 
 def test_discretized_logistic_standardises_its_range():
@@ -333,10 +333,10 @@ def test_a_logistic_in_units_of_the_scale_sums_to_one_and_starts_at_the_data_s(g
     """Counts of mean 4 and standard deviation 2, one of which is 3,000."""
     likelihood = likelihoods.DiscretizedLogistic((1,), low=0, high=3000, mean=4.0, scale=2.0, by_scale=True).double()
     grid = torch.arange(3001.0, dtype=torch.float64)[:, None, None]
-    for y in (likelihood.start().double(), *20 * torch.randn(20, 2, generator=generator, dtype=torch.float64)):
+    for y in (likelihood.initial().double(), *20 * torch.randn(20, 2, generator=generator, dtype=torch.float64)):
         assert likelihood(y[None, None]).log_prob(grid).exp().sum() == pytest.approx(1, abs=1e-9)
     assert likelihood.standardise(torch.tensor([4.0, 6.0])).tolist() == [0.0, 1.0]
-    start = likelihood(likelihood.start().double()[None, None])
+    start = likelihood(likelihood.initial().double()[None, None])
     assert start.log_scale.exp().item() * math.pi / math.sqrt(3) == pytest.approx(2, rel=0.05)
 
 
@@ -366,10 +366,10 @@ def test_posterior_shapes(family, latent_dim, generator):
     h = torch.randn(B, posterior.features, generator=generator)
     q = posterior(h)
     assert q.mean.shape == q.stddev.shape == (B, latent_dim)
-    z = q.g(torch.randn(K, B, latent_dim, generator=generator))
+    z = q.draw(torch.randn(K, B, latent_dim, generator=generator))[0]
     assert z.shape == (K, B, latent_dim)
     assert q.log_prob(z).shape == (K, B)
-    assert q.kl(priors.StandardNormal(latent_dim)()).shape == (B,)
+    assert q.rate(priors.StandardNormal(latent_dim)(), None, None).sum((0, 2)).shape == (B,)
 
 
 @pytest.mark.parametrize("family", [posteriors.Diagonal, posteriors.FullCovariance])
@@ -377,13 +377,13 @@ def test_a_row_s_posterior_is_made_of_that_row_s_features(family, generator):
     posterior = family(3)
     h = torch.randn(B, posterior.features, generator=generator)
     noise = torch.randn(K, B, 3, generator=generator)
-    z = posterior(h).g(noise)
+    z = posterior(h).draw(noise)[0]
     for row in range(B):
-        assert torch.allclose(posterior(h[row : row + 1]).g(noise[:, row : row + 1])[:, 0], z[:, row], atol=1e-6)
+        assert torch.allclose(posterior(h[row : row + 1]).draw(noise[:, row : row + 1])[0][:, 0], z[:, row], atol=1e-6)
         for index in range(posterior.features):  # every feature says something about its row, and only about it
             moved = h.clone()
             moved[row, index] += 0.5
-            changed = (posterior(moved).g(noise) != z).any(-1).any(0)
+            changed = (posterior(moved).draw(noise)[0] != z).any(-1).any(0)
             assert changed.nonzero().flatten().tolist() == [row]
 
 

@@ -94,7 +94,7 @@ def prepared_as(name: str) -> Prepared:
     training = TRAININGS[name]
     prepared = prepare(Specification().changed(**{**PLAIN, **training.changes}), training.source)
     state = prepared.state
-    state.objective = training.objective or state.objective
+    state.last.objective = training.objective or state.objective
     state.recipe = dataclasses.replace(state.recipe, **{"record_steps": 10, **training.recipe})
     return prepared
 

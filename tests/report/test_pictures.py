@@ -8,6 +8,7 @@ from PIL import Image
 from vaekit import VAE
 from vaekit.cli import main
 from vaekit.cli.images import write_images
+from vaekit.core import Batch
 from vaekit.data import Source, describe, load
 from vaekit.errors import VaekitError
 from vaekit.report.pictures import _drawn, _figure, _scatter, grid, shades, shown_as
@@ -102,8 +103,9 @@ def test_the_plane_shows_the_correlation_of_the_latents():
         last = vae.model_.encoder.layers[-1]
         last.weight.zero_()
         last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0]))
-        q = vae.model_.encode(torch.zeros(1, 3))
-        wanted = q.sample(torch.Generator().manual_seed(0), (4000,))[:, 0].T.corrcoef()[0, 1].item()
+        q = vae.model_.encode(Batch(torch.zeros(1, 3)))
+        drawn, _ = q.draw(torch.randn(4000, 1, 2, generator=torch.Generator().manual_seed(0)))
+        wanted = drawn[:, 0].T.corrcoef()[0, 1].item()
     assert abs(wanted) > 0.5
     z = _drawn(vae.model_, vae._rows(np.repeat(x, 50, 0)))
     assert z.shape == (2000, 2)

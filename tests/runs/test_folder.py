@@ -57,7 +57,7 @@ def test_the_model_is_the_best_one_where_there_was_validation(small, tmp_path, s
     prepared.state.best = {name: tensor + 1 for name, tensor in best.items()}  # unlike all other weights
     small.create(tmp_path / "run", prepared).save(prepared.state)
     trained = Run.open(tmp_path / "run").model(CPU).state_dict()
-    assert all(torch.equal(trained[name], best[name] + 1) for name in best)
+    assert all(torch.equal(value, best[f"model.{name}"] + 1) for name, value in trained.items())
 
 
 def test_a_state_that_was_never_trained_round_trips(small, tmp_path, same):

@@ -6,7 +6,7 @@ import torch
 
 from vaekit import nets, parts
 from vaekit.data import Rows, describe
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.objectives import ELBO
 from vaekit.training import Recipe, State
 
@@ -35,7 +35,7 @@ class Bench:
             likelihood = parts.likelihoods.Gaussian(SHAPE, mean=self.schema.array("mean"), floor=1e-3)
             encoder = nets.MLP(4, (self.width,), posterior.features)
             decoder = nets.MLP(LATENTS, (self.width,), likelihood.features)
-        model = FlatModel(encoder, posterior, parts.priors.StandardNormal(LATENTS), decoder, likelihood)
+        model = VAE(encoder, posterior, parts.priors.StandardNormal(LATENTS), decoder, likelihood)
         return State(model, objective or ELBO(), Recipe(**{"steps": 40, "batch_size": 16, "record_steps": 10} | recipe))
 
 

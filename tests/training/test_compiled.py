@@ -72,6 +72,21 @@ def test_a_compiled_step_changes_what_the_plain_one_does(changes, clip):
     assert compiled.descend.seconds > 0
 
 
+@pytest.mark.slow
+@needs_compiler
+def test_a_compiled_step_takes_nothing_from_the_global_generator():
+    """What a part draws by itself would make a run that does not repeat, and nothing else would notice."""
+    found = []
+    for seed in (1, 2):
+        compiled, rows = state("on")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for step in range(2):
+                compiled.advance(rows.train_batch(step, 32))
+        found.append(compiled.tensors())
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
 @needs_compiler
 def test_a_compiled_step_that_is_not_finite_changes_nothing():
     compiled, rows = state("on")

@@ -44,9 +44,9 @@ def test_it_is_a_generator_that_does_a_step_a_turn(bench):
 class Watched(ELBO):
     """Notes the number of threads that each of its bounds was computed with."""
 
-    def __call__(self, *arguments, **options):
+    def forward(self, *arguments, **options):
         self.__dict__.setdefault("threads", []).append(torch.get_num_threads())
-        return super().__call__(*arguments, **options)
+        return super().forward(*arguments, **options)
 
 
 def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch, threads):
@@ -185,16 +185,15 @@ def test_what_training_starts_from_is_kept_where_nothing_better_comes(make_bench
     assert (state.best_step, state.best_value) == (0, pytest.approx(start, rel=1e-9))
 
 
-class Recording:
-    """The ELBO, keeping what it said."""
-
-    name, samples = "elbo", 1
+class Recording(ELBO):
+    """Keeps what it said."""
 
     def __init__(self):
+        super().__init__()
         self.bounds = []
 
-    def __call__(self, model, batch, noise, *, step=0):
-        bound = ELBO()(model, batch, noise, step=step)
+    def forward(self, model, batch, *noise, step=0):
+        bound = super().forward(model, batch, *noise, step=step)
         if torch.is_grad_enabled():  # a training step
             self.bounds.append(
                 {"elbo": bound.value.mean().item()} | {k: v.mean().item() for k, v in bound.terms.items()}

@@ -10,7 +10,7 @@ from torch import nn
 from vaekit import nets, parts
 from vaekit.core import Batch
 from vaekit.data import Rows, Source, describe
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.objectives import ELBO, ImportanceWeighted, over_rows
 from vaekit.runs import Run
 from vaekit.spec import Specification, prepare
@@ -38,7 +38,7 @@ def everything(model, objective, batch, noise) -> dict[str, torch.Tensor]:
     draw = model.draw(batch, noise)
     bound = objective(model, batch, noise)
     bound.loss.backward()
-    lazy = {name: getattr(draw, name) for name in ("log_q", "log_pz", "log_px", "log_w", "kl")}
+    lazy = {name: getattr(draw, name) for name in ("log_q", "log_pz", "log_px", "log_w", "rate")}
     made = {"q.mean": draw.q.mean, "q.stddev": draw.q.stddev, "z": draw.z, "px.mean": draw.px.mean}
     weights = dict(model.named_parameters())
     gradients = {f"∂{name}": p.grad for name, p in weights.items()}
@@ -74,7 +74,7 @@ class Constant(nn.Module):
 def test_without_products_it_changes_no_bit(posterior):
     posterior, likelihood = posterior(2), parts.likelihoods.Gaussian((4,), sigma="column")
     encoder, decoder = Constant(posterior.features, 0), Constant(likelihood.features, 1)
-    model = FlatModel(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
+    model = VAE(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
     generator = torch.Generator().manual_seed(2)
     batch, noise = Batch(torch.randn(3, 4, generator=generator)), torch.randn(5, 3, 2, generator=generator)
     plain = everything(model, ELBO(5), batch, noise)
@@ -110,7 +110,7 @@ def test_a_training_with_it_repeats_to_the_bit():
             likelihood = parts.likelihoods.Bernoulli((8, 8))
             encoder = nets.ConvEncoder((8, 8), (4, 8), posterior.features)
             decoder = nets.ConvDecoder(2, (8, 8), (4, 8))
-        model = FlatModel(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
+        model = VAE(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
         return State(model, ELBO(), Recipe(12, batch_size=16, record_steps=3, **RECIPE))
 
     rows = Rows(x, schema, seed=0)

@@ -179,7 +179,7 @@ class Rows:
         key = self.keys[rows.cpu().numpy()]
         if self.schema.binarized != "dynamic":
             x = self.take(rows)
-            return Batch(self._plain(x), self._mask(x), key)
+            return Batch(self._plain(x), self._mask(x), key=key)
         binary = self._keyed_binary.index_select(0, rows) if self.resident else self._binarised(self.take(rows), key)
         return Batch(binary.float(), key=key)
 

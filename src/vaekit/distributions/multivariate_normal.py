@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from vaekit.core import Latent
 from vaekit.distributions.normal import Normal
 from vaekit.maths import LOG_2PI
 
 
-class MultivariateNormal:
+class MultivariateNormal(Latent):
     """N(z; μ, L Lᵀ), L lower triangular with a positive diagonal given by its logarithm.
 
         log N(z; μ, LLᵀ) = −½ [ ‖L⁻¹(z − μ)‖² + D log 2π ] − Σ_i log L_ii
@@ -37,14 +38,16 @@ class MultivariateNormal:
         """Σ = L Lᵀ, (B, D, D)"""
         return self.tril @ self.tril.mT
 
-    def g(self, noise: Tensor) -> Tensor:
-        """The reparameterisation z = μ + L ε. ε (K, B, D) ↦ z (K, B, D)"""
-        return self.loc + torch.einsum("...ij,...j->...i", self.tril, noise)
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The reparameterisation z = μ + L ε, and log q(z) by ε. ε (K, B, D) ↦ z (K, B, D), (K, B)"""
+        z = self.loc + torch.einsum("...ij,...j->...i", self.tril, noise)
+        return z, -0.5 * (noise.square() + LOG_2PI).sum(-1) - self.log_diagonal.sum(-1)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) from a given generator."""
         loc = self.loc
-        return self.g(torch.randn(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device))
+        z, _ = self.draw(torch.randn(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device))
+        return z
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
@@ -56,21 +59,19 @@ class MultivariateNormal:
         distance = whitened.square().sum(-2).movedim(-1, 0).reshape(difference.shape[:-1])
         return -0.5 * (distance + x.shape[-1] * LOG_2PI) - self.log_diagonal.sum(-1)
 
-    def kl(self, p) -> Tensor | None:
-        """KL(self ‖ p), (B,), for a diagonal normal p = N(m, diag s²); None where p is none:
+    def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
+        """KL(self ‖ p), (1, B, 1), for a diagonal normal p = N(m, diag s²); else as `Latent.rate`:
 
         ½ [ ‖S⁻¹L‖²_F + ‖S⁻¹(μ − m)‖² − D ] − Σ_i log(L_ii / s_i),    p = N(0, I):  ½ [ tr Σ + ‖μ‖² − D − log|Σ| ]
         """
         if not isinstance(p, Normal):
-            return None
+            return super().rate(p, z, log_q)
         inverse = (-p.log_scale).exp()
         spread = (self.below.tril(-1) * inverse.unsqueeze(-1)).square().sum((-2, -1))
         log_ratio = self.log_diagonal - p.log_scale
         distance = (self.loc - p.loc) * inverse
-        return 0.5 * spread + (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).sum(-1)
-
-    def kl_each(self, p) -> None:
-        """None: with a full covariance the KL does not fall apart into one a latent."""
+        total = 0.5 * spread + (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).sum(-1)
+        return total[None, :, None]
 
     def detach(self) -> "MultivariateNormal":
         """The same distribution with its parameters held constant."""

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from vaekit.core import Latent
 from vaekit.distributions.factorised import Factorised
 from vaekit.maths import LOG_2PI
 
 
-class Normal(Factorised):
+class Normal(Factorised, Latent):
     """N(x; μ, diag σ²) with σ given by its logarithm.
 
         log N(x; μ, σ²) = −½ [ ((x − μ)/σ)² + log σ² + log 2π ]
@@ -35,36 +36,35 @@ class Normal(Factorised):
     def stddev(self) -> Tensor:
         return self.log_scale.exp().expand(self.shape)
 
-    def g(self, noise: Tensor) -> Tensor:
-        """The reparameterisation z = μ + σ ⊙ ε (Kingma & Welling 2014, arXiv:1312.6114). ε (K, B, D) ↦ z (K, B, D)"""
-        return self.loc + self.log_scale.exp() * noise
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The reparameterisation z = μ + σ ⊙ ε (Kingma & Welling 2014, arXiv:1312.6114), and log q(z) by ε:
+        −½ Σ (ε² + log 2π) − Σ log σ. ε (K, B, D) ↦ z (K, B, D), (K, B)"""
+        z = self.loc + self.log_scale.exp() * noise
+        log_q = -0.5 * (noise.square() + LOG_2PI) - self.log_scale
+        return z, log_q.sum(-1)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) from a given generator."""
         like = self.loc
-        return self.g(torch.randn(*shape, *self.shape, generator=generator, dtype=like.dtype, device=like.device))
+        noise = torch.randn(*shape, *self.shape, generator=generator, dtype=like.dtype, device=like.device)
+        return self.loc + self.log_scale.exp() * noise
 
     def log_prob_each(self, x: Tensor) -> Tensor:
         standardised = (x - self.loc) * (-self.log_scale).exp()
         return -0.5 * (standardised.square() + LOG_2PI) - self.log_scale
 
-    def kl_each(self, p) -> Tensor | None:
-        """KL per latent, (B, D), in closed form against another diagonal normal; None where p is none:
+    def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
+        """KL per latent, (1, B, D), in closed form against another diagonal normal; else as `Latent.rate`:
 
             ½ [ (σ/s)² + ((μ − m)/s)² − 1 ] − log(σ/s),    for p = N(0, 1)   ½ [ σ² + μ² − 1 − log σ² ]
 
         (Kingma & Welling 2014, appendix B.)
         """
         if not isinstance(p, Normal):
-            return None
+            return super().rate(p, z, log_q)
         log_ratio = self.log_scale - p.log_scale
         distance = (self.loc - p.loc) * (-p.log_scale).exp()
-        return 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
-
-    def kl(self, p) -> Tensor | None:
-        """KL(self ‖ p), (B,), in closed form; None where p is no diagonal normal."""
-        each = self.kl_each(p)
-        return None if each is None else each.sum(-1)
+        return (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).unsqueeze(0)
 
     def detach(self) -> "Normal":
         """The same distribution with its parameters held constant."""

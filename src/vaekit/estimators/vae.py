@@ -71,7 +71,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     Attributes
     ----------
-    model_ : the trained `models.FlatModel`.
+    model_ : the trained `models.VAE`, a `torch.nn.Module`.
     schema_ : what the columns were.
     history_ : list of records: step, elbo (and iwae where that is climbed), rate, distortion, and validation_… where
         rows were held out.

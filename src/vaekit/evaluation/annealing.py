@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import BUDGET, Batch, Distribution, LatentModel
+from vaekit.core import BUDGET, Batch, Latent, LatentModel
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.scores import Scores, weighed
-from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_quantile
+from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_noise, normal_quantile
 
 STARTS = ("encoder", "prior")
 SHARPNESS = 4.0
@@ -70,13 +70,15 @@ Path = Callable[[Tensor], Point]
 """z ↦ the point there"""
 
 
-def path(model: LatentModel, batch: Batch, base: Distribution) -> Path:
+def path(model: LatentModel, batch: Batch, base: Latent) -> Path:
     """The path from `base` to p(x, z), with gradients for z and none for the model's parameters."""
+    with torch.no_grad():
+        log_joint = model.joint(batch)
 
     def at(z: Tensor) -> Point:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            ends = base.log_prob(z), model.log_joint(batch, z)
+            ends = base.log_prob(z), log_joint(z)
             slopes = [torch.autograd.grad(end.sum(), z)[0] for end in ends]
         return Point(z.detach(), *(end.detach() for end in ends), *slopes)
 
@@ -144,9 +146,9 @@ class AnnealedImportance:
     `terms["acceptance"]` is the mean over chains and temperatures.
 
     >>> from vaekit import nets, parts
-    >>> from vaekit.models import FlatModel
+    >>> from vaekit.models import VAE
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8,))
-    >>> model = FlatModel(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
+    >>> model = VAE(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
     ...                   nets.MLP(2, (), likelihood.features), likelihood)
     >>> batch = Batch(torch.ones(3, 8), key=np.arange(3, dtype=np.uint64))
     >>> AnnealedImportance(temperatures=10)(model, batch, seed=0).value.shape
@@ -188,18 +190,15 @@ class _Chains:
             raise VaekitError("annealing takes its random numbers from the keys of the rows, and this batch has none.")
         self.method, self.model, self.batch, self.seed = method, model, batch, seed
         self.encoder = method.start == "encoder"
-        self.base = model.encode(batch.x, batch.mask) if self.encoder else model.pz()
+        self.base = model.encode(batch) if self.encoder else model.pz(batch.c)
         self.scale = self.base.stddev if self.encoder else batch.x.new_ones(())
         self.at = path(model, batch, self.base)
 
     def drawn(self, purpose: str, chains: int) -> Point:
         """z ~ f_0"""
-        x = self.batch.x
-        if self.encoder:
-            noise = self.model.noise(chains, len(x), lambda *shape: self._normal(f"{purpose}-start", *shape))
-            return self.at(self.base.g(noise))
-        sources = (generator(self.seed, f"{purpose}-start", int(key), device=x.device) for key in self.batch.key)
-        return self.at(torch.stack([self.base.sample(source, (chains,)) for source in sources], 1))
+        numbers = self.model.noise if self.encoder else self.model.prior.noise
+        z, _ = self.base.draw(self._normal(f"{purpose}-start", chains, len(self.batch.x), numbers))
+        return self.at(z)
 
     def run(self, point: Point, purpose: str, steps: Tensor, *, backwards: bool = False) -> tuple[Tensor, Tensor]:
         """log w (K, B) and the mean acceptance (B,) of chains from `point` to the other end of the path.
@@ -287,9 +286,9 @@ def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int)
     is no upper side for rows that the model did not make.
 
     >>> from vaekit import nets, parts
-    >>> from vaekit.models import FlatModel
+    >>> from vaekit.models import VAE
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8,))
-    >>> model = FlatModel(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
+    >>> model = VAE(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
     ...                   nets.MLP(2, (), likelihood.features), likelihood)
     >>> both = two_sided(model, 5, AnnealedImportance(temperatures=10), seed=0)
     >>> both.lower.shape, both.upper.shape
@@ -297,9 +296,9 @@ def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int)
     """
     if n < 2:
         raise VaekitError(f"{n} rows were asked for: a gap and its standard error take 2 or more.")
-    p = model.pz()
-    source = generator(seed, "simulate", device=p.mean.device)
-    z = p.sample(source, (1, n))
+    like = next(model.parameters())
+    source = generator(seed, "simulate", device=like.device)
+    z, _ = model.pz().draw(normal_noise(source, like.dtype)(1, n, model.prior.noise))
     x = model.decode(z).sample(source)[0]
     keys = np.arange(n, dtype=np.uint64)  # not of the content: equal rows have each their own z*
     lower, upper = [], []

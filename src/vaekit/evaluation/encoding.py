@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaekit.core import at_once
 from vaekit.data import Rows
-from vaekit.maths import joined
+from vaekit.maths import joined, normal_noise
 from vaekit.threads import suited
 
 
@@ -20,7 +20,7 @@ def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for count, batch in rows.blocks(size):
-            q = model.encode(batch.x, batch.mask)
+            q = model.encode(batch)
             yield {"mean": q.mean[:count], "stddev": q.stddev[:count]}
 
     with suited(model, size):
@@ -46,12 +46,13 @@ def decode(model, z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> Tensor:
-    """x̂ of `samples` draws z ~ q(z|x) a row, (samples, n, *X)."""
+    """x̂ of `samples` draws z ~ q(z|x) per row, (samples, n, *X)."""
     together = at_once(model.width)
+    normal = normal_noise(generator)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for count, batch in rows.blocks(max(1, together // samples)):
-            z = model.encode(batch.x, batch.mask).sample(generator, (samples,))
+            z, _ = model.encode(batch).draw(normal(samples, len(batch.x), model.noise))
             again = torch.cat([model.decode(part).mean[:, :count] for part in z.split(together)])
             yield {"x": again.transpose(0, 1)}
 

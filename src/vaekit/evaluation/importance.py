@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.joint import log_joint
+from vaekit.evaluation.joint import joint_in_pieces
 from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import RowNoise, log_mean_exp
 
@@ -63,13 +63,14 @@ class ImportanceSampling:
 
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:
         """log w, (K, B) float64, the draws in chunks where they do not fit at once."""
-        x, q = batch.x, model.encode(batch.x, batch.mask)
+        x, q = batch.x, model.encode(batch)
+        log_joint = joint_in_pieces(model, batch)
         most = max(1, LATENTS // model.latent_dim // len(x))
         log_w = []
         for start in range(0, self.samples, most):
             source = RowNoise(batch.key, seed, self.samples, start=start, dtype=x.dtype, device=x.device)
-            z = q.g(model.noise(min(most, self.samples - start), len(x), source))
-            log_w.append(log_joint(model, batch, z) - q.log_prob(z))
+            z, log_q = q.draw(source(min(most, self.samples - start), len(x), model.noise))
+            log_w.append(log_joint(z) - log_q)
         return torch.cat(log_w).double()
 
 

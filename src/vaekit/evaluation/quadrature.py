@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, Distribution, LatentModel
+from vaekit.core import Batch, Latent, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.joint import log_joint
+from vaekit.evaluation.joint import joint_in_pieces
 from vaekit.evaluation.scores import Scores
 
 FIRST = {1: 512, 2: 64}
@@ -55,9 +55,9 @@ class Quadrature:
     Terms: "cells", (B,), how many were evaluated. Decoders with kinks, of rectified linear units, need the most.
 
     >>> from vaekit import nets, parts
-    >>> from vaekit.models import FlatModel
+    >>> from vaekit.models import VAE
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8,))
-    >>> model = FlatModel(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
+    >>> model = VAE(nets.MLP(8, (), posterior.features), posterior, parts.priors.StandardNormal(2),
     ...                   nets.MLP(2, (), likelihood.features), likelihood)
     >>> scores = Quadrature()(model, Batch(torch.ones(3, 8)), seed=0)
     >>> scores.value.shape, bool((scores.error < 2e-4).all())
@@ -76,13 +76,13 @@ class Quadrature:
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
         if model.latent_dim not in FIRST:
             raise VaekitError(f"quadrature is for 1 or 2 latents, this model has {model.latent_dim}: use iwae or ais.")
-        rows = (Batch(*(part if part is None else part[i : i + 1] for part in batch)) for i in range(len(batch.x)))
+        rows = (batch.rows(i, i + 1) for i in range(len(batch.x)))
         eps = torch.finfo(batch.x.dtype).eps
-        found = [self._integrate(_of_row(model, row), model.pz(), eps) for row in rows]
+        found = [self._integrate(_of_row(model, row), model.pz(row.c), eps) for row in rows]
         value, error, cells = torch.tensor(found, dtype=torch.float64, device=batch.x.device).reshape(-1, 3).unbind(1)
         return Scores(value, error, {"cells": cells.long()})
 
-    def _integrate(self, log_joint: LogJoint, prior: Distribution, eps: float) -> tuple[float, float, int]:
+    def _integrate(self, log_joint: LogJoint, prior: Latent, eps: float) -> tuple[float, float, int]:
         """log p(x) of one row, its error, and how many cells were evaluated for it."""
         cells, evaluated = _covering(log_joint, prior)
         value, last = cells.log_integral, torch.full_like(cells.width, math.inf)
@@ -104,7 +104,8 @@ class Quadrature:
 
 
 def _of_row(model: LatentModel, row: Batch) -> LogJoint:
-    return lambda z: log_joint(model, row, z.to(row.x.dtype)[:, None])[:, 0].double()
+    log_joint = joint_in_pieces(model, row)
+    return lambda z: log_joint(z.to(row.x.dtype)[:, None])[:, 0].double()
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _looked_up(keys: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(keys[at] == wanted, values[at], torch.nan)
 
 
-def _covering(log_joint: LogJoint, prior: Distribution) -> tuple[_Cells, int]:
+def _covering(log_joint: LogJoint, prior: Latent) -> tuple[_Cells, int]:
     """The first cells, of a box that holds the integrand, and how many were evaluated to find it."""
     mean, half = prior.mean.double(), BOX * prior.stddev.double()
     n, dims = FIRST[len(mean)], len(mean)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from vaekit.core import LatentModel, at_once
+from vaekit.core import Batch, LatentModel, at_once
 from vaekit.data import Rows
 from vaekit.errors import VaekitError
 from vaekit.maths import RowNoise, standard_error
@@ -37,9 +37,9 @@ class RateParts:
     ceiling: float
     """log N. I_q ≤ log N: near it, every row has a code of its own, and the number of rows is measured, not the model;
     what exceeds it is counted in `marginal_kl`"""
-    kl_each: tuple[float, ...] | None
-    """(D,) KL(q(z_d|x) ‖ p(z_d)) per latent in closed form, the mean over all N rows; None where q does not factorise,
-    or has no closed form. Their sum is the rate without the noise of the draws"""
+    rate_each: tuple[float, ...] | None
+    """(D,) KL(q(z_d|x) ‖ p(z_d)) per latent, the mean over all N rows; None where the rate does not fall apart. Their
+    sum is the rate without the noise of the draws where it has a closed form"""
     points: int
     """draws z at which the densities were compared"""
     n: int
@@ -59,10 +59,10 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
     >>> import numpy as np
     >>> from vaekit import nets, parts
     >>> from vaekit.data import describe
-    >>> from vaekit.models import FlatModel
+    >>> from vaekit.models import VAE
     >>> x = np.random.default_rng(0).normal(size=(50, 3))
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Gaussian((3,))
-    >>> model = FlatModel(nets.MLP(3, (), 4), posterior, parts.priors.StandardNormal(2), nets.MLP(2, (), 3), likelihood)
+    >>> model = VAE(nets.MLP(3, (), 4), posterior, parts.priors.StandardNormal(2), nets.MLP(2, (), 3), likelihood)
     >>> found = rate_parts(model, Rows(x, describe(x), seed=0))
     >>> abs(found.rate - found.information - found.marginal_kl) < 1e-9, found.information <= found.ceiling
     (True, True)
@@ -71,7 +71,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
         raise VaekitError(f"{points} points in {len(rows)} rows were asked for: give 1 or more of both.")
     with suited(model, at_once(model.width)):
         z, log_q, log_p = _draws(model, rows, points, seed)
-        log_marginal, kl_each = _against_all(model, rows, z.flatten(0, 1))
+        log_marginal, rate_each = _against_all(model, rows, z.flatten(0, 1), seed)
     log_marginal = log_marginal.view_as(log_q)
     parts = {"rate": log_q - log_p, "information": log_q - log_marginal, "marginal_kl": log_marginal - log_p}
     moments = {}
@@ -79,7 +79,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
         each = values.mean(0)  # a row's draws are not independent of each other
         moments[name] = each.mean().item()
         moments[f"{name}_se"] = standard_error(each)
-    return RateParts(**moments, ceiling=math.log(len(rows)), kl_each=kl_each, points=log_q.numel(), n=len(rows))
+    return RateParts(**moments, ceiling=math.log(len(rows)), rate_each=rate_each, points=log_q.numel(), n=len(rows))
 
 
 def _draws(model: LatentModel, rows: Rows, points: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,26 +89,28 @@ def _draws(model: LatentModel, rows: Rows, points: int, seed: int) -> tuple[Tens
     index = torch.arange(count, device=rows.device) * n // count
     prior, found = model.pz(), []
     for part in index.split(at_once(model.width)):
-        batch = rows.scoring_batch(part)
-        q = model.encode(batch.x, batch.mask)
-        source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
-        z = q.g(model.noise(draws, len(part), source))
-        found.append((z, q.log_prob(z).double(), prior.log_prob(z).double()))
+        z, log_q = _drawn(model, rows.scoring_batch(part), draws, seed)
+        found.append((z, log_q.double(), prior.log_prob(z).double()))
     z, log_q, log_p = (torch.cat(part, 1) for part in zip(*found, strict=True))
     return z, log_q, log_p
 
 
-def _against_all(model: LatentModel, rows: Rows, z: Tensor) -> tuple[Tensor, tuple[float, ...] | None]:
-    """log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64 of z (M, D), and the mean KL of each latent over all rows."""
+def _drawn(model: LatentModel, batch: Batch, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """z (K, B, D) ~ q(z|x) and log q(z|x) (K, B)"""
+    source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
+    return model.encode(batch).draw(source(draws, len(batch.x), model.noise))
+
+
+def _against_all(model: LatentModel, rows: Rows, z: Tensor, seed: int) -> tuple[Tensor, tuple[float, ...] | None]:
+    """log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64 of z (M, D), and the mean rate of each latent over all rows."""
     total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
-    prior, kl_each = model.pz(), 0.0
+    prior, rate_each = model.pz(), torch.zeros((), dtype=torch.float64, device=z.device)
     for count, batch in rows.blocks(at_once(model.width)):
-        q = model.encode(batch.x, batch.mask)
+        q = model.encode(batch)
         parts = z.split(max(1, CELLS // (len(batch.x) * z.shape[-1])))
         log_q = torch.cat([q.log_prob(part[:, None])[:, :count].double().logsumexp(1) for part in parts])
         total = torch.logaddexp(total, log_q)
-        each = q.kl_each(prior)
-        kl_each = None if each is None else kl_each + each[:count].double().sum(0)
-    if kl_each is not None:
-        kl_each = tuple((kl_each / len(rows)).tolist())
-    return total - math.log(len(rows)), kl_each
+        each = q.rate(prior, *_drawn(model, batch, 1, seed))
+        rate_each = rate_each + each[:, :count].double().mean(0).sum(0)
+    apart = len(rate_each) == z.shape[-1]
+    return total - math.log(len(rows)), tuple((rate_each / len(rows)).tolist()) if apart else None

@@ -1,5 +1,5 @@
 """Models: how parts are joined into p(x, z) and q(z|x)."""
 
-from vaekit.models.flat import FlatModel
+from vaekit.models.vae import VAE
 
-__all__ = ["FlatModel"]
+__all__ = ["VAE"]

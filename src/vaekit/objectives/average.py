@@ -1,7 +1,6 @@
 """A bound averaged over rows: the number that training selects on and evaluation reports."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel, Objective, at_once, in_pieces
 from vaekit.maths import RowNoise, joined
-from vaekit.objectives.bounds import ELBO
 from vaekit.threads import suited
 
-VALUE, MEANS = " value", " means"
+VALUE, LOSS, MEANS = " value", " loss", " means"
 """no names of terms"""
 ACTIVE = 0.01
 """Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
@@ -21,12 +19,20 @@ ACTIVE = 0.01
 class Averages(NamedTuple):
     """A bound and its parts, row by row, from one pass over the data."""
 
-    value: Tensor
-    """(n,) nats"""
+    value: Tensor | None
+    """(n,) nats; None where the objective is no bound"""
+    loss: Tensor
+    """(n,) of the batch that each row was in"""
     terms: dict[str, Tensor]
     """(n,) each"""
     means: Tensor
     """(n, D) posterior means"""
+
+    @property
+    def selected(self) -> float:
+        """What weights are selected on: the mean value, or where there is none the negative loss."""
+        chosen = -self.loss if self.value is None else self.value
+        return chosen.double().mean().item()
 
 
 @torch.no_grad()
@@ -42,33 +48,35 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
     def found() -> Iterator[dict[str, Tensor]]:
         for count, batch in in_pieces(blocks, at_once(model.width, objective.samples)):
             each = _values(objective, model, batch, seed)
-            each[MEANS] = model.encode(batch.x, batch.mask).mean
+            each[MEANS] = model.encode(batch).mean
             yield {name: rows[:count] for name, rows in each.items()}
 
     with suited(model, objective.samples * at_once(model.width, objective.samples)):
         terms = joined(found())
-    value, means = terms.pop(VALUE), terms.pop(MEANS)
-    return Averages(value, terms, means)
+    return Averages(terms.pop(VALUE, None), terms.pop(LOSS), means=terms.pop(MEANS), terms=terms)
 
 
 def _values(objective: Objective, model: LatentModel, batch: Batch, seed: int) -> dict[str, Tensor]:
     """The bound and its terms, (B,) each."""
-    total, found, start = objective.samples, {}, 0
-    for part in _parts(objective, max(1, at_once(model.width) // len(batch.x))):
-        noise = RowNoise(batch.key, seed, total, start=start, dtype=batch.x.dtype, device=batch.x.device)
-        bound = part(model, batch, model.noise(part.samples, len(batch.x), noise))
-        for name, value in {VALUE: bound.value, **bound.terms}.items():
+    total = objective.samples
+    found: dict[str, Tensor] = {}
+    start = 0
+    for part in objective.parts(max(1, at_once(model.width) // len(batch.x))):
+        bound = part(model, batch, *_noise(part, model, batch, seed, start, total))
+        each = {LOSS: bound.loss.expand(len(batch.x)), **bound.terms}
+        if bound.value is not None:
+            each[VALUE] = bound.value
+        for name, value in each.items():
             found[name] = found.get(name, 0) + value * (part.samples / total)
         start += part.samples
     return found
 
 
-def _parts(objective: Objective, most: int) -> list[Objective]:
-    """The ELBO of many draws is the mean of ELBOs of at most `most` draws; other bounds are of all their draws."""
-    if not isinstance(objective, ELBO) or objective.samples <= most:
-        return [objective]
-    starts = range(0, objective.samples, most)
-    return [replace(objective, samples=min(most, objective.samples - start)) for start in starts]
+def _noise(part: Objective, model: LatentModel, batch: Batch, seed: int, start: int, total: int) -> Iterator[Tensor]:
+    """What a part of an objective of `total` draws wants, from the draw `start` on."""
+    x = batch.x
+    source = RowNoise(batch.key, seed, total, start=start, dtype=x.dtype, device=x.device)
+    return (source(*shape) for shape in part.noise(model, len(x)))
 
 
 @torch.no_grad()
@@ -77,7 +85,7 @@ def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> 
     size = at_once(model.width)
     with suited(model, size):
         pieces = in_pieces(blocks, size)
-        return joined({MEANS: model.encode(batch.x, batch.mask).mean[:count]} for count, batch in pieces)[MEANS]
+        return joined({MEANS: model.encode(batch).mean[:count]} for count, batch in pieces)[MEANS]
 
 
 def active_units(means: Tensor) -> int:

@@ -3,33 +3,73 @@
 log p(x) = log E_q[ w ]  ≥  E_q[ log (1/K) Σ_k w_k ]  ≥  E_q[ log w ],    w = p(x, z) / q(z|x)         (Jensen)
     E_q[ log w ] = E_q[ log p(x|z) ] − KL(q(z|x) ‖ p(z)) = −distortion − rate = ELBO(x)
 
-An objective is a value: what it reports is one of these bounds, whatever it descends to get there.
+What an objective reports is one of these bounds, whatever it descends to get there.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+import copy
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaekit.core import Batch, Bound, Draw, LatentModel
+from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Penalty
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import log_mean_exp
 
 STANDARD, STICKING, DOUBLY = "standard", "sticking-the-landing", "doubly-reparameterised"
 GRADIENTS = (STANDARD, STICKING, DOUBLY)
+Penalties = Sequence[tuple[float, Penalty]]
 
 
-@dataclass(frozen=True)
-class ELBO:
+class Descended(Objective):
+    """What the bounds share: how their loss may differ from the negative value.
+
+    samples      draws per row, each through the decoder
+    beta         β, the weight of the rate in the loss (Higgins et al. 2017); the value is with 1 whatever β is
+    warmup       steps over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
+    gradient     "standard", or what the bound has beside it
+    penalties    (weight, `core.Penalty`) pairs: weight · penalty(draw) is added to the loss
+    """
+
+    gradients: tuple[str, ...] = (STANDARD,)
+
+    def __init__(self, samples: int, beta: float, warmup: int, gradient: str, penalties: Penalties):
+        super().__init__()
+        if gradient not in self.gradients:
+            raise unknown(f"gradient of the {self.title}", gradient, self.gradients)
+        self.samples, self.beta, self.warmup, self.gradient = samples, beta, warmup, gradient
+        self.weights = tuple(weight for weight, _ in penalties)
+        self.penalties = nn.ModuleList(penalty for _, penalty in penalties)
+
+    def rate_weight(self, step: int) -> float:
+        """β_t"""
+        return rate_weight(step, self.beta, self.warmup)
+
+    def bound(self, value: Tensor, loss: Tensor, draw: Draw) -> Bound:
+        """The value as it may be reported, and the loss with all that is paid beside it."""
+        for weight, penalty in zip(self.weights, self.penalties, strict=True):
+            loss = loss + weight * penalty(draw)
+        if isinstance(draw.q.owed, Tensor):
+            loss = loss + draw.q.owed.mean()
+        with torch.no_grad():
+            terms = {"elbo": -(draw.rate + draw.distortion), "rate": draw.rate, "distortion": draw.distortion}
+        return Bound(value.detach(), loss, {name: term.detach() for name, term in terms.items()})
+
+    def described(self, loss: str, extra: str = "") -> str | None:
+        """The loss in words, where it is not the negative bound."""
+        if self.beta == 1 and not self.warmup and not extra:
+            return None
+        grows = f", reached over {self.warmup:,} steps" if self.warmup else ""
+        return f"{loss} with β = {self.beta:g}{grows}{extra}"
+
+
+class ELBO(Descended):
     """The evidence lower bound, the KL in closed form where there is one (Kingma & Welling 2014, arXiv:1312.6114).
 
-        value = (1/m) Σ_j log p(x|z_j) − KL(q(z|x) ‖ p(z)),    z_j = g(ε_j),  j = 1 … m
+        value = (1/m) Σ_j log p(x|z_j) − KL(q(z|x) ‖ p(z)),    z_j ~ q(z|x),  j = 1 … m
         loss  = distortion + β_t · Σ_d max(λ, KL_d), averaged over the rows
 
-    samples     m, draws a row, each through the decoder
-    beta        weight of the rate in the loss (Higgins et al. 2017); the value is the ELBO whatever β
-    warmup      steps over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
+    samples, beta, warmup, penalties    as in `Descended`; m = samples
     free_bits   λ, nats per latent below which KL_d, a mean over the batch, costs λ and has no gradient (Kingma et al.
                 2016, arXiv:1606.04934)
     gradient    "standard", or "sticking-the-landing": log q(z|x) by draws, its parameters held constant, so that the
@@ -38,70 +78,87 @@ class ELBO:
     With the defaults the loss is the negative ELBO.
     """
 
-    samples: int = 1
-    beta: float = 1.0
-    warmup: int = 0
-    free_bits: float = 0.0
-    gradient: str = STANDARD
-    name: ClassVar[str] = "elbo"
+    name, title = "elbo", "elbo"
+    gradients = (STANDARD, STICKING)
 
-    def __post_init__(self):
-        if self.gradient not in (STANDARD, STICKING):
-            raise unknown("gradient of the elbo", self.gradient, (STANDARD, STICKING))
-        if self.gradient == STICKING and self.free_bits:
+    def __init__(
+        self, samples: int = 1, beta: float = 1.0, warmup: int = 0, free_bits: float = 0.0, gradient: str = STANDARD,
+        penalties: Penalties = (),
+    ):  # fmt: skip
+        super().__init__(samples, beta, warmup, gradient, penalties)
+        if gradient == STICKING and free_bits:
             raise VaekitError("free bits need the closed-form KL, and sticking-the-landing draws it: choose one.")
+        self.free_bits = free_bits
 
-    def __call__(self, model: LatentModel, batch: Batch, noise: Tensor, *, step: int = 0) -> Bound:
+    def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
+        (noise,) = noise
         draw = model.draw(batch, noise)
-        distortion, weight = -draw.log_px.mean(0), rate_weight(step, self.beta, self.warmup)
+        value = -(draw.distortion + draw.rate)
+        loss = draw.distortion.mean() + self.rate_weight(step) * self._paid(draw)
+        return self.bound(value, loss, draw)
+
+    def _paid(self, draw: Draw) -> Tensor:
+        """The rate as the loss has it"""
         if self.gradient == STICKING:
-            paid = (draw.q.detach().log_prob(draw.z) - draw.log_pz).mean()
-        else:
-            paid = _paid_rate(draw, self.free_bits)
-        return _bound(-(distortion + draw.kl), distortion.mean() + weight * paid, draw)
+            return (draw.q.detach().log_prob(draw.z) - draw.log_pz).mean()
+        if not self.free_bits:
+            return draw.rate.mean()
+        each = draw.rate_each.mean((0, 1))
+        together = draw.z.shape[-1] // len(each)  # latents whose rate does not fall apart
+        return each.clamp(min=self.free_bits * together).sum()
+
+    def parts(self, most: int) -> list[Objective]:
+        """The ELBO of many draws is the mean of ELBOs of at most `most` draws."""
+        if self.samples <= most:
+            return [self]
+        parts = []
+        for start in range(0, self.samples, most):
+            part = copy.copy(self)
+            part.samples = min(most, self.samples - start)
+            parts.append(part)
+        return parts
 
     @property
     def surrogate(self) -> str | None:
         """What is descended where it is not the negative bound."""
-        free = f", {self.free_bits:g} nats a latent free" if self.free_bits else ""
-        return _surrogate("distortion + β · rate", self.beta, self.warmup, free)
+        free = f", {self.free_bits:g} nats per latent free" if self.free_bits else ""
+        return self.described("distortion + β · rate", free)
 
 
-@dataclass(frozen=True)
-class ImportanceWeighted:
+class ImportanceWeighted(Descended):
     """The importance-weighted bound (Burda et al. 2016, arXiv:1509.00519), M times over (Rainforth et al. 2018,
     arXiv:1802.04537):
 
         value = (1/M) Σ_m log (1/K) Σ_k w_mk,    w = p(x|z) p(z) / q(z|x),   z_mk ~ q(z|x)
         loss  = the same with w_β = p(x|z) (p(z)/q(z|x))^β, negative, averaged over the rows
 
-    samples         M·K, draws a row in all
-    repeats         M, the bounds they are shared between: K = samples / repeats
-    beta, warmup    as in `ELBO`; the value is with β = 1
-    gradient        "standard", or "doubly-reparameterised": the encoder's is Σ_k w̃_k² ∂log w_k/∂z_k · ∂z_k/∂φ, w̃ the
-                    normalised weights, whose signal-to-noise does not fall with K (Tucker et al. 2019,
-                    arXiv:1810.04152); with β, (1 − β) w̃ + β w̃² in the place of w̃²
+    beta, warmup, penalties    as in `Descended`
+    samples     M·K, draws per row in all
+    repeats     M, the bounds they are shared between: K = samples / repeats
+    gradient    "standard", or "doubly-reparameterised": the encoder's is Σ_k w̃_k² ∂log w_k/∂z_k · ∂z_k/∂φ, w̃ the
+                normalised weights, whose signal-to-noise does not fall with K (Tucker et al. 2019,
+                arXiv:1810.04152); with β, (1 − β) w̃ + β w̃² in the place of w̃²
     """
 
-    samples: int = 5
-    repeats: int = 1
-    beta: float = 1.0
-    warmup: int = 0
-    gradient: str = STANDARD
-    name: ClassVar[str] = "iwae"
+    name, title = "iwae", "importance-weighted bound"
+    gradients = (STANDARD, DOUBLY)
 
-    def __post_init__(self):
-        if self.gradient not in (STANDARD, DOUBLY):
-            raise unknown("gradient of the importance-weighted bound", self.gradient, (STANDARD, DOUBLY))
-        if self.repeats < 1 or self.samples % self.repeats or self.samples < 2 * self.repeats:
+    def __init__(
+        self, samples: int = 5, repeats: int = 1, beta: float = 1.0, warmup: int = 0, gradient: str = STANDARD,
+        penalties: Penalties = (),
+    ):  # fmt: skip
+        super().__init__(samples, beta, warmup, gradient, penalties)
+        if repeats < 1 or samples % repeats or samples < 2 * repeats:
             raise VaekitError(
-                f"iwae shares its samples between its repeats, 2 or more to each, and got samples = {self.samples} and "
-                f"repeats = {self.repeats}: give samples = {max(5, 5 * self.repeats)}, say (one to each is the elbo)."
+                f"iwae shares its samples between its repeats, 2 or more to each, and got samples = {samples} and "
+                f"repeats = {repeats}: give samples = {max(5, 5 * repeats)}, say (one to each is the elbo)."
             )
+        self.repeats = repeats
 
-    def __call__(self, model: LatentModel, batch: Batch, noise: Tensor, *, step: int = 0) -> Bound:
+    def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
+        (noise,) = noise
         draw = model.draw(batch, noise)
-        weight = rate_weight(step, self.beta, self.warmup)
+        weight = self.rate_weight(step)
         doubly = self.gradient == DOUBLY
         log_q = draw.q.detach().log_prob(draw.z) if doubly else draw.log_q
         log_w = self._grouped(draw.log_px + weight * (draw.log_pz - log_q))
@@ -109,7 +166,8 @@ class ImportanceWeighted:
             again = 1 - weight + weight * log_w.detach().softmax(1).flatten(0, 1)
             draw.z.register_hook(lambda gradient: gradient * again.unsqueeze(-1))
         loss = -log_mean_exp(log_w, 1).mean()
-        return _bound(log_mean_exp(self._grouped(draw.log_w), 1).mean(0), loss, draw)
+        value = log_mean_exp(self._grouped(draw.log_w), 1).mean(0)
+        return self.bound(value, loss, draw)
 
     def _grouped(self, log_w: Tensor) -> Tensor:
         """(M·K, B) ↦ (M, K, B)"""
@@ -118,7 +176,7 @@ class ImportanceWeighted:
     @property
     def surrogate(self) -> str | None:
         """What is descended where it is not the negative bound."""
-        return _surrogate("−log mean p(x|z) (p(z)/q(z|x))^β", self.beta, self.warmup)
+        return self.described("−log mean p(x|z) (p(z)/q(z|x))^β")
 
 
 def rate_weight(step: int, beta: float, warmup: int) -> float:
@@ -128,26 +186,3 @@ def rate_weight(step: int, beta: float, warmup: int) -> float:
     [0.5, 1.0, 2.0, 2.0]
     """
     return beta * min(1.0, (step + 1) / warmup) if warmup else beta
-
-
-def _paid_rate(draw: Draw, free: float) -> Tensor:
-    """Σ_d max(λ, KL_d), KL_d averaged over rows; of all latents together where the KL does not fall apart."""
-    if not free:
-        return draw.kl.mean()
-    if draw.kl_each is None:
-        return draw.kl.mean().clamp(min=free * draw.z.shape[-1])
-    return draw.kl_each.mean(0).clamp(min=free).sum()
-
-
-def _bound(value: Tensor, loss: Tensor, draw: Draw) -> Bound:
-    with torch.no_grad():
-        rate, distortion = draw.kl, -draw.log_px.mean(0)
-        terms = {"elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
-    return Bound(value.detach(), loss, {name: term.detach() for name, term in terms.items()})
-
-
-def _surrogate(loss: str, beta: float, warmup: int, extra: str = "") -> str | None:
-    if beta == 1 and not warmup and not extra:
-        return None
-    grows = f", reached over {warmup:,} steps" if warmup else ""
-    return f"{loss} with β = {beta:g}{grows}{extra}"

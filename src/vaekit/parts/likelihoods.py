@@ -1,8 +1,8 @@
 """Likelihood families: the decoder's features ↦ p(x|z), in the data's own units.
 
-A likelihood owns the data's scaling. Networks see `standardise(x)`; log-densities are of x itself, so a change of units
-by a factor a shifts log p(x) by −log|a| and nothing else. `start()` is the decoder's output bias at which the model
-says "the data's mean" before it has learned anything.
+A likelihood owns the data's scaling. The encoder sees `encode(x, mask)`; log-densities are of x itself, so a change of
+units by a factor a shifts log p(x) by −log|a| and nothing else. `initial()` is the decoder's output bias at which the
+model says "the data's mean" before it has learned anything.
 """
 
 import math
@@ -30,13 +30,22 @@ class Likelihood(nn.Module):
     def __init__(self, shape: Sequence[int]):
         super().__init__()
         self.shape = tuple(shape)
-        self.features = self.per_feature * math.prod(self.shape)
+        self.inputs = math.prod(self.shape)
+        """what the encoder sees of an example, as numbers"""
+        self.features = self.per_feature * self.inputs
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the encoder sees of x (B, *X): standardised, and 0 where `mask` is False. (B, *X), or (B, inputs)"""
+        standardised = self.standardise(x)
+        if mask is None:
+            return standardised
+        return torch.where(mask, standardised, torch.zeros_like(standardised))
 
     def standardise(self, x: Tensor) -> Tensor:
         """x in the units that networks like, (…, *X)"""
         return x
 
-    def start(self) -> Tensor:
+    def initial(self) -> Tensor:
         """The decoder's initial output bias, (features,)"""
         return torch.zeros(self.features)
 
@@ -74,7 +83,7 @@ class Bernoulli(Likelihood):
         self.expected = expected
         self.register_buffer("centre", _buffer(mean, shape))
 
-    def start(self) -> Tensor:
+    def initial(self) -> Tensor:
         return torch.logit(self.centre, eps=1e-3).flatten()
 
     def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,7 +253,7 @@ class DiscretizedLogistic(Likelihood):
         """[low, high] ↦ [−1, 1], or (x − mean)/scale"""
         return ((x - self.middle) / self.unit).clamp(-FARTHEST_SEEN, FARTHEST_SEEN)
 
-    def start(self) -> Tensor:
+    def initial(self) -> Tensor:
         least = 0.1 * self.step  # a constant feature still needs a scale to learn from
         spread = torch.maximum(self.spread, least) * (math.sqrt(3) / math.pi)
         return torch.stack([self.standardise(self.centre), (spread / self.unit).log()]).flatten()
@@ -261,7 +270,7 @@ class DiscretizedLogistic(Likelihood):
         others = loading.new_zeros((self.per_feature - 1) * len(loading), loading.shape[1])
         weight = torch.cat([loading / unit[:, None], others])
         location = self.standardise(centre.reshape(self.shape)).flatten()
-        return weight, torch.cat([location, log_scale, self.start()[2 * len(loading) :]])
+        return weight, torch.cat([location, log_scale, self.initial()[2 * len(loading) :]])
 
     def supports(self, x: Tensor) -> Tensor:
         index = (x - self.low) / self.step
@@ -299,9 +308,9 @@ class ColourLogistic(DiscretizedLogistic):
             raise VaekitError(f"colour-logistic is for images of three colours (3, H, W), and got {tuple(shape)}.")
         super().__init__(shape, **grid)
 
-    def start(self) -> Tensor:
+    def initial(self) -> Tensor:
         slopes = torch.tensor([1.0, 0.0, 1.0])[:, None, None]  # each colour follows the one before it
-        return torch.cat([super().start(), slopes.expand(self.shape).flatten()])
+        return torch.cat([super().initial(), slopes.expand(self.shape).flatten()])
 
     def forward(self, y: Tensor) -> distributions.ColourLogistic:
         loc, log_scale, slopes = self.split(y)

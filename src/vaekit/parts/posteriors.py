@@ -16,6 +16,11 @@ class _NormalFamily(nn.Module):
     latent_dim: int
     features: int
 
+    @property
+    def noise(self) -> int:
+        """One standard normal per latent."""
+        return self.latent_dim
+
     def affine(self, weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """The linear encoder, weight (features, U) and bias (features,), for q(z|u) = N(weight u + bias, diag σ²).
 

@@ -1,7 +1,9 @@
 """Priors: what z looks like before anything is seen."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaekit.distributions import Normal
 
@@ -15,7 +17,8 @@ class StandardNormal(nn.Module):
 
     def __init__(self, latent_dim: int):
         super().__init__()
+        self.noise = latent_dim
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
 
-    def forward(self, *, posterior=None) -> Normal:
+    def forward(self, c: Tensor | None = None, *, posterior: Callable | None = None) -> Normal:
         return Normal(self.zeros, self.zeros)

@@ -11,7 +11,7 @@ from vaekit import evaluation
 from vaekit.core import at_once
 from vaekit.data import Rows
 from vaekit.data.schema import Schema
-from vaekit.maths import generator
+from vaekit.maths import generator, normal_noise
 from vaekit.runs import Run, storage
 
 GRID, PAGE = 10, 4000
@@ -174,10 +174,12 @@ def _scatter(axes, z: np.ndarray, labels: np.ndarray | None) -> None:
 @torch.no_grad()
 def _drawn(model: torch.nn.Module, rows: Rows) -> np.ndarray:
     """z ~ q(z|x), one of each row, (n, D)"""
-    source = generator(rows.seed, "plane", device=rows.device)
-    blocks = rows.blocks(at_once(model.width))
-    draws = (model.encode(batch.x, batch.mask).sample(source, (1,))[0, :count] for count, batch in blocks)
-    return torch.cat(list(draws)).cpu().numpy()
+    normal = normal_noise(generator(rows.seed, "plane", device=rows.device))
+    drawn = []
+    for count, batch in rows.blocks(at_once(model.width)):
+        z, _ = model.encode(batch).draw(normal(1, len(batch.x), model.noise))
+        drawn.append(z[0, :count])
+    return torch.cat(drawn).cpu().numpy()
 
 
 def training_curve(metrics: list[dict], path: Path) -> Path:

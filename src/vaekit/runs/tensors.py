@@ -12,7 +12,8 @@ from torch import Tensor
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs.storage import DamagedError
-from vaekit.spec import Specification, build_model
+from vaekit.spec import Specification, build_model, build_objective
+from vaekit.training import Descended
 
 HEADER = 2**20
 """bytes of a header at most: some ten thousand tensors"""
@@ -56,17 +57,17 @@ def check_fits(content: bytes, path: Path, spec: Specification, schema: Schema) 
         if len(widths) > len(found) or max(schema.features, spec.model.latent_dim, *widths, 0) > numbers:
             raise misfit
         with torch.device("meta"):  # shapes without content
-            model = build_model(spec, schema)
+            last = Descended(build_model(spec, schema), build_objective(spec, steps=1))
     except VaekitError:
         raise
     except Exception as error:  # whatever a stranger's sizes make it stumble over
         raise misfit from error
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    groups: dict[str, dict[str, tuple[int, ...]]] = {"model": {}, "averaged": {}}
+    expected = {name: tuple(tensor.shape) for name, tensor in last.state_dict().items()}
+    groups: dict[str, dict[str, tuple[int, ...]]] = {"last": {}, "averaged": {}}
     for name, shape in found.items():
         group, _, name = name.partition("/")
         groups.setdefault(group, {})[name] = shape
-    whole = groups["model"] == groups["averaged"] == expected
+    whole = groups["last"] == groups["averaged"] == expected
     named = [(name, shape) for group in groups.values() for name, shape in group.items()]
     if not whole or any(name not in expected or shape not in ((), expected[name]) for name, shape in named):
         raise misfit

@@ -9,7 +9,7 @@ import torch
 from vaekit.data import Rows, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import derive_seed
-from vaekit.models import FlatModel
+from vaekit.models import VAE
 from vaekit.models.start import Factors, factor_analysis
 from vaekit.models.start import start as start_at
 from vaekit.spec.settings import AUTO, Specification
@@ -22,7 +22,7 @@ SEEDING = Lock()
 """PyTorch's layers draw their weights from the process's generator: one model at a time"""
 
 
-def build_model(spec: Specification, schema: Schema) -> FlatModel:
+def build_model(spec: Specification, schema: Schema) -> VAE:
     """The model of a resolved specification, weights drawn from its seed; global random state is left as it was."""
     settings = spec.model
     with SEEDING, torch.random.fork_rng(devices=[]):
@@ -32,7 +32,7 @@ def build_model(spec: Specification, schema: Schema) -> FlatModel:
         prior = PRIORS[settings.prior](settings.latent_dim)
         network = NETWORKS[settings.network]
         encoder, decoder = network(schema, settings.hidden, settings.activation, posterior, likelihood)
-    return FlatModel(encoder, posterior, prior, decoder, likelihood)
+    return VAE(encoder, posterior, prior, decoder, likelihood)
 
 
 def build_objective(spec: Specification, steps: int):

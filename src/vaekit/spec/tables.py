@@ -54,8 +54,8 @@ def _on_a_grid(family) -> Build:
 def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
     def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; the decoder's widths are the encoder's backwards."""
-        encoder = kind(schema.features, hidden, posterior.features, activation)
-        start = likelihood.start()
+        encoder = kind(likelihood.inputs, hidden, posterior.features, activation)
+        start = likelihood.initial()
         return encoder, kind(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
 
     return build
@@ -70,7 +70,7 @@ def _convolutional(blocks: int, local: bool = False) -> Callable:
         encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, **kind)
         decoder = nets.ConvDecoder(
             posterior.latent_dim, schema.shape, hidden, activation,
-            per_feature=likelihood.per_feature, start=likelihood.start(), **kind,
+            per_feature=likelihood.per_feature, start=likelihood.initial(), **kind,
         )  # fmt: skip
         return encoder, decoder
 

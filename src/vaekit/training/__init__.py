@@ -1,7 +1,8 @@
 """Training: the state, the step, the loop. Receives model, objective and data as values; knows no file."""
 
+from vaekit.training.descent import Descended
 from vaekit.training.loop import Record, fit
 from vaekit.training.recipe import Recipe
 from vaekit.training.state import State, TrainingError
 
-__all__ = ["Recipe", "Record", "State", "TrainingError", "fit"]
+__all__ = ["Descended", "Recipe", "Record", "State", "TrainingError", "fit"]

@@ -16,7 +16,7 @@ def blame(model: LatentModel, batch: Batch, noise: Tensor, numbers: Tensor, sche
     """
     draw = model.draw(batch, noise)
     distance = model.likelihood.standardise(batch.x).flatten(1).abs()
-    term, row = _first({"the rate": draw.kl, "log p(x|z)": draw.log_px.sum(0)})
+    term, row = _first({"the rate": draw.rate, "log p(x|z)": draw.log_px.sum(0)})
     if row is None:
         term, row = "the gradient", int(distance.amax(1).argmax())
     column = int(distance[row].argmax())

@@ -20,6 +20,8 @@ from vaekit.core import Batch, Bound, Objective
 from vaekit.training.recipe import Recipe
 
 EPSILON = 1e-8
+LOSS = "loss"
+"""the name of its mean, where there is no bound to be told instead"""
 EAGERLY = 100
 """steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
 WARMING = 2
@@ -81,15 +83,28 @@ class Adam(NamedTuple):
             tensor.zero_()
 
 
-Ahead = Callable[[], "tuple[Batch, Tensor] | None"]
+Noise = tuple[Tensor, ...]
+"""what an objective asked for, ε (K, B, E) each"""
+Ahead = Callable[[], "tuple[Batch, Noise] | None"]
 """makes what the next step will be called with, if it is known: an accelerator can be given it while it is busy"""
+
+
+class Descended(nn.Module):
+    """A model and its objective, with all the parameters that are trained: tensors ↦ Bound."""
+
+    def __init__(self, model: nn.Module, objective: Objective):
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, tensors: tuple[Tensor | None, ...], noise: Noise, step: int) -> Bound:
+        return self.objective(self.model, Batch(*tensors), *noise, step=step)
 
 
 class Trained(Protocol):
     """What a step knows of a State. It changes parameters, averages, the averaged model's buffers and `adam`, and may
     set `uncompiled`."""
 
-    model: nn.Module
+    last: Descended
     objective: Objective
     recipe: Recipe
     names: list[str]
@@ -112,7 +127,7 @@ def descent(compiled: bool, device: torch.device) -> "Eager | Compiled | Graphed
 class Eager:
     """Operation by operation, as PyTorch does by itself."""
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Noise, pace: Pace, ahead: Ahead) -> Descent:
         with repeatable(batch.x.device):
             bound, used = gradient(state, batch, noise)
         with torch.no_grad():
@@ -153,9 +168,9 @@ class Used(NamedTuple):
     steps: list[Tensor]
 
 
-def gradient(state: Trained, batch: Batch, noise: Tensor) -> tuple[Bound, Used]:
+def gradient(state: Trained, batch: Batch, noise: Noise) -> tuple[Bound, Used]:
     """The bound on a batch, and the gradient of its loss."""
-    bound = state.objective(state.model, batch, noise, step=state.step)
+    bound = state.last(batch.tensors, noise, state.step)
     found = torch.autograd.grad(bound.loss, state.parameters, allow_unused=True)
     each = zip(state.parameters, found, *state.adam[:2], state.adam.steps.unbind(), strict=True)
     return bound, Used(*map(list, zip(*(e for e in each if e[1] is not None), strict=True)))
@@ -178,7 +193,8 @@ def _follow(state: Trained) -> None:
 
 def _numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
     """Names of the means, and all of a Descent as one tensor: it leaves the device once."""
-    values = {objective.name: bound.value, **bound.terms}
+    first = {LOSS: bound.loss} if bound.value is None else {objective.name: bound.value}
+    values = {**first, **bound.terms}
     scale = torch.where(norm > limit, limit / norm, 1.0)
     finite = (norm.isfinite() & bound.loss.isfinite()).to(norm.dtype)
     return list(values), torch.stack([*(value.mean() for value in values.values()), norm, scale, finite])
@@ -207,7 +223,7 @@ class Compiled:
     def __getstate__(self) -> dict:
         return {**vars(self), "functions": {}, "flat": []}  # compiled again where it is needed again
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Noise, pace: Pace, ahead: Ahead) -> Descent:
         if not self._follows(state):
             return self.eager(state, batch, noise, pace, ahead)
         shapes = _shapes(batch, noise)
@@ -226,7 +242,7 @@ class Compiled:
     def _follows(self, state: Trained) -> bool:
         return not state.uncompiled and _is_due(state)
 
-    def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def _compile(self, shapes: tuple, state: Trained, batch: Batch, noise: Noise, pace: Pace) -> Descent:
         """Compile and go the first step."""
         began = time.monotonic()
         layout = Flat(state.parameters)
@@ -242,14 +258,15 @@ class Compiled:
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
 
-    def _call(self, function: Callable, state: Trained, batch: Batch, noise: Tensor, pace: Pace) -> Descent:
+    def _call(self, function: Callable, state: Trained, batch: Batch, noise: Noise, pace: Pace) -> Descent:
         first, second = state.recipe.betas
         count = int(state.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
         unbias = 1 / (1 - first**count), 1 / (1 - second**count)
         rates = torch.tensor([*pace, *unbias], device=batch.x.device)
         with torch.no_grad():
-            x, mask, noise = (None if t is None else t.contiguous() for t in (batch.x, batch.mask, noise))
-            return _found(*function(*self.flat, state.adam.steps, x, mask, noise, rates))
+            tensors = tuple(None if t is None else t.contiguous() for t in batch.tensors)
+            noise = tuple(each.contiguous() for each in noise)
+            return _found(*function(*self.flat, state.adam.steps, tensors, noise, rates))
 
 
 def _is_due(state: Trained) -> bool:
@@ -262,9 +279,9 @@ def _say(how: str, error: Exception) -> None:
     warnings.warn(f"training goes on {how}, as that failed: {reason}", stacklevel=4)
 
 
-def _shapes(batch: Batch, noise: Tensor) -> tuple:
+def _shapes(batch: Batch, noise: Noise) -> tuple:
     """What a step is compiled, or recorded, for."""
-    return batch.x.shape, batch.x.dtype, batch.mask is None, noise.shape, noise.dtype
+    return tuple(None if t is None else (t.shape, t.dtype) for t in (*batch.tensors, *noise))
 
 
 class Graphed:
@@ -286,7 +303,7 @@ class Graphed:
     def __getstate__(self) -> dict:
         return {**vars(self), "recordings": {}}  # recorded again where it is needed again
 
-    def __call__(self, state: Trained, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+    def __call__(self, state: Trained, batch: Batch, noise: Noise, pace: Pace, ahead: Ahead) -> Descent:
         if not self._follows(state):
             return self.eager(state, batch, noise, pace, ahead)
         shapes = _shapes(batch, noise)
@@ -301,7 +318,7 @@ class Graphed:
     def _follows(self, state: Trained) -> bool:
         return state.uncompiled < UNRECORDED and _is_due(state)
 
-    def _record(self, shapes: tuple, state: Trained, batch: Batch, noise: Tensor) -> bool:
+    def _record(self, shapes: tuple, state: Trained, batch: Batch, noise: Noise) -> bool:
         """Make the recording for a shape; whether that succeeded."""
         began = time.monotonic()
         if self.compiled and not state.uncompiled:
@@ -331,23 +348,23 @@ class Graphed:
 class Recording:
     """A step of a state for batches of one shape, on the accelerator where they are."""
 
-    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+    def __init__(self, state: Trained, batch: Batch, noise: Noise):
         device = batch.x.device
         self.shapes = _shapes(batch, noise)
-        self.batch = Batch(*(None if t is None else t.clone() for t in (batch.x, batch.mask)))
-        self.noise = noise.clone()
+        self.batch = Batch(*(None if t is None else t.clone() for t in batch.tensors))
+        self.noise = tuple(each.clone() for each in noise)
         self.pace = torch.zeros(len(Pace._fields), device=device)
         self.given = torch.zeros(len(Pace._fields), pin_memory=True)  # copied from there, nothing waits for it
-        self.held: tuple[Batch, Tensor] | None = None
+        self.held: tuple[Batch, Noise] | None = None
         """what the accelerator was already given for the next step"""
         self.graph, self.read, stream = torch.cuda.CUDAGraph(), torch.cuda.Event(), torch.cuda.Stream(device)
-        before = [buffer.clone() for buffer in state.model.buffers()]
+        before = [buffer.clone() for buffer in state.last.buffers()]
         stream.wait_stream(torch.cuda.current_stream(device))
         with repeatable(device):
             with torch.cuda.stream(stream):
                 for _ in range(WARMING):
                     self._try(state)
-                for buffer, value in zip(state.model.buffers(), before, strict=True):
+                for buffer, value in zip(state.last.buffers(), before, strict=True):
                     buffer.copy_(value)
             torch.cuda.current_stream(device).wait_stream(stream)
             with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
@@ -373,7 +390,7 @@ class Recording:
             _follow(state)
         return names, numbers
 
-    def play(self, batch: Batch, noise: Tensor, pace: Pace, ahead: Ahead) -> Descent:
+    def play(self, batch: Batch, noise: Noise, pace: Pace, ahead: Ahead) -> Descent:
         """The step on another batch."""
         self.given.numpy()[:] = pace
         self.pace.copy_(self.given, non_blocking=True)
@@ -390,30 +407,30 @@ class Recording:
         self.read.synchronize()
         return _found(self.names, self.taken)
 
-    def _give(self, batch: Batch, noise: Tensor) -> None:
-        self.batch.x.copy_(batch.x)
-        if batch.mask is not None:
-            self.batch.mask.copy_(batch.mask)
-        self.noise.copy_(noise)
+    def _give(self, batch: Batch, noise: Noise) -> None:
+        for kept, given in zip((*self.batch.tensors, *self.noise), (*batch.tensors, *noise), strict=True):
+            if given is not None:
+                kept.copy_(given)
 
 
 class CompiledRecording(Recording):
     """A recording of the compiled step."""
 
-    def __init__(self, state: Trained, batch: Batch, noise: Tensor):
+    def __init__(self, state: Trained, batch: Batch, noise: Noise):
         layout = Flat(state.parameters, ALIGNED)
         self.flat = layout.of(state)
         self.function = torch.compile(_of_its_own(_step_of(state, layout)), dynamic=False, options=COMPILING_KERNELS)
         super().__init__(state, batch, noise)
 
     def _try(self, state: Trained) -> None:
-        noise, self.noise = self.noise, torch.full_like(self.noise, torch.nan)  # of which nothing is learned
+        noise = self.noise
+        self.noise = tuple(torch.full_like(each, torch.nan) for each in noise)  # of which nothing is learned
         self._step(state)
         self.noise = noise
 
     @torch.no_grad()
     def _step(self, state: Trained) -> tuple[list[str], Tensor]:
-        found = self.function(*self.flat, state.adam.steps, *self.batch[:2], self.noise, self.pace)
+        found = self.function(*self.flat, state.adam.steps, self.batch.tensors, self.noise, self.pace)
         _follow(state)
         return found
 
@@ -471,12 +488,13 @@ def _step_of(state: Trained, layout: Flat) -> Callable:
 
     rates    a Pace, and Adam's corrections of its means and squares, which it computes itself where they are left out
     """
-    bridge, names = _Bridge(state.model, state.objective, state.warmup), [f"model.{name}" for name in state.names]
+    last, names = state.last, state.names
     first, second = state.recipe.betas
 
-    def step(weights, averaged, means, squares, steps, x, mask, noise, rates):
+    def step(weights, averaged, means, squares, steps, tensors, noise, rates):
         def loss(parameters):
-            bound = torch.func.functional_call(bridge, dict(zip(names, parameters, strict=True)), (x, mask, noise))
+            given = dict(zip(names, parameters, strict=True))
+            bound = torch.func.functional_call(last, given, (tensors, noise, state.warmup))
             return bound.loss, bound
 
         gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
@@ -494,14 +512,3 @@ def _step_of(state: Trained, layout: Flat) -> Callable:
         return terms, numbers
 
     return step
-
-
-class _Bridge(nn.Module):
-    """The objective as a module's forward, so that it can be called with other parameters."""
-
-    def __init__(self, model: nn.Module, objective: Objective, step: int):
-        super().__init__()
-        self.model, self.objective, self.step = model, objective, step
-
-    def forward(self, x: Tensor, mask: Tensor | None, noise: Tensor) -> Bound:
-        return self.objective(self.model, Batch(x, mask), noise, step=self.step)

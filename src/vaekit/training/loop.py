@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import Tensor
-
 from vaekit.core import Batch
 from vaekit.data import Rows
-from vaekit.objectives import active_units, over_rows, posterior_means
+from vaekit.objectives import Averages, active_units, over_rows, posterior_means
 from vaekit.training.blame import blame
+from vaekit.training.descent import LOSS
 from vaekit.training.state import NotFiniteError, State
 
 ACTIVE_ROWS = 1024
@@ -41,7 +40,7 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
     few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
     if state.step == 0 and few is None:  # what training starts from may be the best there is
-        state.keep(_validated(state, validation)[0])
+        state.keep(_validated(state, validation).selected)
     batches = Batches(rows, size)
     while not state.finished:
         _step(state, batches)
@@ -71,7 +70,7 @@ def _step(state: State, batches: Batches) -> None:
         if state.recover():
             return
         numbers = batches.rows.numbers(state.step, batches.size)
-        culprit = blame(state.model, batch, state.noise(batch), numbers, batches.rows.schema)
+        culprit = blame(state.model, batch, state.noise(batch)[0], numbers, batches.rows.schema)
         raise NotFiniteError(f"{error} {culprit}") from error
 
 
@@ -89,20 +88,21 @@ def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
     if few is None:
-        bound, terms, means = _validated(state, validation)
-        metrics |= {f"validation_{name}": value for name, value in terms.items()}
-        state.keep(bound)
-        state.judge(bound)
+        found = _validated(state, validation)
+        first = {LOSS: found.loss} if found.value is None else {state.objective.name: found.value}
+        for name, value in {**first, **found.terms}.items():
+            metrics[f"validation_{name}"] = value.double().mean().item()
+        state.keep(found.selected)
+        state.judge(found.selected)
+        means = found.means
     else:
-        state.judge(metrics[state.objective.name])
+        bounded = state.objective.name in metrics
+        state.judge(metrics[state.objective.name] if bounded else -metrics[LOSS])
         means = posterior_means(state.averaged, few.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
 
 
-def _validated(state: State, validation: Rows) -> tuple[float, dict[str, float], Tensor]:
-    """The bound that is selected on, every term beside it, and the posterior means (n, D), of the averaged weights."""
-    averages = over_rows(state.objective, state.averaged, validation.blocks(), state.recipe.seed)
-    values = {state.objective.name: averages.value, **averages.terms}
-    terms = {name: value.double().mean().item() for name, value in values.items()}
-    return terms[state.objective.name], terms, averages.means
+def _validated(state: State, validation: Rows) -> Averages:
+    """The objective on rows held out, by the averaged weights."""
+    return over_rows(state.smooth.objective, state.averaged, validation.blocks(), state.recipe.seed)

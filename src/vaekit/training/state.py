@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
-from vaekit.maths import generator, normal_noise
+from vaekit.maths import generator
 from vaekit.threads import NARROW, products, single_threaded
-from vaekit.training.descent import Adam, Eager, Pace, descent
+from vaekit.training.descent import Adam, Descended, Eager, Noise, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
 
 
@@ -34,19 +34,19 @@ class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
-        self.warmup = getattr(objective, "warmup", 0)
+        self.warmup = objective.warmup
         """steps in which the loss is not yet the one meant"""
         if self.warmup >= recipe.steps:
             raise TrainingError(
                 f"the warm-up takes {self.warmup:,} steps and training only {recipe.steps:,}: what would be learned is "
                 f"not what the objective says. Shorten the warm-up, or train longer."
             )
-        self.model, self.objective, self.recipe = model, objective, recipe
+        self.recipe = recipe
         model.precision = PRECISIONS[recipe.precision]
-        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
-        self.averaged.precision = None  # what is reported is computed in float32
+        self.last = Descended(model, objective).train()
+        self.smooth = copy.deepcopy(self.last).eval().requires_grad_(False)
+        self.smooth.model.precision = None  # what is reported is computed in float32
         self.best: dict[str, Tensor] | None = None
-        model.train()
         self._bind()
         self.descend = descent(recipe.compiled, self.parameters[0].device)
         self.adam = Adam.zero(self.parameters)
@@ -68,20 +68,34 @@ class State:
         """1 where compiling failed, 2 where recording did (on an accelerator): a training that is resumed does not try
         again, and repeats"""
 
+    @property
+    def model(self) -> nn.Module:
+        """The model as the last step left it."""
+        return self.last.model
+
+    @property
+    def objective(self) -> Objective:
+        return self.last.objective
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model with averaged weights: what is validated, saved and used."""
+        return self.smooth.model
+
     def _bind(self) -> None:
-        self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
-        self.averages = list(self.averaged.parameters())
-        self.products = products(self.model)
-        self.buffers = list(self.averaged.buffers()), list(self.model.buffers())
-        self._ahead: tuple[int, Tensor] | None = None
-        self._drawn: tuple[tuple[int, int], tuple[Tensor, ...]] | None = None
+        self.names, self.parameters = map(list, zip(*self.last.named_parameters(), strict=True))
+        self.averages = list(self.smooth.parameters())
+        self.products = products(self.last)
+        self.buffers = list(self.smooth.buffers()), list(self.last.buffers())
+        self._ahead: tuple[int, Noise] | None = None
+        self._drawn: tuple[tuple[int, int], list[Noise]] | None = None
 
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
-        model, averaged = copy.deepcopy(self.model), copy.deepcopy(self.averaged)
+        last, smooth = copy.deepcopy(self.last), copy.deepcopy(self.smooth)
         adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
         bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead", "_drawn"))
-        return {**vars(self), **bound, "model": model, "averaged": averaged, "adam": adam}
+        return {**vars(self), **bound, "last": last, "smooth": smooth, "adam": adam}
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
@@ -125,7 +139,7 @@ class State:
         """The averaged weights, if the validation bound that they have is the best so far."""
         if bound > self.best_value:
             self.best_value, self.best_step = bound, self.step
-            self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.smooth.state_dict().items()}
 
     def advance(self, batch: Batch, following: Callable[[], Batch] | None = None) -> dict[str, float]:
         """One step of stochastic gradient descent on one batch: the means of the bound and its terms over it.
@@ -156,24 +170,30 @@ class State:
         on_cpu, draws = batch.x.device.type == "cpu", self.objective.samples * len(batch.x)
         return on_cpu and self.products * draws <= NARROW and torch.get_num_threads() > 1
 
-    def noise(self, batch: Batch) -> Tensor:
-        """ε of the step at hand"""
-        if self._ahead is not None and self._ahead[0] == self.step and self._ahead[1].shape[1] == len(batch.x):
-            return self._ahead[1]
+    def noise(self, batch: Batch) -> Noise:
+        """ε of the step at hand, all that the objective wants"""
+        if self._ahead is not None:
+            step, noise = self._ahead
+            if step == self.step and all(each.shape[1] == len(batch.x) for each in noise):
+                return noise
         return self._noise(batch, self.step)
 
-    def _noise(self, batch: Batch, step: int) -> Tensor:
-        device, samples, rows = batch.x.device, self.objective.samples, len(batch.x)
+    def _noise(self, batch: Batch, step: int) -> Noise:
+        device, rows = batch.x.device, len(batch.x)
+        shapes = self.objective.noise(self.model, rows)
         if device.type == "cpu":
-            return self.model.noise(samples, rows, normal_noise(generator(self.recipe.seed, "noise", step)))
-        together = max(1, min(TOGETHER, TOGETHER_CELLS // (samples * rows * self.model.latent_dim)))
+            source = generator(self.recipe.seed, "noise", step)
+            return tuple(torch.randn(*shape, generator=source) for shape in shapes)
+        cells = sum(math.prod(shape) for shape in shapes)
+        together = max(1, min(TOGETHER, TOGETHER_CELLS // max(1, cells)))
         block, place = divmod(step, together)
         if self._drawn is None or self._drawn[0] != (block, rows):
-            source = normal_noise(generator(self.recipe.seed, "noise", block, device=device))
-            self._drawn = (block, rows), self.model.noise(together * samples, rows, source).split(samples)
+            source = generator(self.recipe.seed, "noise", block, device=device)
+            drawn = [torch.randn(together, *shape, generator=source, device=device) for shape in shapes]
+            self._drawn = (block, rows), list(zip(*drawn, strict=True))
         return self._drawn[1][place]
 
-    def _prepared(self, following: Callable[[], Batch] | None) -> tuple[Batch, Tensor] | None:
+    def _prepared(self, following: Callable[[], Batch] | None) -> tuple[Batch, Noise] | None:
         """Batch and noise of the next step."""
         if following is None:
             return None
@@ -192,8 +212,8 @@ class State:
             if self.setbacks == SETBACKS:
                 return False
             weights = self.weights()
-            self.model.load_state_dict(weights)
-            self.averaged.load_state_dict(weights)
+            self.last.load_state_dict(weights)
+            self.smooth.load_state_dict(weights)
             self.adam.forget()
             self.gradient_norm = 0.0  # to be measured afresh
             self.skipped, self.setbacks = 0, self.setbacks + 1
@@ -204,17 +224,17 @@ class State:
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
-        return self.averaged.state_dict() if self.best is None else self.best
+        return self.smooth.state_dict() if self.best is None else self.best
 
     def trained(self) -> nn.Module:
         """A copy of the model with those weights, ready for use."""
-        model = copy.deepcopy(self.averaged)
-        model.load_state_dict(self.weights())
-        return model
+        found = copy.deepcopy(self.smooth)
+        found.load_state_dict(self.weights())
+        return found.model
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
-        groups = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict(), "best": self.best or {}}
+        groups = {"last": self.last.state_dict(), "averaged": self.smooth.state_dict(), "best": self.best or {}}
         groups |= {group: dict(zip(self.names, each, strict=True)) for group, each in zip(ADAM, self.adam, strict=True)}
         return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
 
@@ -228,8 +248,8 @@ class State:
         for path, tensor in tensors.items():
             group, name = path.split("/", 1)
             groups.setdefault(group, {})[name] = tensor
-        self.model.load_state_dict(groups["model"])
-        self.averaged.load_state_dict(groups["averaged"])
+        self.last.load_state_dict(groups["last"])
+        self.smooth.load_state_dict(groups["averaged"])
         self.best = groups.get("best")
         self.adam.forget()
         with torch.no_grad():  # copied: a moment lies in memory as its parameter does, channels last, say
