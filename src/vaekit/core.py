@@ -8,7 +8,9 @@
 Shapes are always in the order K samples, B rows, then the event: D latents for z, X (any shape) for x.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +31,24 @@ class lazy:
             return self
         value = instance.__dict__[self.name] = self.function(instance)
         return value
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which numbers an argument may be: `Annotated[float, Range(0, below=1)]`.
+
+    >>> 0.5 in Range(0, below=1), 1 in Range(0, below=1), str(Range(0, below=1))
+    (True, False, '0 or more and below 1')
+    """
+
+    low: float
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        return self.low <= number < self.below
+
+    def __str__(self) -> str:
+        return f"{self.low:g} or more" + (f" and below {self.below:g}" if math.isfinite(self.below) else "")
 
 
 class Batch(NamedTuple):
@@ -257,14 +277,17 @@ class Objective(nn.Module):
 
     name       what its value is called in records
     samples    draws per row
-    warmup     steps at the start in which the loss is not yet the one that is meant
+    settled    the step from which on the loss is the one that is meant
     """
 
     name: str
     samples: int = 1
-    warmup: int = 0
+    settled: int = 0
     surrogate: str | None = None
     """what is descended, in words, where it is not the negative bound"""
+
+    def begin(self, steps: int) -> None:
+        """Told how many steps training will take, before the first."""
 
     def noise(self, model: LatentModel, rows: int) -> tuple[tuple[int, int, int], ...]:
         """The shapes (K, B, E) of the standard normals that it wants: whoever calls it makes them, keyed."""

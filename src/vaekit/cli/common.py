@@ -76,9 +76,11 @@ def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
     return load(path, columns=source.names, kind=source.layout.kind, strict=False, **aside, **pictures)
 
 
-def open_model(folder: Path, device: str | None) -> tuple[Run, torch.nn.Module, torch.device]:
-    """A run and its trained model on a device."""
-    run = Run.open(folder)
+def open_model(
+    folder: Path, device: str | None, trust: Sequence[str] | None
+) -> tuple[Run, torch.nn.Module, torch.device]:
+    """A run and its trained model on a device; `trust` names modules of its own."""
+    run = Run.open(folder, trust=trust or ())
     place = choose_device(device or run.spec.training.device)
     return run, run.model(place), place
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 
 def encode(
     run: Path,
@@ -16,6 +18,7 @@ def encode(
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     spread: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
+    trust: Trust = None,
 ) -> None:
     """The posterior's mean of each row, E[z|x], and on request its standard deviation.
 
@@ -38,6 +41,8 @@ def encode(
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     device
         auto, cpu or cuda; by default the run's
+    trust
+        a module of your own that the run's parts are in; may be given several times
     """
     import numpy as np
 
@@ -45,7 +50,7 @@ def encode(
     from vaekit.cli.common import check_output, counted, open_model, rows_of, write_rows
 
     check_output(output, ".npy", ".csv", ".parquet")
-    opened, model, place = open_model(run, device)
+    opened, model, place = open_model(run, device, trust)
     rows, _, known = rows_of(opened, model, (data, *more), place, exclude, keep)
     mean, deviation = (t.cpu().numpy() for t in evaluation.encode(model, rows))
     columns = range(model.latent_dim)

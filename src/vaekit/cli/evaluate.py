@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 CLOSE = 0.9
 """part of its ceiling log n beyond which an estimate of the information says little"""
 
@@ -19,6 +21,7 @@ def evaluate(
     rows: int | None = None,
     exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     device: str | None = None,
+    trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """log p(x) with its errors, ELBO, rate and its parts, distortion, bits/dim, active units, the gap to the training
@@ -41,6 +44,8 @@ def evaluate(
         a column of a table to leave out, beside those of the run; may be given several times
     device
         auto, cpu or cuda; by default the run's
+    trust
+        a module of your own that the run's parts are in; may be given several times
     json
         the numbers as JSON
     """
@@ -55,7 +60,7 @@ def evaluate(
     if rows is not None and rows < 1:
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
-    opened, model, place = open_model(run, device)
+    opened, model, place = open_model(run, device, trust)
     chosen, source, _ = rows_of(opened, model, data or None, place, exclude)
     chosen = chosen if rows is None else chosen.some(rows)
     train = training_rows(opened, place, None if data else source)

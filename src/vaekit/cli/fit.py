@@ -1,51 +1,29 @@
 """vaekit fit: data → a trained run folder."""
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.options import with_settings
+from vaekit.cli.trust import Trust
+from vaekit.spec.settings import from_text, options
 
+OF_THE_DATA = ("exclude", "label", "keep", "resize", "kind", "validation", "test")
+"""what makes other rows of the same files"""
+
+
+@with_settings
 def fit(
     *data: str,
     out: Path | None = None,
     config: Path | None = None,
-    latent_dim: str | None = None,
-    likelihood: str | None = None,
-    range: str | None = None,
-    posterior: str | None = None,
-    prior: str | None = None,
-    objective: str | None = None,
-    network: str | None = None,
-    hidden: str | None = None,
-    activation: str | None = None,
-    start: str | None = None,
-    binarize: str | None = None,
-    samples: int | None = None,
-    repeats: int | None = None,
-    beta: float | None = None,
-    warmup: float | None = None,
-    free_bits: float | None = None,
-    gradient: str | None = None,
-    epochs: str | None = None,
-    batch_size: str | None = None,
-    learning_rate: Annotated[str | None, Parameter(name=["--learning-rate", "--lr"])] = None,
-    schedule: str | None = None,
-    patience: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    compile: str | None = None,
-    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
-    label: str | None = None,
-    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
-    resize: str | None = None,
-    kind: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
+    trust: Trust = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
+    **settings: str | list[str] | None,
 ) -> int:
     """Train a VAE on a file or a known data set, and keep it in a run folder.
 
@@ -58,89 +36,12 @@ def fit(
         the run folder; by default runs/NAME, numbered where that is taken
     config
         the run.toml of an earlier run to repeat; options given beside it win
-    latent_dim
-        number of latents, or auto [default: auto]
-    likelihood
-        bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
-        discretized-logistic (whole numbers), colour-logistic (images in colour) or auto [default: auto]
-    range
-        of whole numbers: seen (no others than those between the least and the greatest of each column are possible) or
-        open (larger ones too, and smaller ones where some are negative) [default: seen]
-    posterior
-        diagonal or full (covariance) [default: diagonal]
-    prior
-        standard [default: standard]
-    objective
-        elbo, or iwae (the importance-weighted bound, of samples draws) [default: elbo]
-    network
-        mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, for
-        large images) or auto [default: auto]
-    hidden
-        widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the
-        stages, each half the size of the one before; or auto [default: auto]
-    activation
-        relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto [default: auto]
-    start
-        factor-analysis (network skip: training begins at the best linear model with its exact posterior), random or
-        auto [default: auto]
-    binarize
-        none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
-        [default: none]
-    samples
-        draws of z a row and step [default: 1]
-    repeats
-        iwae: bounds that share the samples and are averaged [default: 1]
-    beta
-        weight of the rate in the loss; the reported bound is with 1 whatever it is [default: 1.0]
-    warmup
-        the part of training over which that weight grows from 0, such as 0.1 [default: 0.0]
-    free_bits
-        elbo: nats per latent below which its rate has no gradient [default: 0.0]
-    gradient
-        standard, sticking-the-landing (elbo) or doubly-reparameterised (iwae) [default: standard]
-    epochs
-        passes over the training rows, or auto: until the bound stops rising, within a budget of steps [default: auto]
-    batch_size
-        rows a step, or auto [default: auto]
-    learning_rate
-        peak of the schedule, or auto [default: auto]
-    schedule
-        cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto
-        [default: auto]
-    patience
-        records without a better bound (of the validation rows, where there are any) before stopping (0: never), or auto
-        [default: auto]
-    seed
-        of the split, the weights, the order and the noise [default: 0]
-    device
-        cpu, cuda or auto [default: auto]
-    precision
-        of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32
-        [default: auto]
-    compile
-        on, off or auto: one compiled function a step in the place of many operations, from step 100 on, where it is
-        compiled for some seconds; auto does it for long trainings of fully connected networks where there is a C++
-        compiler. On an accelerator a step is replayed as one graph, compiled or not [default: auto]
-    exclude
-        a column to leave out, or several with commas between them; may be given several times [default: none]
-    label
-        the column that tells the rows' classes: not learned, and written beside what is made of the rows
-        [default: none]
-    keep
-        a column to do the same with, an identifier say; may be given several times [default: none]
-    resize
-        HEIGHTxWIDTH, or one number for both, to which images in files are scaled [default: as they are]
-    kind
-        what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range
-        [default: auto]
-    validation
-        a fraction of the rows, or a file or folder of rows, to select on [default: 0.1]
-    test
-        a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate` [default: 0.1]
+    trust
+        a module of your own that the configuration names parts of; may be given several times
     overwrite
         replace the run that is in --out
     json
-        one JSON record a line instead of a progress bar
+        one JSON record per line instead of a progress bar
     """
     from vaekit.cli.common import training_source
     from vaekit.cli.train import train
@@ -148,26 +49,10 @@ def fit(
     from vaekit.runs import Lock, Run, check_free
     from vaekit.spec import prepare
 
-    spec = _specification(config)
-    given = {
-        "latent_dim": _number(latent_dim, int),
-        "likelihood": likelihood, "range": range, "posterior": posterior, "prior": prior, "objective": objective,
-        "network": network,
-        "hidden": _widths(hidden), "activation": activation, "start": start, "binarize": binarize,
-        "samples": samples, "repeats": repeats, "beta": beta, "warmup": warmup,
-        "free_bits": free_bits, "gradient": gradient,
-        "epochs": _number(epochs, int), "batch_size": _number(batch_size, int),
-        "learning_rate": _number(learning_rate, float), "schedule": schedule,
-        "patience": _number(patience, int), "seed": seed,
-        "device": device, "precision": precision, "compile": compile,
-        "exclude": exclude, "label": label, "keep": keep, "resize": resize, "kind": kind,
-        "validation": _fraction_or_path(validation), "test": _fraction_or_path(test),
-    }  # fmt: skip
-    spec = spec.changed(
-        **given,
-        source=tuple(map(source_name, data)) or None,
-        digest="" if data or exclude or label or keep or resize or kind or validation or test else None,
-    )
+    given = {field.name: from_text(field, settings.get(field.name)) for field in options()}
+    spec = _specification(config, trust or ())
+    other = data or any(given[name] for name in OF_THE_DATA)
+    spec = spec.changed(**given, source=tuple(map(source_name, data)) or None, digest="" if other else None)
     if not spec.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
@@ -188,7 +73,7 @@ def fit(
         return train(run, prepared, as_json=json)
 
 
-def _specification(config: Path | None):
+def _specification(config: Path | None, trust: Collection[str]):
     import tomllib
 
     from vaekit.errors import VaekitError, reason
@@ -200,7 +85,7 @@ def _specification(config: Path | None):
         values = tomllib.loads(config.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise VaekitError(f"{config} cannot be read as a run.toml: {reason(error)}.") from error
-    return Specification.from_dict(values)
+    return Specification.from_dict(values, trust)
 
 
 def source_name(data: str) -> str:
@@ -224,29 +109,6 @@ def claimed(source: str | tuple[str, ...]) -> Path:
             continue
         return folder
     raise AssertionError("numbers do not end")
-
-
-def _list(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _number(text: str | None, kind: type):
-    """A number where the text is one; else the text itself, for the specification to judge."""
-    try:
-        return None if text is None else kind(text)
-    except ValueError:
-        return text
-
-
-def _widths(text: str | None):
-    if text is None or text == "auto":
-        return text
-    return () if text in ("none", "") else tuple(_number(part, int) for part in _list(text))
-
-
-def _fraction_or_path(text: str | None):
-    value = _number(text, float)
-    return str(Path(value).resolve()) if isinstance(value, str) else value
 
 
 def _asked(spec, given: dict) -> dict:

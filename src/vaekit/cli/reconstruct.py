@@ -6,6 +6,8 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 
 def reconstruct(
     run: Path,
@@ -18,6 +20,7 @@ def reconstruct(
     samples: int = 1,
     seed: int = 0,
     device: str | None = None,
+    trust: Trust = None,
 ) -> None:
     """Decode z ~ q(z|x): the m different x̂ of one x.
 
@@ -45,6 +48,8 @@ def reconstruct(
         of the draws
     device
         auto, cpu or cuda; by default the run's
+    trust
+        a module of your own that the run's parts are in; may be given several times
     """
     from vaekit import evaluation
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
@@ -57,7 +62,7 @@ def reconstruct(
         raise VaekitError("--samples and -n must be 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
-    opened, model, place = open_model(run, device)
+    opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
     count = min(len(rows), n or (10 if picture else len(rows)))
     if picture and count < len(rows):

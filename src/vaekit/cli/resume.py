@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 
 def resume(
     run: Path,
@@ -15,6 +17,7 @@ def resume(
     validation: Path | None = None,
     test: Path | None = None,
     allow_changes: Annotated[bool, Parameter(negative=())] = False,
+    trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Go on training a run that was stopped, to the same result as if it had not been. A finished run is left as it is.
@@ -36,6 +39,8 @@ def resume(
         the same of its test rows
     allow_changes
         go on under another version of vaekit or torch, and record that in the run
+    trust
+        a module of your own that the run's parts are in; may be given several times
     json
         one JSON record a line instead of a progress bar
     """
@@ -47,7 +52,7 @@ def resume(
     from vaekit.spec import choose_device, prepare
 
     with Lock(check_run(run)):
-        opened = Run.open(run, repair=True)
+        opened = Run.open(run, repair=True, trust=trust or ())
         _say(opened.notes)
         settings = opened.spec.training
         moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 
 def sample(
     run: Path,
@@ -14,6 +16,7 @@ def sample(
     mean: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     device: str | None = None,
+    trust: Trust = None,
 ) -> None:
     """Generate rows: z ~ p(z), then x ~ p(x|z), or its mean x̂.
 
@@ -31,6 +34,8 @@ def sample(
         another seed, another sample
     device
         auto, cpu or cuda; by default the run's
+    trust
+        a module of your own that the run's parts are in; may be given several times
     """
     from vaekit import evaluation
     from vaekit.cli.common import check_output, feature_names, open_model, write_rows
@@ -41,7 +46,7 @@ def sample(
     if n < 1:
         raise VaekitError(f"-n is {n}: give 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
-    opened, model, place = open_model(run, device)
+    opened, model, place = open_model(run, device, trust)
     rows = evaluation.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
     shown = ""
     if output.suffix.lower() in PICTURES:

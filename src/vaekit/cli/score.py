@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vaekit.cli.trust import Trust
+
 
 def score(
     run: Path,
@@ -16,6 +18,7 @@ def score(
     method: str = "iwae",
     samples: int | None = None,
     device: str | None = None,
+    trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """log p(x) of each row in nats, with the error of each.
@@ -41,6 +44,8 @@ def score(
         iwae: draws a row, by default 100; ais: chains a row
     device
         auto, cpu or cuda; by default the run's
+    trust
+        a module of your own that the run's parts are in; may be given several times
     json
         what was written as one JSON object: run, data, output, seed, versions, the mean log p(x) with its errors
     """
@@ -54,7 +59,7 @@ def score(
 
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
-    opened, model, place = open_model(run, device)
+    opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
     announce(model, rows, way, opened.spec.training.seed)
     with scoring_bar(len(rows)) as advance:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import asdict
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -26,6 +26,11 @@ IMPOSSIBLE = 0.25
 """the part of a column's draws below 0, where no value of the data is, that makes a warning"""
 
 
+RENAMED = {"max_epochs": "epochs", "validation_fraction": "validation", "random_state": "seed"}
+"""scikit-learn's words for settings"""
+NO_SETTINGS = ("importance_samples", "verbose")
+
+
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), or of an array of
     images (n, height, width) or with any number of channels, first or last, or of sequences (n, steps, features). They
@@ -37,18 +42,18 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     Parameters
     ----------
     latent_dim : number of latents, or "auto": by the columns, at most 20.
-    likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
-        learned σ a column), "discretized-logistic" (whole numbers) or "colour-logistic" (images in colour).
-    range : "seen" or "open", of whole numbers: whether values outside those seen in a column are impossible.
+    likelihood : "auto", "bernoulli", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ;
+        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers; with ":range=open" values outside those
+        seen in a column are possible too) or "colour-logistic" (images in colour).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
-    objective : "elbo", or "iwae" (the importance-weighted bound, of `samples` draws).
-    samples : draws of z a row and training step.
-    repeats : for "iwae", the bounds that share the samples and are averaged.
-    beta : weight of the rate in the loss; bounds are reported with 1 whatever it is.
-    warmup : the part of training over which that weight grows from 0.
-    free_bits : for "elbo", nats per latent below which its rate has no gradient.
-    gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
+    objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
+        and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
+        (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
+        its rate has no gradient), "gradient=sticking-the-landing" (elbo) or "gradient=doubly-reparameterised" (iwae),
+        "repeats=2" (iwae: bounds that share the samples and are averaged).
+        Likelihood, posterior, prior, network and objective may be of your own: a class, a `functools.partial` of one,
+        or "my_module:MyPart:argument=value".
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
@@ -90,23 +95,17 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     """
 
     def __init__(
-        self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo", samples=1,
-        repeats=1, beta=1.0, warmup=0.0, free_bits=0.0, gradient="standard", hidden="auto", network="auto",
-        activation="auto", start="auto", kind="auto", binarize="none", max_epochs="auto", validation_fraction=0.1,
-        patience="auto", batch_size="auto", learning_rate="auto", schedule="auto", importance_samples=100,
-        random_state=0, device="auto", precision="auto", compile="auto", verbose=0, range="seen",
+        self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo",
+        hidden="auto", network="auto", activation="auto", start="auto", kind="auto", binarize="none",
+        max_epochs="auto", validation_fraction=0.1, patience="auto", batch_size="auto", learning_rate="auto",
+        schedule="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
+        verbose=0,
     ):  # fmt: skip
         self.latent_dim = latent_dim
         self.likelihood = likelihood
         self.posterior = posterior
         self.prior = prior
         self.objective = objective
-        self.samples = samples
-        self.repeats = repeats
-        self.beta = beta
-        self.warmup = warmup
-        self.free_bits = free_bits
-        self.gradient = gradient
         self.hidden = hidden
         self.network = network
         self.activation = activation
@@ -125,7 +124,6 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.precision = precision
         self.compile = compile
         self.verbose = verbose
-        self.range = range
 
     def fit(self, X, y=None) -> "VAE":
         """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
@@ -211,16 +209,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         save_state(folder, self.spec_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
 
     def _specification(self) -> Specification:
-        return Specification().changed(
-            latent_dim=self.latent_dim, likelihood=self.likelihood, posterior=self.posterior, prior=self.prior,
-            objective=self.objective, samples=self.samples, repeats=self.repeats, beta=self.beta, warmup=self.warmup,
-            free_bits=self.free_bits, gradient=self.gradient, hidden=self.hidden, network=self.network,
-            activation=self.activation, start=self.start, kind=self.kind, binarize=self.binarize,
-            epochs=self.max_epochs, patience=self.patience, batch_size=self.batch_size,
-            learning_rate=self.learning_rate, schedule=self.schedule, seed=_seed(self.random_state),
-            device=self.device, precision=self.precision, compile=self.compile, range=self.range,
-            validation=self.validation_fraction, test=0.0,
-        )  # fmt: skip
+        given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
+        settings = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
+        return Specification().changed(**settings, test=0.0)
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
         self.spec_, self.schema_, self.state_, self.history_, self.data_ = spec, schema, state, history, data
@@ -263,27 +254,23 @@ def _warn(lines: list[str]) -> None:
         warnings.warn(as_arguments("\n".join(lines)), UserWarning, stacklevel=3)
 
 
-def load(folder, *, device: str = "auto") -> VAE:
+def load(folder, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
     """The fitted estimator of a run folder, whether Python or the command line wrote it.
 
     device    "auto", "cpu" or "cuda": where it is to compute, whatever it was trained on
+    trust     modules of your own that the run's parts may be imported from: see `spec.named`
 
-    Raises VaekitError for a folder that is none, is damaged, or is newer than this version.
+    Raises VaekitError for a folder that is none, is damaged, is newer than this version, or names a module that is not
+    trusted.
     """
-    run = Run.open(folder)
-    spec, model = run.spec, run.spec.model
-    vae = VAE(
-        latent_dim=model.latent_dim, likelihood=model.likelihood, posterior=model.posterior, prior=model.prior,
-        **asdict(spec.objective),
-        hidden=model.hidden, network=model.network, activation=model.activation, start=model.start,
-        kind=spec.data.kind, binarize=spec.data.binarize, max_epochs=spec.training.epochs,
-        patience=spec.training.patience, batch_size=spec.training.batch_size, learning_rate=spec.training.learning_rate,
-        schedule=spec.training.schedule, random_state=spec.training.seed, device=device,
-        precision=spec.training.precision, compile=spec.training.compile,
-        importance_samples=run.data.get("importance_samples", 100), range=model.range,
-    )  # fmt: skip
-    if isinstance(spec.data.validation, float):
-        vae.validation_fraction = spec.data.validation
+    run = Run.open(folder, trust=trust)
+    spec = run.spec
+    settings = {**vars(spec.data), **vars(spec.model), **vars(spec.training), "device": device}
+    names = {name: RENAMED.get(name, name) for name in VAE().get_params() if name not in NO_SETTINGS}
+    vae = VAE(**{name: settings[setting] for name, setting in names.items()})
+    vae.importance_samples = run.data.get("importance_samples", vae.importance_samples)
+    if not isinstance(vae.validation_fraction, float):  # a file of its own
+        vae.validation_fraction = VAE().validation_fraction
     state = run.state(choose_device(device))
     vae._keep(spec, run.schema, state, run.metrics, run.data)
     vae.n_features_in_ = run.schema.shape[0]

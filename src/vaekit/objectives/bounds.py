@@ -8,17 +8,22 @@ What an objective reports is one of these bounds, whatever it descends to get th
 
 import copy
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Penalty
+from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Penalty, Range
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import log_mean_exp
 
 STANDARD, STICKING, DOUBLY = "standard", "sticking-the-landing", "doubly-reparameterised"
 GRADIENTS = (STANDARD, STICKING, DOUBLY)
 Penalties = Sequence[tuple[float, Penalty]]
+Draws = Annotated[int, Range(1, below=2**20 + 1)]
+Weight = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, below=1)]
+"""of training"""
 
 
 class Descended(Objective):
@@ -26,24 +31,35 @@ class Descended(Objective):
 
     samples      draws per row, each through the decoder
     beta         β, the weight of the rate in the loss (Higgins et al. 2017); the value is with 1 whatever β is
-    warmup       steps over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
+    warmup       the part of training over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
     gradient     "standard", or what the bound has beside it
     penalties    (weight, `core.Penalty`) pairs: weight · penalty(draw) is added to the loss
     """
 
     gradients: tuple[str, ...] = (STANDARD,)
 
-    def __init__(self, samples: int, beta: float, warmup: int, gradient: str, penalties: Penalties):
+    def __init__(self, samples: int, beta: float, warmup: float, gradient: str, penalties: Penalties):
         super().__init__()
+        if warmup not in Range(0, below=1):
+            raise VaekitError(f"warmup is {warmup:g}: give a part of training, {Range(0, below=1)}.")
         if gradient not in self.gradients:
             raise unknown(f"gradient of the {self.title}", gradient, self.gradients)
         self.samples, self.beta, self.warmup, self.gradient = samples, beta, warmup, gradient
+        self.growing = 0
+        """steps over which the weight grows: known once training has begun"""
         self.weights = tuple(weight for weight, _ in penalties)
         self.penalties = nn.ModuleList(penalty for _, penalty in penalties)
 
+    def begin(self, steps: int) -> None:
+        self.growing = int(self.warmup * steps)
+
+    @property
+    def settled(self) -> int:
+        return self.growing
+
     def rate_weight(self, step: int) -> float:
         """β_t"""
-        return rate_weight(step, self.beta, self.warmup)
+        return rate_weight(step, self.beta, self.growing)
 
     def bound(self, value: Tensor, loss: Tensor, draw: Draw) -> Bound:
         """The value as it may be reported, and the loss with all that is paid beside it."""
@@ -57,9 +73,9 @@ class Descended(Objective):
 
     def described(self, loss: str, extra: str = "") -> str | None:
         """The loss in words, where it is not the negative bound."""
-        if self.beta == 1 and not self.warmup and not extra:
+        if self.beta == 1 and not self.growing and not extra:
             return None
-        grows = f", reached over {self.warmup:,} steps" if self.warmup else ""
+        grows = f", reached over {self.growing:,} steps" if self.growing else ""
         return f"{loss} with β = {self.beta:g}{grows}{extra}"
 
 
@@ -82,8 +98,8 @@ class ELBO(Descended):
     gradients = (STANDARD, STICKING)
 
     def __init__(
-        self, samples: int = 1, beta: float = 1.0, warmup: int = 0, free_bits: float = 0.0, gradient: str = STANDARD,
-        penalties: Penalties = (),
+        self, samples: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0, free_bits: Weight = 0.0,
+        gradient: str = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if gradient == STICKING and free_bits:
@@ -144,8 +160,8 @@ class ImportanceWeighted(Descended):
     gradients = (STANDARD, DOUBLY)
 
     def __init__(
-        self, samples: int = 5, repeats: int = 1, beta: float = 1.0, warmup: int = 0, gradient: str = STANDARD,
-        penalties: Penalties = (),
+        self, samples: Draws = 5, repeats: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0,
+        gradient: str = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if repeats < 1 or samples % repeats or samples < 2 * repeats:

@@ -7,12 +7,14 @@ model says "the data's mean" before it has learned anything.
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vaekit import distributions
+from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.maths import soft_clamp
 
@@ -33,6 +35,21 @@ class Likelihood(nn.Module):
         self.inputs = math.prod(self.shape)
         """what the encoder sees of an example, as numbers"""
         self.features = self.per_feature * self.inputs
+
+    @classmethod
+    def of(cls, schema: Schema) -> "Likelihood":
+        """The family for data of a schema, in the units of `Schema.centred`."""
+        return cls(schema.shape)
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        """Why this family is the one to choose for such data, in a few words; None where others are."""
+        return None
+
+    @classmethod
+    def misfit(cls, schema: Schema) -> str | None:
+        """Why it has no density for such data, and what to do; None where it has."""
+        return None
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder sees of x (B, *X): standardised, and 0 where `mask` is False. (B, *X), or (B, inputs)"""
@@ -58,6 +75,22 @@ class Likelihood(nn.Module):
         return y.unflatten(-1, (self.per_feature, *self.shape)).unbind(-1 - len(self.shape))
 
 
+BEYOND = 1e-4
+"""probability of a column's values outside the range seen in fitting, which costs each row as much in nats"""
+
+
+def _values(schema: Schema, of: str) -> str:
+    values = int((schema.array("high") - schema.array("low")).max()) + 1
+    return f"{of}, at most {values:,} values"
+
+
+def _binarised(schema: Schema, name: str) -> str | None:
+    """Why a family for other values than 0 and 1 does not fit, where the data was made of these."""
+    if schema.binarized == "none":
+        return None
+    return f"binarize '{schema.binarized}' goes with the bernoulli likelihood, not with '{name}'."
+
+
 def _buffer(values, shape: Sequence[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.get_default_dtype()).expand(tuple(shape)).clone()
 
@@ -75,6 +108,25 @@ class Bernoulli(Likelihood):
 
     integers = True
     support = "0 and 1 only"
+
+    @classmethod
+    def of(cls, schema: Schema) -> "Bernoulli":
+        return cls(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        if schema.binarized != "none":
+            return f"binarised data ({schema.binarized})"
+        return "every value is 0 or 1" if schema.kind == "binary" else None
+
+    @classmethod
+    def misfit(cls, schema: Schema) -> str | None:
+        if schema.kind == "binary" or schema.binarized != "none":
+            return None
+        return (
+            "the bernoulli likelihood is for 0 and 1, and this data has other values: binarize it (dynamic, threshold, "
+            "or expected for the textbook's grey-value form), or choose discretized-logistic or gaussian."
+        )
 
     def __init__(self, shape: Sequence[int], *, mean=0.5, expected: bool = False):
         super().__init__(shape)
@@ -110,6 +162,9 @@ FARTHEST_SEEN = 30.0
 """networks see no standardised number beyond ±30, whatever a cell holds"""
 
 
+Sigma = Literal["unit", "shared", "column"]
+
+
 class Gaussian(Likelihood):
     """p(x|z) = N(x; x̂(z), σ²), x̂ = m + s ⊙ y: the decoder works in standardised units, the density in the data's.
 
@@ -130,7 +185,24 @@ class Gaussian(Likelihood):
     -1.8379
     """
 
-    def __init__(self, shape: Sequence[int], *, sigma: str = "column", mean=0.0, scale=1.0, floor=1e-6, constant=False):
+    @classmethod
+    def of(cls, schema: Schema, sigma: Sigma = "column") -> "Gaussian":
+        """A difference of one resolution is the finest there is: rounding alone has the standard deviation r/√12."""
+        floor = schema.array("resolution") / 12**0.5
+        mean, scale, constant = schema.shifted("mean"), schema.array("scale"), schema.array("constant")
+        return cls(schema.shape, sigma=sigma, mean=mean, scale=scale, floor=floor, constant=constant)
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        return "real numbers" if schema.kind == "real" else None
+
+    @classmethod
+    def misfit(cls, schema: Schema) -> str | None:
+        return _binarised(schema, "gaussian")
+
+    def __init__(
+        self, shape: Sequence[int], *, sigma: Sigma = "column", mean=0.0, scale=1.0, floor=1e-6, constant=False
+    ):
         super().__init__(shape)
         scale, floor, constant = (np.broadcast_to(np.asarray(v), self.shape) for v in (scale, floor, constant))
         varies = np.ones_like(constant) if constant.all() else ~constant
@@ -223,6 +295,29 @@ class DiscretizedLogistic(Likelihood):
     per_feature = 2
     integers = True
 
+    @classmethod
+    def of(cls, schema: Schema, range: Literal["seen", "open"] = "seen") -> "DiscretizedLogistic":
+        """A pixel's values are known beforehand, and so is its unit; a column's are as far apart as they are.
+
+        range    "seen": no values outside those between the least and the greatest of each column are drawn; "open":
+                 larger ones are possible, and smaller ones where some are negative
+        """
+        low, high, mean = (schema.shifted(name) for name in ("low", "high", "mean"))
+        return cls(
+            schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
+            least=-schema.array("offset"), by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
+        )  # fmt: skip
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        return None if schema.kind == "real" or schema.binarized != "none" else _values(schema, "whole numbers")
+
+    @classmethod
+    def misfit(cls, schema: Schema) -> str | None:
+        if schema.kind == "real":
+            return "discretized-logistic is for whole numbers, and this data has others: choose gaussian."
+        return _binarised(schema, "discretized-logistic")
+
     def __init__(
         self, shape: Sequence[int], *, low, high, step=1.0, mean=None, scale=None, bounded: bool = True, least=0.0,
         by_scale: bool = False, beyond: float = 0.0,
@@ -244,7 +339,7 @@ class DiscretizedLogistic(Likelihood):
         self.support = "whole steps on the data's grid"
         if not self.beyond:
             self.support += ", " + (
-                "within the range seen in fitting (--range open, or range='open', lifts it)"
+                "within the range seen in fitting (--likelihood discretized-logistic:range=open lifts it)"
                 if bounded
                 else "not below 0 if it was not"
             )
@@ -302,6 +397,11 @@ class ColourLogistic(DiscretizedLogistic):
     """
 
     per_feature = 3
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        whole = schema.kind == "integer" and schema.binarized == "none"
+        return _values(schema, "colour images") if whole and schema.channels == 3 else None
 
     def __init__(self, shape: Sequence[int], **grid):
         if len(shape) != 3 or shape[0] != 3:

@@ -17,7 +17,7 @@ from vaekit.errors import VaekitError
 from vaekit.runs import storage
 from vaekit.runs.storage import DamagedError
 
-FORMAT = 1
+FORMAT = 2
 NEWEST, PREVIOUS = "checkpoint.json", "previous.json"
 RUN, SCHEMA, METRICS, TIMES = "run.toml", "schema.json", "metrics.jsonl", "times.jsonl"
 TENSORS = re.compile(r"checkpoint-\d{1,18}(-\d)?\.safetensors")
@@ -30,6 +30,8 @@ def read(folder: Path, name: str = NEWEST) -> dict:
     """A manifest; DamagedError where it is not as it was written, VaekitError where a newer vaekit wrote it."""
     manifest = storage.read_json(folder / name, most=MOST)
     form = manifest.get("format")
+    if form == 1:
+        raise VaekitError(f"{folder} was written before vaekit's first release: fit again.")
     if isinstance(form, int) and form > FORMAT:
         raise VaekitError(
             f"{folder} was written by vaekit {manifest.get('vaekit')} (format {form}); this is "

@@ -11,6 +11,7 @@ metrics.jsonl               one record a line; times.jsonl beside it holds the w
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -27,9 +28,6 @@ from vaekit.training import State
 PICTURES = "pictures"
 MOST = 2**26
 """bytes of schema.json: ten numbers for each of 300,000 features"""
-
-OLDER = {"precision": "float32", "compile": "off"}
-"""what runs did before there was a choice"""
 
 
 class Run:
@@ -69,33 +67,33 @@ class Run:
         return cls(folder, spec, schema, data, hashes)
 
     @classmethod
-    def open(cls, folder: str | Path, *, repair: bool = False) -> "Run":
+    def open(cls, folder: str | Path, *, repair: bool = False, trust: Collection[str] = ()) -> "Run":
         """Read a run folder; VaekitError where it is none, is newer than this version, or is damaged.
 
+        trust     modules that its parts may be imported from, where they are not vaekit's
         repair    go back to the previous checkpoint where the newest is damaged, and write run.toml again where it is
                   not what the checkpoint says; `notes` says what was done. For the holder of the folder's Lock alone
         """
         folder = check_run(folder)
         if not repair:
-            run = cls._read(folder, NEWEST)
+            run = cls._read(folder, NEWEST, trust)
             run._check_specification()
             return run
         storage.clear_parts(folder)
         try:
-            run = cls._read(folder, NEWEST)
+            run = cls._read(folder, NEWEST, trust)
             run._check_resumable()
         except storage.DamagedError as error:
-            run = cls._previous(folder, error)
+            run = cls._previous(folder, error, trust)
         run._repair()
         return run
 
     @classmethod
-    def _read(cls, folder: Path, name: str) -> "Run":
+    def _read(cls, folder: Path, name: str, trust: Collection[str]) -> "Run":
         manifest = checkpoint.read(folder, name)
         hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
         saved = storage.read_json(folder / SCHEMA, hashes[SCHEMA], most=MOST)
-        said = manifest["specification"]
-        spec = Specification.from_dict({**said, "training": {**OLDER, **said.get("training", {})}})
+        spec = Specification.from_dict(manifest["specification"], trust)
         if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):
             raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
         run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
@@ -104,10 +102,10 @@ class Run:
         return run
 
     @classmethod
-    def _previous(cls, folder: Path, error: VaekitError) -> "Run":
+    def _previous(cls, folder: Path, error: VaekitError, trust: Collection[str]) -> "Run":
         """The checkpoint before the newest, made the newest; `error` where it is damaged too."""
         try:
-            run = cls._read(folder, PREVIOUS)
+            run = cls._read(folder, PREVIOUS, trust)
             run._check_resumable()
         except VaekitError:
             raise error from None

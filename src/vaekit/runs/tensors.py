@@ -57,7 +57,7 @@ def check_fits(content: bytes, path: Path, spec: Specification, schema: Schema) 
         if len(widths) > len(found) or max(schema.features, spec.model.latent_dim, *widths, 0) > numbers:
             raise misfit
         with torch.device("meta"):  # shapes without content
-            last = Descended(build_model(spec, schema), build_objective(spec, steps=1))
+            last = Descended(build_model(spec, schema), build_objective(spec))
     except VaekitError:
         raise
     except Exception as error:  # whatever a stranger's sizes make it stumble over

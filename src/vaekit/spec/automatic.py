@@ -9,12 +9,13 @@ import torch
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.nets import stage_sizes
-from vaekit.spec.build import choose_device
+from vaekit.spec import tables
+from vaekit.spec.build import build_objective, choose_device
+from vaekit.spec.named import Named, factory
 from vaekit.spec.settings import AUTO, Specification
 from vaekit.spec.tables import FACTOR_ANALYSIS
 from vaekit.training.recipe import COSINE, PLATEAU
 
-ON_A_GRID = ("discretized-logistic", "colour-logistic")
 WIDE = 2**16
 """weights in the first layer from which on its products take most of a step"""
 WORTH_COMPILING = 5_000_000
@@ -67,7 +68,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
-        "compile": _compile(spec, network, epochs * rows * spec.objective.samples),
+        "compile": _compile(spec, network, epochs * rows * build_objective(spec).samples),
         "start": _start(schema, network, hidden),
         "schedule": _schedule(spec.training.epochs),
         "patience": _patience(validated),
@@ -78,30 +79,25 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     return resolved, {name: reason for name, (_, reason) in wanted.items()}
 
 
-def check_fits(likelihood: str, binarize: str, schema: Schema) -> None:
+def check_fits(spec: Specification, schema: Schema) -> None:
     """Refuse a likelihood that gives the data no density, before anything is trained."""
-    if binarize != "none" and likelihood not in (AUTO, "bernoulli"):
-        raise VaekitError(f"binarize '{binarize}' goes with the bernoulli likelihood, not with '{likelihood}'.")
-    if likelihood == "bernoulli" and binarize == "none" and schema.kind != "binary":
-        raise VaekitError(
-            "the bernoulli likelihood is for 0 and 1, and this data has other values: binarize it (dynamic, threshold, "
-            "or expected for the textbook's grey-value form), or choose discretized-logistic or gaussian-diagonal."
-        )
-    if likelihood in ON_A_GRID and schema.kind == "real":
-        raise VaekitError(f"{likelihood} is for whole numbers, and this data has others: choose gaussian-diagonal.")
+    if spec.model.likelihood == AUTO:
+        return
+    named = Named.parse(spec.model.likelihood)
+    family = factory("likelihood", tables.LIKELIHOODS, named, spec.trust)
+    misfit = getattr(family, "misfit", None)
+    reason = misfit(schema) if misfit is not None else None
+    if reason is not None:
+        raise VaekitError(reason)
 
 
 def _likelihood(schema: Schema) -> tuple[str, str]:
-    if schema.binarized != "none":
-        return "bernoulli", f"binarised data ({schema.binarized})"
-    if schema.kind == "binary":
-        return "bernoulli", "every value is 0 or 1"
-    if schema.kind == "real":
-        return "gaussian-diagonal", "real numbers"
-    values = int((schema.array("high") - schema.array("low")).max()) + 1
-    if schema.channels == 3:
-        return "colour-logistic", f"colour images, at most {values:,} values"
-    return "discretized-logistic", f"whole numbers, at most {values:,} values"
+    """The first family that suits the data."""
+    for name, family in tables.LIKELIHOODS.items():
+        reason = family.suits(schema)
+        if reason is not None:
+            return name, reason
+    raise VaekitError(f"no likelihood suits {schema.kind} data: choose one.")
 
 
 def _network(schema: Schema, hidden) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
 
+from vaekit.core import Objective
 from vaekit.data import Rows, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import derive_seed
@@ -13,7 +15,7 @@ from vaekit.models import VAE
 from vaekit.models.start import Factors, factor_analysis
 from vaekit.models.start import start as start_at
 from vaekit.spec.settings import AUTO, Specification
-from vaekit.spec.tables import DEVICES, FACTOR_ANALYSIS, LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS
+from vaekit.spec.tables import DEVICES, FACTOR_ANALYSIS
 from vaekit.training import Recipe, State
 
 TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
@@ -24,20 +26,19 @@ SEEDING = Lock()
 
 def build_model(spec: Specification, schema: Schema) -> VAE:
     """The model of a resolved specification, weights drawn from its seed; global random state is left as it was."""
-    settings = spec.model
+    known: dict[str, Any] = {**vars(spec.model), "schema": schema, "shape": schema.shape}
     with SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(spec.training.seed, "weights"))
-        likelihood = LIKELIHOODS[settings.likelihood](schema, settings.range)
-        posterior = POSTERIORS[settings.posterior](settings.latent_dim)
-        prior = PRIORS[settings.prior](settings.latent_dim)
-        network = NETWORKS[settings.network]
-        encoder, decoder = network(schema, settings.hidden, settings.activation, posterior, likelihood)
-    return VAE(encoder, posterior, prior, decoder, likelihood)
+        known["likelihood"] = spec.made("likelihood", **known)
+        known["posterior"] = spec.made("posterior", **known)
+        prior = spec.made("prior", **known)
+        encoder, decoder = spec.made("network", **known)
+    return VAE(encoder, known["posterior"], prior, decoder, known["likelihood"])
 
 
-def build_objective(spec: Specification, steps: int):
-    """The objective by its name, for a training of so many steps: a warm-up ends before they do."""
-    return OBJECTIVES[spec.objective.objective](spec.objective, int(spec.objective.warmup * steps))
+def build_objective(spec: Specification) -> Objective:
+    """The objective by its name."""
+    return spec.made("objective")
 
 
 def build_state(
@@ -52,7 +53,7 @@ def build_state(
     model = build_model(spec, schema).to(device)
     if spec.model.start == FACTOR_ANALYSIS and train is not None:
         start_at(model, _factors(schema, train, spec.model.latent_dim))
-    return State(model, build_objective(spec, recipe.steps), recipe)
+    return State(model, build_objective(spec), recipe)
 
 
 def _factors(schema: Schema, train: Rows, latents: int) -> Factors:
@@ -80,7 +81,7 @@ def build_recipe(spec: Specification, schema: Schema, rows: int) -> Recipe:
         tolerance=TOLERANCE + TOLERANCE_EACH * schema.features,
         patience=training.patience,
         seed=training.seed,
-        precision="float32" if training.precision == AUTO else training.precision,  # of runs older than the choice
+        precision=training.precision,
         compiled=training.compile == "on",
     )
 

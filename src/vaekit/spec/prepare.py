@@ -43,8 +43,8 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
     if schema is None:
         stored = describe(source.x, source.names, split["train"], source.layout)
-        check_fits(spec.model.likelihood, spec.data.binarize, stored)
         schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
+        check_fits(spec, schema)
     count = len(split["train"])
     spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
     device = choose_device(spec.training.device)

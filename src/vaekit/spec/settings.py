@@ -1,28 +1,38 @@
 """A run as plain data: what `run.toml` says and what the options set. Names come from closed tables."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from vaekit.data.layout import LAYOUTS
 from vaekit.errors import VaekitError, unknown
 from vaekit.spec import tables
+from vaekit.spec.named import Named, checked, found, made, text_of
 
 AUTO = "auto"
 WIDEST = 2**20
-"""numbers of a layer or a code, or draws per row, at most: more are a slip of the pen, or meant to fill the memory"""
+"""numbers of a layer or a code, at most: more are a slip of the pen, or meant to fill the memory"""
 
 
 def setting(
-    default: Any, kind: type, *, choices: Collection[str] = (), low: float | None = None, below: float | None = None
-):
-    """A field with its rule: type, closed list of names, smallest value, and first value that is too large."""
-    automatic = default == AUTO
-    return dataclasses.field(
-        default=default,
-        metadata={"kind": kind, "choices": tuple(choices), "low": low, "below": below, "auto": automatic},
-    )
+    default: Any, kind: type, help: str = "", *, choices: Collection[str] = (), low: float | None = None,
+    below: float | None = None, also: tuple[str, ...] = (),
+):  # fmt: skip
+    """A field with its rule: type, closed list of names, smallest value, and first value that is too large.
+
+    help    what it is, for the command line; without it, it is no option
+    also    other names of the option
+    """
+    rule = {"kind": kind, "choices": tuple(choices), "low": low, "below": below, "auto": default == AUTO}
+    return dataclasses.field(default=default, metadata={**rule, "help": help, "also": also})
+
+
+def part(default: str, table: Mapping[str, Callable], help: str):
+    """A field that names a part of a table, with arguments of its own, or one of a module: see `spec.named`."""
+    rule = {"kind": Named, "table": table, "auto": default == AUTO}
+    return dataclasses.field(default=default, metadata={**rule, "help": help, "also": ()})
 
 
 class Section:
@@ -40,69 +50,118 @@ class DataSettings(Section):
     source: str | tuple[str, ...] = setting("", str)
     """a data set's name, a path, or several paths"""
     digest: str = setting("", str)
-    exclude: tuple[str, ...] = setting((), str)
-    label: str = setting("", str)
-    keep: tuple[str, ...] = setting((), str)
-    resize: str = setting("", str)
-    """HEIGHTxWIDTH to which images from files are scaled"""
-    kind: str = setting(AUTO, str, choices=LAYOUTS)
-    """what the axes of an array mean: table, image or sequence"""
-    binarize: str = setting("none", str, choices=tables.BINARIZE)
-    validation: float | str = setting(0.1, float, low=0, below=1)
-    test: float | str = setting(0.1, float, low=0, below=1)
-    """both: a fraction, or the path of a file or folder"""
+    exclude: tuple[str, ...] = setting(
+        (), str, "a column to leave out, or several with commas between them; may be given several times"
+    )
+    label: str = setting(
+        "", str,
+        "the column that tells the rows' classes: not learned, and written beside what is made of the rows",
+    )  # fmt: skip
+    keep: tuple[str, ...] = setting(
+        (), str, "a column to do the same with, an identifier say; may be given several times"
+    )
+    resize: str = setting("", str, "HEIGHTxWIDTH, or one number for both, to which images in files are scaled")
+    kind: str = setting(
+        AUTO, str,
+        "what the axes of an array mean: table, image, sequence or auto. Only the pixels of images share one range",
+        choices=LAYOUTS,
+    )  # fmt: skip
+    binarize: str = setting(
+        "none", str,
+        "none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)",
+        choices=tables.BINARIZE,
+    )  # fmt: skip
+    validation: float | str = setting(
+        0.1, float, "a fraction of the rows, or a file or folder of rows, to select on", low=0, below=1
+    )
+    test: float | str = setting(
+        0.1, float, "a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate`", low=0, below=1
+    )
 
 
 @dataclass(frozen=True)
 class ModelSettings(Section):
     """The three distributions and the networks between them."""
 
-    latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST + 1)
-    likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
-    range: str = setting("seen", str, choices=tables.RANGES)
-    """whether whole numbers keep to the range seen in the data, or others are possible"""
-    posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
-    prior: str = setting("standard", str, choices=tables.PRIORS)
-    network: str = setting(AUTO, str, choices=tables.NETWORKS)
-    hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST + 1)
-    activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
-    start: str = setting(AUTO, str, choices=tables.STARTS)
-    """what the networks are before the first step: random, or for skip the factor analysis of the training rows"""
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings(Section):
-    """The bound that is climbed."""
-
-    objective: str = setting("elbo", str, choices=tables.OBJECTIVES)
-    samples: int = setting(1, int, low=1, below=WIDEST + 1)
-    repeats: int = setting(1, int, low=1, below=WIDEST + 1)
-    beta: float = setting(1.0, float, low=0)
-    warmup: float = setting(0.0, float, low=0, below=1)
-    """the part of all steps over which the rate's weight grows to beta"""
-    free_bits: float = setting(0.0, float, low=0)
-    gradient: str = setting("standard", str, choices=tables.GRADIENTS)
+    latent_dim: int | str = setting(AUTO, int, "number of latents, or auto", low=1, below=WIDEST + 1)
+    likelihood: str = part(
+        AUTO, tables.LIKELIHOODS,
+        "bernoulli, gaussian (sigma=column, a σ per column; shared, one learned σ; or unit, σ = 1), "
+        "discretized-logistic (whole numbers; range=open: also beyond the range seen), colour-logistic (images in "
+        "colour) or auto",
+    )  # fmt: skip
+    posterior: str = part("diagonal", tables.POSTERIORS, "diagonal or full (covariance)")
+    prior: str = part("standard", tables.PRIORS, "standard")
+    network: str = part(
+        AUTO, tables.NETWORKS,
+        "mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, "
+        "for large images) or auto",
+    )  # fmt: skip
+    hidden: tuple[int, ...] | str = setting(
+        AUTO, int,
+        "widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the "
+        "stages, each half the size of the one before; or auto",
+        low=1, below=WIDEST + 1,
+    )  # fmt: skip
+    activation: str = setting(
+        AUTO, str, "relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto", choices=tables.ACTIVATIONS
+    )
+    start: str = setting(
+        AUTO, str,
+        "factor-analysis (network skip, or hidden none: training begins at the best linear model with its exact "
+        "posterior), random or auto",
+        choices=tables.STARTS,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainingSettings(Section):
-    """How long and how fast."""
+    """What is climbed, how long and how fast."""
 
-    epochs: int | str = setting(AUTO, int, low=1)
-    batch_size: int | str = setting(AUTO, int, low=1)
-    learning_rate: float | str = setting(AUTO, float, low=0)
-    schedule: str = setting(AUTO, str, choices=tables.SCHEDULES)
-    """whether the learning rate falls from the first step on to the last, or once the bound has stopped rising"""
-    patience: int | str = setting(AUTO, int, low=0)
-    seed: int = setting(0, int, low=0)
-    device: str = setting(AUTO, str, choices=tables.DEVICES)
-    precision: str = setting(AUTO, str, choices=tables.PRECISIONS)
-    compile: str = setting(AUTO, str, choices=tables.COMPILE)
+    objective: str = part(
+        "elbo", tables.OBJECTIVES,
+        "elbo, or iwae (the importance-weighted bound), with arguments: samples=5 (draws of z per row and step), "
+        "beta=0.5 (weight of the rate in the loss; the reported bound is with 1 whatever it is), warmup=0.1 (the part "
+        "of training over which that weight grows from 0), gradient=sticking-the-landing (elbo) or "
+        "doubly-reparameterised (iwae), free_bits=0.1 (elbo: nats per latent below which its rate has no gradient), "
+        "repeats=2 (iwae: bounds that share the samples)",
+    )  # fmt: skip
+    epochs: int | str = setting(
+        AUTO, int,
+        "passes over the training rows, or auto: until the bound stops rising, within a budget of steps", low=1,
+    )  # fmt: skip
+    batch_size: int | str = setting(AUTO, int, "rows per step, or auto", low=1)
+    learning_rate: float | str = setting(AUTO, float, "peak of the schedule, or auto", low=0, also=("lr",))
+    schedule: str = setting(
+        AUTO, str,
+        "cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto",
+        choices=tables.SCHEDULES,
+    )  # fmt: skip
+    patience: int | str = setting(
+        AUTO, int,
+        "records without a better bound (of the validation rows, where there are any) before stopping (0: never), or "
+        "auto",
+        low=0,
+    )  # fmt: skip
+    seed: int = setting(0, int, "of the split, the weights, the order and the noise", low=0)
+    device: str = setting(AUTO, str, "cpu, cuda or auto", choices=tables.DEVICES)
+    precision: str = setting(
+        AUTO, str,
+        "of the networks' products while training: float32, bfloat16 or auto; weights and bounds stay float32",
+        choices=tables.PRECISIONS,
+    )  # fmt: skip
+    compile: str = setting(
+        AUTO, str,
+        "on, off or auto: one compiled function per step in the place of many operations, from step 100 on, where it "
+        "is compiled for some seconds; auto does it for long trainings of fully connected networks where there is a "
+        "C++ compiler. On an accelerator a step is replayed as one graph, compiled or not",
+        choices=tables.COMPILE,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Specification:
-    """The four sections of `run.toml`.
+    """The three sections of `run.toml`.
 
     >>> Specification.from_dict({"model": {"latent_dim": 2}}).model.latent_dim
     2
@@ -110,43 +169,67 @@ class Specification:
 
     data: DataSettings = dataclasses.field(default_factory=DataSettings)
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
-    objective: ObjectiveSettings = dataclasses.field(default_factory=ObjectiveSettings)
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
+    trust: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    """modules whose parts may be imported. It stands in no file: whoever runs it says it"""
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Specification":
+    def from_dict(cls, values: dict, trust: Collection[str] = ()) -> "Specification":
         """The inverse of `to_dict`; VaekitError for a key or a value outside the tables."""
-        sections = {f.name: f.type for f in fields(cls)}
         for name, section in values.items():
-            if name not in sections:
-                raise unknown("section", name, sections)
-            known = [f.name for f in fields(sections[name])]
+            if name not in SECTIONS:
+                raise unknown("section", name, SECTIONS)
+            known = [f.name for f in fields(SECTIONS[name])]
             if not isinstance(section, dict):
                 raise VaekitError(f"'{name}' must be a section: [{name}] with a key a line.")
             for key in section:
                 if key not in known:
                     raise unknown(f"key in [{name}]", key, known)
-        return cls(**{name: sections[name](**section) for name, section in values.items()})
+        return cls(**{name: SECTIONS[name](**section) for name, section in values.items()}, trust=tuple(trust))
 
     def to_dict(self) -> dict:
         """Plain values, in sections: {"data": {…}, "model": {…}, …}"""
-        plain = dataclasses.asdict(self)
+        plain = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
         return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()} for s, keys in plain.items()}
 
     def changed(self, **values: Any) -> "Specification":
-        """A copy with some settings changed, each given by its own name whatever its section; None changes nothing."""
-        sections = {f.name: {} for f in fields(self)}
+        """A copy with some settings changed, each given by its own name whatever its section; None changes nothing.
+
+        The modules of parts that are given here are trusted: whoever calls this names them.
+        """
+        changes: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in values.items():
-            home = next(s for s in sections if name in {f.name for f in fields(getattr(self, s))})
+            home = next(s for s, kind in SECTIONS.items() if name in {f.name for f in fields(kind)})
             if value is not None:
-                sections[home][name] = value
-        return Specification(**{s: dataclasses.replace(getattr(self, s), **new) for s, new in sections.items()})
+                changes[home][name] = value
+        changed = {s: dataclasses.replace(getattr(self, s), **new) for s, new in changes.items()}
+        named = (getattr(changed[s], f.name) for s, f in _part_fields() if f.name in changes[s])
+        modules = {Named.parse(text).module for text in named} - {None}
+        return Specification(**changed, trust=tuple(sorted({*self.trust, *modules})))
+
+    def made(self, kind: str, **known: Any) -> Any:
+        """The part that a setting names, made of its arguments and of those of `known` that it asks for."""
+        section, field = next((s, f) for s, f in _part_fields() if f.name == kind)
+        return made(kind, field.metadata["table"], getattr(getattr(self, section), kind), self.trust, **known)
+
+
+SECTIONS: dict[str, type[Section]] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
+
+
+def _part_fields() -> Iterator[tuple[str, dataclasses.Field]]:
+    """(section, field) of the settings that name parts"""
+    for section, kind in SECTIONS.items():
+        for field in fields(kind):
+            if field.metadata["kind"] is Named:
+                yield section, field
 
 
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     rule, many = field.metadata, isinstance(field.default, tuple) or field.name == "hidden"
-    if rule["auto"] and value == AUTO:
+    if rule["auto"] and isinstance(value, str) and value == AUTO:
         return value
+    if rule["kind"] is Named:
+        return _part(field.name, rule["table"], value)
     if field.name in ("validation", "test") and isinstance(value, str):
         return value
     if field.name == "source" and isinstance(value, list | tuple):
@@ -157,6 +240,15 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
             raise VaekitError(f"{field.name} is {value!r}: give a list.")
         return tuple(_one(field.name, rule, v) for v in value)
     return _one(field.name, rule, value)
+
+
+def _part(kind: str, table: Mapping[str, Callable], value: Any) -> str:
+    """A part by its name, however it was given, with arguments that it takes; a stranger's module is not looked at."""
+    text = text_of(value)
+    named = Named.parse(text)
+    if named.module is None:
+        checked(kind, found(kind, table, named), named)
+    return text
 
 
 def _one(name: str, rule: Any, value: Any) -> Any:
@@ -178,3 +270,30 @@ def _one(name: str, rule: Any, value: Any) -> Any:
         limits = "" if low is None else f", {low} or more" + (f" and below {below}" if below else "")
         raise VaekitError(f"{name} is {value!r}: give {wanted}{limits}{' or auto' if rule['auto'] else ''}.")
     return number
+
+
+def options() -> Iterator[dataclasses.Field]:
+    """The settings that are options of `vaekit fit`"""
+    for kind in SECTIONS.values():
+        yield from (field for field in fields(kind) if field.metadata["help"])
+
+
+def from_text(field: dataclasses.Field, given: str | list[str] | None) -> Any:
+    """What was typed for a setting, as the value that is meant; what is none is left for the settings to refuse."""
+    if given is None or given == AUTO or isinstance(given, list):
+        return given
+    if field.name == "hidden":
+        widths = [] if given in ("none", "") else given.split(",")
+        return tuple(_number(width.strip(), int) for width in widths)
+    kind = field.metadata["kind"]
+    value = _number(given, kind) if kind in (int, float) else given
+    if isinstance(field.default, float) and isinstance(value, str):  # a fraction or a path
+        return str(Path(value).resolve())
+    return value
+
+
+def _number(text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return text

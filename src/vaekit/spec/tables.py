@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 from torch import nn
 
 from vaekit import nets, objectives, parts
@@ -11,44 +10,6 @@ from vaekit.errors import VaekitError
 from vaekit.training import recipe
 
 FACTOR_ANALYSIS = "factor-analysis"
-
-
-Build = Callable[[Schema, str], parts.likelihoods.Likelihood]
-"""(schema, range) ↦ a likelihood in the units of `Schema.centred`"""
-
-
-def _gaussian(sigma: str) -> Build:
-    def build(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
-        # A difference of one resolution is the finest there is: rounding alone has this standard deviation.
-        floor = schema.array("resolution") / 12**0.5
-        mean, scale, constant = schema.shifted("mean"), schema.array("scale"), schema.array("constant")
-        if sigma != "column":  # one scale for all: that of the columns that vary
-            varies = ~constant
-            scale = np.sqrt(np.square(scale[varies]).mean()) if varies.any() else scale.mean()
-        options = {"mean": mean, "scale": scale, "floor": floor, "constant": constant}
-        return parts.likelihoods.Gaussian(schema.shape, sigma=sigma, **options)
-
-    return build
-
-
-def _bernoulli(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
-    return parts.likelihoods.Bernoulli(schema.shape, mean=schema.array("mean"), expected=schema.binarized == "expected")
-
-
-BEYOND = 1e-4
-"""probability of a column's values outside the range seen in fitting, which costs each row as much in nats"""
-
-
-def _on_a_grid(family) -> Build:
-    def build(schema: Schema, range: str = "seen") -> parts.likelihoods.Likelihood:
-        """A pixel's values are known beforehand, and so is its unit; a column's are as far apart as they are."""
-        low, high, mean = (schema.shifted(name) for name in ("low", "high", "mean"))
-        return family(
-            schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
-            least=-schema.array("offset"), by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
-        )  # fmt: skip
-
-    return build
 
 
 def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
@@ -88,30 +49,16 @@ def _check_map(schema: Schema, hidden, posterior) -> None:
         )
 
 
-def _elbo(settings, warmup: int) -> objectives.ELBO:
-    if settings.repeats != 1:
-        raise VaekitError("repeats go with --objective iwae; the elbo averages over its samples.")
-    return objectives.ELBO(settings.samples, settings.beta, warmup, settings.free_bits, settings.gradient)
-
-
-def _iwae(settings, warmup: int) -> objectives.ImportanceWeighted:
-    if settings.free_bits:
-        raise VaekitError("free bits go with --objective elbo: the importance-weighted bound has no rate of its own.")
-    return objectives.ImportanceWeighted(settings.samples, settings.repeats, settings.beta, warmup, settings.gradient)
-
-
-LIKELIHOODS: dict[str, Build] = {
-    "bernoulli": _bernoulli,
-    "gaussian": _gaussian("shared"),
-    "gaussian-unit": _gaussian("unit"),
-    "gaussian-diagonal": _gaussian("column"),
-    "discretized-logistic": _on_a_grid(parts.likelihoods.DiscretizedLogistic),
-    "colour-logistic": _on_a_grid(parts.likelihoods.ColourLogistic),
+LIKELIHOODS: dict[str, type[parts.likelihoods.Likelihood]] = {
+    "bernoulli": parts.likelihoods.Bernoulli,
+    "colour-logistic": parts.likelihoods.ColourLogistic,
+    "discretized-logistic": parts.likelihoods.DiscretizedLogistic,
+    "gaussian": parts.likelihoods.Gaussian,
 }
+"""in the order in which they are asked whether they suit the data"""
 POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
 PRIORS = {"standard": parts.priors.StandardNormal}
-OBJECTIVES = {"elbo": _elbo, "iwae": _iwae}
-GRADIENTS = objectives.GRADIENTS
+OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),
     "skip": _perceptron(nets.SkipMLP),
@@ -125,9 +72,8 @@ COMPILE = ("on", "off")
 STARTS = ("random", FACTOR_ANALYSIS)
 SCHEDULES = (recipe.COSINE, recipe.PLATEAU)
 PRECISIONS = tuple(recipe.PRECISIONS)
-RANGES = ("seen", "open")
 
 __all__ = [
-    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "GRADIENTS", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
-    "PRECISIONS", "PRIORS", "RANGES", "SCHEDULES", "STARTS",
+    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
+    "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

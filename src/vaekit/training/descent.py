@@ -113,7 +113,7 @@ class Trained(Protocol):
     buffers: tuple[list[Tensor], list[Tensor]]
     adam: Adam
     step: int
-    warmup: int
+    settled: int
     uncompiled: int
 
 
@@ -271,7 +271,7 @@ class Compiled:
 
 def _is_due(state: Trained) -> bool:
     """Whether the steps have come that are compiled or recorded."""
-    return state.step >= max(EAGERLY, state.warmup)
+    return state.step >= max(EAGERLY, state.settled)
 
 
 def _say(how: str, error: Exception) -> None:
@@ -494,7 +494,7 @@ def _step_of(state: Trained, layout: Flat) -> Callable:
     def step(weights, averaged, means, squares, steps, tensors, noise, rates):
         def loss(parameters):
             given = dict(zip(names, parameters, strict=True))
-            bound = torch.func.functional_call(last, given, (tensors, noise, state.warmup))
+            bound = torch.func.functional_call(last, given, (tensors, noise, state.settled))
             return bound.loss, bound
 
         gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))

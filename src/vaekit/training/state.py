@@ -34,13 +34,9 @@ class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
-        self.warmup = objective.warmup
-        """steps in which the loss is not yet the one meant"""
-        if self.warmup >= recipe.steps:
-            raise TrainingError(
-                f"the warm-up takes {self.warmup:,} steps and training only {recipe.steps:,}: what would be learned is "
-                f"not what the objective says. Shorten the warm-up, or train longer."
-            )
+        objective.begin(recipe.steps)
+        self.settled = objective.settled
+        """the step from which on the loss is the one that is meant"""
         self.recipe = recipe
         model.precision = PRECISIONS[recipe.precision]
         self.last = Descended(model, objective).train()
@@ -123,7 +119,7 @@ class State:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
         if bound > self.reference + self.recipe.tolerance:
             self.reference, self.stale = bound, 0
-        elif self.step > self.warmup:
+        elif self.step > self.settled:
             self.stale += 1
         falls = bound < self.reference - self.recipe.tolerance
         if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
@@ -260,7 +256,7 @@ class State:
                 for moment, tensor in zip(moments, saved, strict=False):
                     moment.copy_(tensor)
         for name in COUNTERS:
-            setattr(self, name, counters.get(name, 0) if name in LATER else counters[name])
+            setattr(self, name, counters[name])
 
     def _explained(self, means: dict[str, float]) -> str:
         terms = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
@@ -273,6 +269,7 @@ class State:
 
 ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
 """the names of its tensors in a checkpoint"""
-LATER = ("skipped", "setbacks", "uncompiled")
-"""what older checkpoints do not have"""
-COUNTERS = ("step", "gradient_norm", "sums", "best_value", "best_step", "reference", "stale", "cooling", *LATER)
+COUNTERS = (
+    "step", "gradient_norm", "sums", "best_value", "best_step", "reference", "stale", "cooling", "skipped", "setbacks",
+    "uncompiled",
+)  # fmt: skip
