@@ -134,7 +134,7 @@ def ours(precision: str, compiled: str) -> Callable[[Work, np.ndarray], tuple[St
         spec = Specification().changed(
             validation=0.0, test=0.0, hidden=work.hidden, latent_dim=work.latents, batch_size=work.batch,
             learning_rate=RATE, activation="relu", network="conv" if work.convolutional else "mlp", epochs=10_000,
-            binarize="expected" if work.images else "none", likelihood="auto" if work.images else "gaussian-unit",
+            binarize="expected" if work.images else "none", likelihood="auto" if work.images else "gaussian:sigma=unit",
             precision=precision, compile=compiled, device=DEVICE.type, schedule="cosine", start="random",
         )  # fmt: skip
         prepared = prepare(spec, Source(x))

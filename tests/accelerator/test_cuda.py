@@ -33,12 +33,12 @@ SMALL = {"hidden": (8,), "latent_dim": 2, "batch_size": 32, "epochs": 6, "valida
 CONV = {"network": "conv", "hidden": (4, 8), "latent_dim": 2}
 CASES = {
     "elbo": (TABLE, {}),
-    "sticking the landing": (TABLE, {"gradient": "sticking-the-landing"}),
-    "doubly reparameterised": (TABLE, {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"}),
-    "iwae, full covariance": (TABLE, {"objective": "iwae", "samples": 3, "posterior": "full"}),
-    "free bits": (TABLE, {"free_bits": 0.1}),
-    "warm-up": (TABLE, {"warmup": 0.3, "beta": 2.0}),
-    "tanh, gaussian": (TABLE, {"activation": "tanh", "likelihood": "gaussian"}),
+    "sticking the landing": (TABLE, {"objective": "elbo:gradient=sticking-the-landing"}),
+    "doubly reparameterised": (TABLE, {"objective": "iwae:samples=4,gradient=doubly-reparameterised"}),
+    "iwae, full covariance": (TABLE, {"objective": "iwae:samples=3", "posterior": "full"}),
+    "free bits": (TABLE, {"objective": "elbo:free_bits=0.1"}),
+    "warm-up": (TABLE, {"objective": "elbo:beta=2.0,warmup=0.3"}),
+    "tanh, gaussian": (TABLE, {"activation": "tanh", "likelihood": "gaussian:sigma=shared"}),
     "convolutions": (IMAGES, CONV),
     "convolutions, binarised": (IMAGES, {**CONV, "binarize": "dynamic"}),
     "bfloat16": (IMAGES, {"precision": "bfloat16", "binarize": "expected", "network": "mlp"}),

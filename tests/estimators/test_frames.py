@@ -40,11 +40,11 @@ def array(columns: dict) -> np.ndarray:
 @pytest.mark.parametrize(
     ("columns", "kind", "likelihood"),
     [
-        (REAL, "real", "gaussian-diagonal"),
+        (REAL, "real", "gaussian"),
         (WHOLE, "integer", "discretized-logistic"),
         (TRUTHS, "binary", "bernoulli"),
         (WHOLE | TRUTHS, "integer", "discretized-logistic"),
-        (REAL | WHOLE | TRUTHS, "real", "gaussian-diagonal"),
+        (REAL | WHOLE | TRUTHS, "real", "gaussian"),
     ],
     ids=["real", "whole", "true or false", "whole and true or false", "all"],
 )

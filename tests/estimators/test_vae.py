@@ -68,7 +68,7 @@ def test_parameters_are_not_changed_by_fitting(table):
 
 
 def test_parameters_can_be_set_by_name():
-    assert VAE().set_params(latent_dim=4, beta=2.0).get_params()["latent_dim"] == 4
+    assert VAE().set_params(latent_dim=4, objective="elbo:beta=2").get_params()["latent_dim"] == 4
     with pytest.raises(ValueError, match="latent_dims"):
         VAE().set_params(latent_dims=4)
 
@@ -148,7 +148,7 @@ def test_more_importance_samples_are_tighter(table):
 
 
 def test_the_history_and_the_bound():
-    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 120, "patience": 0}), beta=0.5).fit(TABLE)
+    vae = VAE(latent_dim=2, **(TINY | {"max_epochs": 120, "patience": 0}), objective="elbo:beta=0.5").fit(TABLE)
     steps = [record["step"] for record in vae.history_]
     assert steps[-1] == 120 * (90 // 32)
     assert vae.n_iter_ == 120
@@ -305,15 +305,15 @@ GREY = RNG.uniform(0, 1, (60, 4, 4))
 @pytest.mark.parametrize(
     ("options", "x"),
     [
+        ({"likelihood": "gaussian:sigma=shared"}, TABLE),
+        ({"likelihood": "gaussian:sigma=unit"}, TABLE),
         ({"likelihood": "gaussian"}, TABLE),
-        ({"likelihood": "gaussian-unit"}, TABLE),
-        ({"likelihood": "gaussian-diagonal"}, TABLE),
         ({"likelihood": "auto"}, TABLE),
-        ({"likelihood": "gaussian", "posterior": "full"}, TABLE),
-        ({"likelihood": "gaussian", "samples": 3}, TABLE),
-        ({"likelihood": "gaussian", "activation": "tanh", "network": "mlp"}, TABLE),
-        ({"likelihood": "gaussian", "hidden": ()}, TABLE),
-        ({"likelihood": "gaussian-diagonal"}, COUNTS),
+        ({"likelihood": "gaussian:sigma=shared", "posterior": "full"}, TABLE),
+        ({"likelihood": "gaussian:sigma=shared", "objective": "elbo:samples=3"}, TABLE),
+        ({"likelihood": "gaussian:sigma=shared", "activation": "tanh", "network": "mlp"}, TABLE),
+        ({"likelihood": "gaussian:sigma=shared", "hidden": ()}, TABLE),
+        ({"likelihood": "gaussian"}, COUNTS),
         ({"likelihood": "discretized-logistic"}, COUNTS),
         ({"likelihood": "discretized-logistic"}, IMAGES),
         ({"likelihood": "bernoulli"}, (COUNTS > 2).astype(int)),
@@ -462,8 +462,8 @@ def test_latents_of_another_shape_are_refused(table, shape):
         ({"binarize": "dynamic"}, "binarise"),
         ({"hidden": 8}, "hidden"),
         ({"hidden": (0,)}, "hidden"),
-        ({"samples": 0}, "samples"),
-        ({"beta": -1}, "beta"),
+        ({"objective": "elbo:samples=0"}, "samples"),
+        ({"objective": "elbo:beta=-1"}, "beta"),
         ({"max_epochs": 0}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": "fast"}, "learning_rate"),
@@ -506,7 +506,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     truth = -0.5 * (d * np.log(2 * np.pi) + np.log(eigenvalues[:k]).sum() + (d - k) * np.log(noise) + d)
     assert truth == pytest.approx(-24.625057, abs=1e-6)
     vae = VAE(
-        latent_dim=k, hidden=(), likelihood="gaussian", max_epochs=1500, batch_size=284, learning_rate=3e-2,
+        latent_dim=k, hidden=(), likelihood="gaussian:sigma=shared", max_epochs=1500, batch_size=284, learning_rate=3e-2,
         validation_fraction=0.0, patience=0, device="cpu",
     ).fit(x)  # fmt: skip
     rows = Rows(x, vae.schema_, seed=0)
@@ -555,7 +555,7 @@ def test_a_fit_that_ends_below_simple_models_says_so():
         VAE(start="random", max_epochs=1, validation_fraction=0.0, device="cpu").fit(x)  # not known
 
 
-@pytest.mark.parametrize("likelihood", ["auto", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["auto", "gaussian:sigma=shared"])
 def test_constants_are_given_back_and_cost_nothing(likelihood, tmp_path):
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=(400, 2)).round(1), np.full(400, 250.0), np.full(400, 0.1)])
@@ -611,7 +611,7 @@ def test_the_range_of_whole_numbers_can_be_opened(tmp_path):
     assert known - next_to_it > 5  # surprising, and not impossible: new rows can hold what none had
     assert next_to_it > beyond > far > -50
     assert vae.sample(5000, random_state=0).max() <= 12
-    opened = VAE(**SMALL, range="open").fit(x)
+    opened = VAE(**SMALL, likelihood="discretized-logistic:range=open").fit(x)
     assert np.isfinite(opened.score_samples([[0, 14]])).all()
     opened.save(tmp_path / "run")
     loaded = vaekit.load(tmp_path / "run", device="cpu")
@@ -630,7 +630,7 @@ def test_one_large_count_leaves_counts_counts():
     assert drawn.min() == 0
     assert (drawn == drawn.round()).all()
     with pytest.warns(UserWarning, match="is never negative"):
-        gaussian = VAE(**SMALL, likelihood="gaussian-diagonal").fit(x[1:])
+        gaussian = VAE(**SMALL, likelihood="gaussian").fit(x[1:])
     assert vae.score(x[1:]) > gaussian.score(x[1:]) + 1
 
 

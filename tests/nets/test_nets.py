@@ -132,7 +132,7 @@ def test_convolutions_are_refused_for_tables():
 
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
-@pytest.mark.parametrize("likelihood", ["discretized-logistic", "gaussian-diagonal"])
+@pytest.mark.parametrize("likelihood", ["discretized-logistic", "gaussian"])
 def test_an_untrained_convolutional_model_says_the_mean(network, likelihood):
     x = images()
     schema = describe(x)

@@ -27,7 +27,7 @@ BOUNDS = {
 """Every bound goes through the laws below: a new one is a line here."""
 
 CHANGES = (
-    {"beta": 0.0}, {"beta": 3.0}, {"warmup": 7}, {"free_bits": 0.5}, *({"gradient": name} for name in GRADIENTS),
+    {"beta": 0.0}, {"beta": 3.0}, {"warmup": 0.5}, {"free_bits": 0.5}, *({"gradient": name} for name in GRADIENTS),
 )  # fmt: skip
 """what may be descended instead"""
 
@@ -41,7 +41,9 @@ def variants(make):
     """The same bound with each change that it knows."""
     for change in CHANGES:
         with contextlib.suppress(TypeError, VaekitError):
-            yield make(**change)
+            bound = make(**change)
+            bound.begin(14)
+            yield bound
 
 
 class _Unknown:
@@ -151,9 +153,10 @@ def test_a_full_mask_is_none(make, inexact):
     assert torch.equal(masked.loss, plain.loss)
 
 
-@pytest.mark.parametrize("change", [{}, {"beta": 0.5}, {"warmup": 4}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"beta": 0.5}, {"warmup": 0.2}], ids=str)
 def test_the_gradient_agrees_with_central_differences(make, change, inexact):
     bound, parameters = make(**change), list(inexact.model.parameters())
+    bound.begin(20)
     noise = inexact.noise(bound.samples)
     loss = lambda *values: bound(inexact.model, inexact.batch, noise, step=1).loss  # noqa: E731
     assert torch.autograd.gradcheck(loss, parameters, rtol=1e-6, atol=1e-6, fast_mode=True)
@@ -365,8 +368,12 @@ def test_what_makes_no_bound_is_refused_with_what_would(make, words):
 
 def test_a_surrogate_is_described():
     assert ELBO(gradient="sticking-the-landing").surrogate is None
-    text = ELBO(beta=0.5, warmup=2000, free_bits=0.25).surrogate
+    objective = ELBO(beta=0.5, warmup=0.2, free_bits=0.25)
+    objective.begin(10_000)
+    text = objective.surrogate
     for word in ("β = 0.5", "2,000 steps", "0.25 nats"):
         assert word in text
     assert "β = 4" in ImportanceWeighted(beta=4).surrogate
-    assert "30 steps" in ImportanceWeighted(warmup=30).surrogate
+    weighted = ImportanceWeighted(warmup=0.3)
+    weighted.begin(100)
+    assert "30 steps" in weighted.surrogate

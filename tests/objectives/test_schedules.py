@@ -26,7 +26,8 @@ def test_the_weight_grows_in_a_line_to_beta_and_stays_there():
 @pytest.mark.parametrize(("step", "weight"), [(0, 0.05), (4, 0.25), (9, 0.5), (10, 0.5), (1000, 0.5)])
 @pytest.mark.parametrize("gradient", ["standard", "sticking-the-landing"])
 def test_it_weighs_the_rate_of_the_elbo(inexact, step, weight, gradient):
-    noise, objective = inexact.noise(4), ELBO(4, beta=0.5, warmup=10, gradient=gradient)
+    noise, objective = inexact.noise(4), ELBO(4, beta=0.5, warmup=0.1, gradient=gradient)
+    objective.begin(100)
     loss = objective(inexact.model, inexact.batch, noise, step=step).loss
     draw = inexact.model.draw(inexact.batch, noise)
     rate = draw.rate if gradient == "standard" else draw.log_q - draw.log_pz
@@ -36,7 +37,8 @@ def test_it_weighs_the_rate_of_the_elbo(inexact, step, weight, gradient):
 @pytest.mark.parametrize(("step", "weight"), [(0, 0.05), (4, 0.25), (9, 0.5), (10, 0.5), (1000, 0.5)])
 @pytest.mark.parametrize("gradient", ["standard", "doubly-reparameterised"])
 def test_it_weighs_the_rate_within_each_importance_weight(inexact, step, weight, gradient):
-    noise, objective = inexact.noise(4), ImportanceWeighted(4, beta=0.5, warmup=10, gradient=gradient)
+    noise, objective = inexact.noise(4), ImportanceWeighted(4, beta=0.5, warmup=0.1, gradient=gradient)
+    objective.begin(100)
     loss = objective(inexact.model, inexact.batch, noise, step=step).loss
     draw = inexact.model.draw(inexact.batch, noise)
     log_w = (draw.log_px + weight * (draw.log_pz - draw.log_q)).detach().numpy()

@@ -76,16 +76,16 @@ def test_what_is_written_is_what_is_read(source):
 @pytest.mark.parametrize(
     ("source", "changes", "likelihood"),
     [
-        (REAL, {}, "gaussian-diagonal"),
+        (REAL, {}, "gaussian"),
         (BINARY, {}, "bernoulli"),
         (COUNTS, {}, "discretized-logistic"),
         (GREY, {}, "discretized-logistic"),
         (COLOUR, {}, "colour-logistic"),
         (WIDE, {}, "discretized-logistic"),
-        (MIXED, {}, "gaussian-diagonal"),
+        (MIXED, {}, "gaussian"),
         (GREY, {"binarize": "dynamic"}, "bernoulli"),
         (GREY, {"binarize": "expected"}, "bernoulli"),
-        (COUNTS, {"likelihood": "gaussian"}, "gaussian"),
+        (COUNTS, {"likelihood": "gaussian:sigma=shared"}, "gaussian:sigma=shared"),
     ],
 )
 def test_the_likelihood_follows_from_the_data(source, changes, likelihood):
@@ -103,7 +103,7 @@ def test_what_was_asked_for_is_kept():
         network="mlp",
         start="random",
         schedule="plateau",
-        likelihood="gaussian",
+        likelihood="gaussian:sigma=shared",
         precision="float32",
         compile="off",
     )
@@ -210,8 +210,13 @@ def test_a_recipe_counts_whole_batches():
         ({"model": {"prior": "vamp"}}, ["'vamp'", "standard"]),
         ({"model": {"network": "convnet"}}, ["'convnet'", "'conv'"]),
         ({"model": {"activation": "tan"}}, ["'tan'", "'tanh'"]),
-        ({"objective": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
-        ({"objective": {"gradient": "dreg"}}, ["'dreg'", "doubly-reparameterised", "sticking-the-landing"]),
+        ({"training": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
+        ({"training": {"objective": "elbo:gradient=dreg"}}, ["'dreg'", "standard", "sticking-the-landing"]),
+        ({"training": {"objective": "iwae:sample=3"}}, ["'sample'", "'samples'", "repeats"]),
+        ({"training": {"objective": "iwae:samples"}}, ["'iwae:samples'"]),
+        ({"training": {"objective": "elbo:beta,samples=2"}}, ["NAME:ARGUMENT=VALUE"]),
+        ({"model": {"prior": "standard:width=3"}}, ["standard", "width"]),
+        ({"model": {"likelihood": "gaussian:sigma=row"}}, ["'row'", "column", "shared"]),
         ({"data": {"binarize": "static"}}, ["'static'", "dynamic"]),
         ({"training": {"precision": "float16"}}, ["'float16'", "bfloat16", "float32", "auto"]),
         ({"training": {"device": "gpu"}}, ["'gpu'", "cuda"]),
@@ -232,11 +237,6 @@ def test_unknown_names_are_met_with_the_nearest_right_one(values, words):
 BAD = {
     "latent_dim": [0, -1, 1.5, "two", "3", True, None, float("nan"), []],
     "hidden": [(0,), (8, -1), (1.5,), ("x",), "8", 8, (True,)],
-    "samples": [0, -2, 1.5, "auto", float("inf")],
-    "repeats": [0, -1, 1.5, "auto"],
-    "beta": [-0.1, float("nan"), float("inf"), "1"],
-    "warmup": [-0.1, 1, 1.0, 500, float("nan"), "0.1"],
-    "free_bits": [-0.1, float("nan"), float("inf"), "1"],
     "epochs": [0, 2.5, "many"],
     "batch_size": [0, "x", 0.5],
     "learning_rate": [-1.0, 10**400, float("inf"), float("nan"), "fast"],
@@ -245,6 +245,24 @@ BAD = {
     "validation": [-0.1, 1, 1.5, float("nan"), None],
     "test": [-0.1, 1.0, float("nan")],
 }
+
+
+BAD_ARGUMENTS = {
+    "elbo:samples": ["0", "-2", "1.5", "auto", "inf", ""],
+    "iwae:repeats": ["0", "-1", "1.5", "few"],
+    "elbo:beta": ["-0.1", "nan", "inf", "half"],
+    "iwae:warmup": ["-0.1", "1", "1.0", "500", "nan"],
+    "elbo:free_bits": ["-0.1", "nan", "inf"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(text, value) for text, values in BAD_ARGUMENTS.items() for value in values], ids=str
+)
+def test_arguments_out_of_range_are_named(text, value):
+    name, _, argument = text.partition(":")
+    with pytest.raises(VaekitError, match=f"{argument} of objective {name} is '{value}'"):
+        Specification().changed(objective=f"{text}={value}")
 
 
 @pytest.mark.parametrize(
@@ -308,12 +326,17 @@ FITTED = {
     "binarised": (COUNTS, {"binarize": "dynamic"}, 9, 8),
     "expected": (GREY, {"binarize": "expected"}, None, 255),
     "discretized-logistic": (COUNTS, {}, 7.25, 8),
-    "discretized-logistic, open": (COUNTS, {"range": "open"}, -1, 30),
-    "discretized-logistic, open, below 0": (Source(COUNTS.x - 4, name="signed.npy"), {"range": "open"}, 0.5, -30),
+    "discretized-logistic, open": (COUNTS, {"likelihood": "discretized-logistic:range=open"}, -1, 30),
+    "discretized-logistic, open, below 0": (
+        Source(COUNTS.x - 4, name="signed.npy"),
+        {"likelihood": "discretized-logistic:range=open"},
+        0.5,
+        -30,
+    ),
     "discretized-logistic, large": (Source(COUNTS.x + 2**30, name="large.npy"), {}, 2**30 + 0.5, 2**30 + 8),
     "discretized-logistic, large, open": (
         Source(COUNTS.x + 2**30, name="large.npy"),
-        {"range": "open"},
+        {"likelihood": "discretized-logistic:range=open"},
         -1000,
         2**30 + 99,
     ),
@@ -351,7 +374,7 @@ def test_a_value_outside_the_range_seen_is_refused_in_images_and_surprising_in_t
             check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
     else:
         check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
-    opened = prepare(Specification().changed(range="open"), source)
+    opened = prepare(Specification().changed(likelihood="discretized-logistic:range=open"), source)
     check_rows_fit(opened.state.model.likelihood, opened.schema, other)
 
 
@@ -380,9 +403,9 @@ def test_rows_of_another_shape_or_other_columns_are_refused():
 
 
 CHOICES = [
-    (REAL, {"likelihood": "gaussian"}, likelihoods.Gaussian),
-    (REAL, {"likelihood": "gaussian-unit"}, likelihoods.Gaussian),
-    (REAL, {"likelihood": "gaussian-diagonal", "posterior": "full"}, likelihoods.Gaussian),
+    (REAL, {"likelihood": "gaussian:sigma=shared"}, likelihoods.Gaussian),
+    (REAL, {"likelihood": "gaussian:sigma=unit"}, likelihoods.Gaussian),
+    (REAL, {"likelihood": "gaussian", "posterior": "full"}, likelihoods.Gaussian),
     (COUNTS, {"likelihood": "discretized-logistic", "hidden": ()}, likelihoods.DiscretizedLogistic),
     (GREY, {"binarize": "threshold", "activation": "tanh"}, likelihoods.Bernoulli),
     (COLOUR, {}, likelihoods.ColourLogistic),
@@ -430,9 +453,11 @@ def test_every_name_in_the_tables_can_be_built():
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
 @pytest.mark.parametrize("objective", tables.OBJECTIVES)
 def test_a_warm_up_ends_before_training_however_much_of_it_was_asked_for(steps, objective):
-    spec = Specification().changed(objective=objective, samples=2)
+    spec = Specification().changed(objective=f"{objective}:samples=2")
     for part, expected in ((0.0, 0), (0.25, steps // 4), (0.5, steps // 2), (np.nextafter(1.0, 0.0), steps - 1)):
-        assert build_objective(spec.changed(warmup=part), steps).warmup == expected
+        found = build_objective(spec.changed(objective=f"{objective}:samples=2,warmup={part}"))
+        found.begin(steps)
+        assert found.settled == expected < max(steps, 1)
 
 
 def settings_of(objective) -> dict:
@@ -441,27 +466,29 @@ def settings_of(objective) -> dict:
     return {"kind": type(objective), **own}
 
 
-def test_an_objective_gets_every_setting():
-    settings = {"samples": 6, "beta": 0.5, "warmup": 0.1}
-    spec = Specification().changed(**settings, free_bits=0.25)
-    assert settings_of(build_objective(spec, 100)) == settings_of(ELBO(6, 0.5, 10, 0.25))
-    spec = Specification().changed(**settings, gradient="sticking-the-landing")
-    assert settings_of(build_objective(spec, 100)) == settings_of(ELBO(6, 0.5, 10, gradient="sticking-the-landing"))
-    spec = Specification().changed(**settings, objective="iwae", repeats=3, gradient="doubly-reparameterised")
-    wanted = ImportanceWeighted(6, 3, 0.5, 10, "doubly-reparameterised")
-    assert settings_of(build_objective(spec, 100)) == settings_of(wanted)
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("elbo:samples=6,beta=0.5,warmup=0.1,free-bits=0.25", ELBO(6, 0.5, 0.1, 0.25)),
+    ("elbo:gradient=sticking-the-landing", ELBO(gradient="sticking-the-landing")),
+    ("iwae:samples=6,repeats=3,beta=0.5,gradient=doubly-reparameterised",
+     ImportanceWeighted(6, 3, 0.5, gradient="doubly-reparameterised")),
+    ("iwae", ImportanceWeighted()),
+    (ELBO(beta=0.5), ELBO(beta=0.5)),
+    (ImportanceWeighted, ImportanceWeighted()),
+])  # fmt: skip
+def test_an_objective_gets_every_argument(text, wanted):
+    assert settings_of(build_objective(Specification().changed(objective=text))) == settings_of(wanted)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"objective": "iwae"}, ["samples = 1", "samples = 5", "elbo"]),
-        ({"objective": "iwae", "samples": 7, "repeats": 2}, ["samples = 7", "repeats = 2"]),
-        ({"objective": "iwae", "samples": 5, "free_bits": 0.1}, ["free bits", "elbo"]),
-        ({"objective": "iwae", "samples": 5, "gradient": "sticking-the-landing"}, ["doubly-reparameterised"]),
-        ({"samples": 4, "repeats": 2}, ["repeats", "iwae"]),
-        ({"gradient": "doubly-reparameterised"}, ["elbo", "sticking-the-landing"]),
-        ({"gradient": "sticking-the-landing", "free_bits": 0.1}, ["free bits", "sticking-the-landing"]),
+        ({"objective": "iwae:samples=1"}, ["samples = 1", "samples = 5", "elbo"]),
+        ({"objective": "iwae:samples=7,repeats=2"}, ["samples = 7", "repeats = 2"]),
+        ({"objective": "iwae:samples=5,free_bits=0.1"}, ["free_bits", "repeats"]),
+        ({"objective": "iwae:samples=5,gradient=sticking-the-landing"}, ["doubly-reparameterised"]),
+        ({"objective": "elbo:samples=4,repeats=2"}, ["repeats", "free_bits"]),
+        ({"objective": "elbo:gradient=doubly-reparameterised"}, ["elbo", "sticking-the-landing"]),
+        ({"objective": "elbo:free_bits=0.1,gradient=sticking-the-landing"}, ["free bits", "sticking-the-landing"]),
     ],
     ids=str,
 )
@@ -473,7 +500,9 @@ def test_settings_that_do_not_go_together_are_refused(settings, words):
 
 
 def test_networks_have_the_widths_asked_for_mirrored():
-    prepared = prepare(Specification().changed(network="mlp", hidden=(9, 5), latent_dim=2, likelihood="gaussian"), REAL)
+    prepared = prepare(
+        Specification().changed(network="mlp", hidden=(9, 5), latent_dim=2, likelihood="gaussian:sigma=shared"), REAL
+    )
     model = prepared.state.model
     shapes = lambda net: [tuple(p.shape) for name, p in net.named_parameters() if "weight" in name]  # noqa: E731
     assert shapes(model.encoder) == [(9, 4), (5, 9), (4, 5)]
@@ -492,7 +521,7 @@ def test_the_floor_of_sigma_is_the_rounding_of_the_finest_column():
     x = np.round(RNG.normal(size=(60, 2)) * [100, 1], 2) / [1, 1]
     x[:, 0] = np.round(x[:, 0])
     x[0, 0] = x[1, 0] + 0.5
-    prepared = prepare(Specification().changed(likelihood="gaussian-diagonal", validation=0.0, test=0.0), Source(x))
+    prepared = prepare(Specification().changed(likelihood="gaussian", validation=0.0, test=0.0), Source(x))
     likelihood = prepared.state.model.likelihood
     with torch.no_grad():
         likelihood.raw.fill_(-100.0)
@@ -531,7 +560,7 @@ def test_fair_coins_are_not_told_to_train_longer():
 
 def test_whole_numbers_that_had_to_be_real_are_pointed_out():
     x = np.stack([np.arange(40) * 10**9, np.arange(40)], 1)
-    (line,) = hints(x, describe(x, ("id", "n")), "gaussian-diagonal")
+    (line,) = hints(x, describe(x, ("id", "n")), "gaussian")
     assert "column 'id' has whole numbers from 0 to 39000000000" in line
     assert hints(x % 1000, describe(x % 1000), "discretized-logistic") == []
 

@@ -30,12 +30,12 @@ SMALL = {
 }
 CASES = {
     "elbo": {},
-    "sticking the landing, bfloat16": {"gradient": "sticking-the-landing", "precision": "bfloat16"},
-    "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
-    "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
+    "sticking the landing, bfloat16": {"objective": "elbo:gradient=sticking-the-landing", "precision": "bfloat16"},
+    "doubly reparameterised": {"objective": "iwae:samples=4,gradient=doubly-reparameterised"},
+    "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},
-    "warm-up": {"warmup": 0.5, "beta": 2.0},
+    "warm-up": {"objective": "elbo:beta=2.0,warmup=0.5"},
 }
 
 
@@ -244,7 +244,7 @@ def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
     [
         ({}, 1000, "off"),
         ({"epochs": 100}, 60_000, "on"),
-        ({"epochs": 10, "samples": 10}, 60_000, "on"),
+        ({"objective": "elbo:samples=10", "epochs": 10}, 60_000, "on"),
         ({"epochs": 100, "compile": "off"}, 60_000, "off"),
         ({"epochs": 1, "compile": "on"}, 1000, "on"),
     ],

@@ -22,9 +22,9 @@ SMALL = {"hidden": (8,), "latent_dim": 2, "batch_size": 32, "epochs": 3, "valida
          "device": "cpu", "precision": "float32", "compile": "off"}  # fmt: skip
 CASES = {
     "elbo": {},
-    "doubly reparameterised": {"objective": "iwae", "samples": 4, "gradient": "doubly-reparameterised"},
-    "iwae, full covariance": {"objective": "iwae", "samples": 3, "posterior": "full"},
-    "warm-up": {"warmup": 0.5, "beta": 2.0},
+    "doubly reparameterised": {"objective": "iwae:samples=4,gradient=doubly-reparameterised"},
+    "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
+    "warm-up": {"objective": "elbo:beta=2.0,warmup=0.5"},
 }
 
 

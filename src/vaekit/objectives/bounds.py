@@ -8,7 +8,7 @@ What an objective reports is one of these bounds, whatever it descends to get th
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class ELBO(Descended):
 
     def __init__(
         self, samples: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0, free_bits: Weight = 0.0,
-        gradient: str = STANDARD, penalties: Penalties = (),
+        gradient: Literal["standard", "sticking-the-landing"] = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if gradient == STICKING and free_bits:
@@ -161,7 +161,7 @@ class ImportanceWeighted(Descended):
 
     def __init__(
         self, samples: Draws = 5, repeats: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0,
-        gradient: str = STANDARD, penalties: Penalties = (),
+        gradient: Literal["standard", "doubly-reparameterised"] = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if repeats < 1 or samples % repeats or samples < 2 * repeats:
