@@ -64,8 +64,8 @@ def fit(
         bernoulli, gaussian (one learned σ), gaussian-unit (σ = 1), gaussian-diagonal (a σ a column),
         discretized-logistic (whole numbers), colour-logistic (images in colour) or auto [default: auto]
     range
-        of whole numbers: seen (no others than those between the least and the greatest of each column are possible) or
-        open (larger ones too, and smaller ones where some are negative) [default: seen]
+        of whole numbers: seen (draws keep between the least and the greatest of each column; in a table a value beyond
+        has a small probability) or open (larger ones too, and smaller ones where some are negative) [default: seen]
     posterior
         diagonal or full (covariance) [default: diagonal]
     prior
@@ -81,8 +81,8 @@ def fit(
     activation
         relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto [default: auto]
     start
-        factor-analysis (network skip: training begins at the best linear model with its exact posterior), random or
-        auto [default: auto]
+        factor-analysis (network skip, or hidden none: training begins at the best linear model with its exact
+        posterior), random or auto [default: auto]
     binarize
         none, dynamic (afresh at each step, P(1) = grey), threshold, or expected (the textbook's form on grey values)
         [default: none]

@@ -36,10 +36,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     Parameters
     ----------
-    latent_dim : number of latents, or "auto": by the columns, at most 20.
+    latent_dim : number of latents, or "auto": by the columns, at most 20; of images by their size.
     likelihood : "auto", "bernoulli", "gaussian" (one learned σ), "gaussian-unit" (σ = 1), "gaussian-diagonal" (a
         learned σ a column), "discretized-logistic" (whole numbers) or "colour-logistic" (images in colour).
-    range : "seen" or "open", of whole numbers: whether values outside those seen in a column are impossible.
+    range : "seen" or "open", of whole numbers: whether draws keep to the range seen in a column. In a table a value
+        beyond it still has a small probability; an image with one is refused.
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound, of `samples` draws).
@@ -50,7 +51,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     free_bits : for "elbo", nats per latent below which its rate has no gradient.
     gradient : "standard", "sticking-the-landing" (elbo) or "doubly-reparameterised" (iwae).
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
-    network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
+    network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
         posterior, and is stopped before it is worse), "random", or "auto".
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range

@@ -60,14 +60,15 @@ class ModelSettings(Section):
     latent_dim: int | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     likelihood: str = setting(AUTO, str, choices=tables.LIKELIHOODS)
     range: str = setting("seen", str, choices=tables.RANGES)
-    """whether whole numbers keep to the range seen in the data, or others are possible"""
+    """whether whole numbers are drawn within the range seen in the data, or beyond it too"""
     posterior: str = setting("diagonal", str, choices=tables.POSTERIORS)
     prior: str = setting("standard", str, choices=tables.PRIORS)
     network: str = setting(AUTO, str, choices=tables.NETWORKS)
     hidden: tuple[int, ...] | str = setting(AUTO, int, low=1, below=WIDEST + 1)
     activation: str = setting(AUTO, str, choices=tables.ACTIVATIONS)
     start: str = setting(AUTO, str, choices=tables.STARTS)
-    """what the networks are before the first step: random, or for skip the factor analysis of the training rows"""
+    """what the networks are before the first step: random, or where they are linear then, the factor analysis of the
+    training rows"""
 
 
 @dataclass(frozen=True)
