@@ -129,7 +129,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.range = range
 
     def fit(self, X, y=None) -> "VAE":
-        """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
+        """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers.
+
+        Warns where simple models of the same rows give those held out more, and where the budget of max_epochs="auto"
+        was spent while the bound still rose (ConvergenceWarning).
+        """
         if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
         X = self._validated(X, reset=True)
