@@ -41,10 +41,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     Parameters
     ----------
-    latent_dim : number of latents, or "auto": by the columns, at most 20.
+    latent_dim : number of latents, or "auto": by the columns, at most 20; of images by their size.
     likelihood : "auto", "bernoulli", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ;
-        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers; with ":range=open" values outside those
-        seen in a column are possible too) or "colour-logistic" (images in colour).
+        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers, drawn within the range seen in a column, or
+        with ":range=open" beyond it too) or "colour-logistic" (images in colour).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
@@ -55,7 +55,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         Likelihood, posterior, prior, network and objective may be of your own: a class, a `functools.partial` of one,
         or "my_module:MyPart:argument=value".
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
-    network, activation : by name, or "auto": for tables "skip", a linear map plus a multilayer perceptron.
+    network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
         posterior, and is stopped before it is worse), "random", or "auto".
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
@@ -126,7 +126,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X, y=None) -> "VAE":
-        """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers."""
+        """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers.
+
+        Warns where simple models of the same rows give those held out more, and where the budget of max_epochs="auto"
+        was spent while the bound still rose (ConvergenceWarning).
+        """
         if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
         X = self._validated(X, reset=True)
