@@ -73,8 +73,8 @@ def main() -> None:
     for name, (x, k) in PROBLEMS.items():
         began = time.monotonic()
         vae = VAE(
-            latent_dim=k, hidden=(), likelihood="gaussian:sigma=shared", start="random", validation_fraction=0.0, batch_size=BATCH,
-            max_epochs=STEPS // max(1, len(x) // BATCH), patience=0,
+            latent_dim=k, hidden=(), likelihood="gaussian:sigma=shared", start="random", validation_fraction=0.0,
+            batch_size=BATCH, max_epochs=STEPS // max(1, len(x) // BATCH), patience=0,
         ).fit(x)  # fmt: skip
         seconds, best = time.monotonic() - began, exact(x, k)
         tight = vae.set_params(importance_samples=100).score(x)

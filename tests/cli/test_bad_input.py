@@ -106,7 +106,7 @@ FIT = {
     "negative beta": ("digits --objective elbo:beta=-1", "beta"),
     "no samples": ("digits --objective elbo:samples=0", "samples"),
     "samples no number": ("digits --objective elbo:samples=few", "few"),
-    "one sample to iwae": ("digits --objective iwae", "samples = 1", "samples = 5"),
+    "one sample to iwae": ("digits --objective iwae:samples=1", "samples = 1", "samples = 5"),
     "samples not shared": ("digits --objective iwae:samples=7,repeats=2", "samples = 7", "repeats = 2"),
     "repeats with elbo": ("digits --objective elbo:samples=4,repeats=2", "repeats", "elbo"),
     "free bits with iwae": ("digits --objective iwae:free_bits=0.1", "free_bits", "iwae"),

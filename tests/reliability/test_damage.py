@@ -1,6 +1,5 @@
 """C7, D1, D2: what was changed or damaged is seen, and a stranger's run folder is safe to open."""
 
-import hashlib
 import io
 import itertools
 import json
@@ -189,23 +188,6 @@ def test_d1_nothing_can_be_added_to_a_finished_run(folder):
     assert "metrics.jsonl" in verify(folder)["metrics.jsonl"]
     with pytest.raises(DamagedError, match="metrics"):
         Run.open(folder).metrics  # noqa: B018
-
-
-def test_a_run_of_the_format_before_opens_and_goes_on(folder, table_run):
-    """0.1.0's first folders: one checkpoint, no names and no records in its manifest."""
-    stopped(folder)
-    manifest = json.loads((folder / "checkpoint.json").read_text())
-    new = ("sha256", "file", "logs", "changes", "torch", "device", "threads")
-    old = {key: value for key, value in manifest.items() if key not in new}
-    seal = hashlib.sha256(json.dumps(old, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-    (folder / "checkpoint.json").write_text(json.dumps({**old, "sha256": seal}, indent=1, ensure_ascii=False))
-    for name in ("previous.json", "metrics.jsonl", "times.jsonl"):
-        (folder / name).unlink()
-    assert len(vaekit.load(folder).history_) == 0
-    assert set(verify(folder)) == {"checkpoint.json", *old["files"]}
-    assert call("resume", folder).code == 0
-    assert_equal(Run.open(folder).state(CPU), Run.open(table_run).state(CPU))
-    assert len(verify(folder)) == 8
 
 
 # C7

@@ -65,7 +65,10 @@ TRAININGS = {
     "sticking the landing": Training({"objective": "elbo:warmup=0.5,gradient=sticking-the-landing"}),
     "importance-weighted": Training({"objective": "iwae:samples=4"}),
     "all at once": Training(
-        {"objective": "iwae:samples=4,repeats=2,beta=0.9,warmup=0.5,gradient=doubly-reparameterised", "precision": "bfloat16"}
+        {
+            "objective": "iwae:samples=4,repeats=2,beta=0.9,warmup=0.5,gradient=doubly-reparameterised",
+            "precision": "bfloat16",
+        }
     ),
     "without averaging": Training(recipe={"averaging": 0.0}),
     "stopped early": Training({"patience": 2, "epochs": 75, "learning_rate": 0.5}, recipe={"schedule": "cosine"}),

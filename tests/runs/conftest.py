@@ -20,8 +20,8 @@ class Small:
         rng = np.random.default_rng(0)
         self.source = Source(rng.normal(size=(80, 3)) @ rng.normal(size=(3, 3)), ("a", "b", "größe"), name="small")
         self.spec = Specification().changed(
-            latent_dim=1, hidden=(3,), epochs=12, batch_size=16, patience=0, likelihood="gaussian:sigma=shared", validation=0.2,
-            test=0.0, device="cpu",
+            latent_dim=1, hidden=(3,), epochs=12, batch_size=16, patience=0, likelihood="gaussian:sigma=shared",
+            validation=0.2, test=0.0, device="cpu",
         )  # fmt: skip
         self.data = {"name": "small", "digest": self.source.digest, "train": 64, "validation": 16, "test": 0}
 

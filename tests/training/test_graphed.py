@@ -91,7 +91,7 @@ def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled
     (recorded, rows), (plain, _) = state(Graphed(compiled), **changes), state(Eager(), **changes)
     for one in (recorded, plain):
         one.recipe = dataclasses.replace(one.recipe, clip=clip)
-    for step in range(recorded.warmup + 6):
+    for step in range(recorded.settled + 6):
         batch = rows.train_batch(step, 32)
         assert recorded.advance(batch) == pytest.approx(plain.advance(batch), rel=1e-4, abs=1e-4)
     assert [isinstance(r, CompiledRecording) for r in recorded.descend.recordings.values()] == [compiled]

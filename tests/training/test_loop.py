@@ -100,7 +100,7 @@ def test_records_and_selection_are_of_the_bound_that_is_climbed(bench):
 @pytest.mark.parametrize(("warmup", "last"), [(0, 36), (23, 36), (24, 48), (47, 60), (48, 72)])
 def test_patience_does_not_count_while_the_warm_up_lasts(bench, warmup, last):
     """A record every 12 steps, and no bound better than the first: nothing is learned at a rate of 0."""
-    state = bench.state(ELBO(warmup=warmup), steps=1000, patience=2, learning_rate=0.0)
+    state = bench.state(ELBO(warmup=warmup / 1000), steps=1000, patience=2, learning_rate=0.0)
     records = run(bench, state)
     assert records[-1]["step"] == state.step == last
     assert state.best_step == 0

@@ -159,5 +159,5 @@ def test_every_tensor_and_counter_is_carried_over(bench):
 @pytest.mark.parametrize("make", [ELBO, ImportanceWeighted])
 def test_a_warm_up_is_a_part_of_the_training(bench, make):
     assert bench.state(make(warmup=0.3), steps=40).settled == 12
-    with pytest.raises(VaekitError, match="warmup is 1: .*below 1"):
+    with pytest.raises(VaekitError, match=r"warmup is 1: .*below 1"):
         make(warmup=1)

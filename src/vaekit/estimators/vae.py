@@ -43,8 +43,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     ----------
     latent_dim : number of latents, or "auto": by the columns, at most 20; of images by their size.
     likelihood : "auto", "bernoulli", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ;
-        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers, drawn within the range seen in a column, or
-        with ":range=open" beyond it too) or "colour-logistic" (images in colour).
+        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers, drawn within the range seen in a column,
+        or with ":range=open" beyond it too) or "colour-logistic" (images in colour).
     posterior : "diagonal" or "full" (covariance).
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from torch import nn
+
 from vaekit.core import Range
 from vaekit.errors import VaekitError, unknown
 
@@ -87,9 +89,11 @@ def text_of(part: Any) -> str:
         if "<" in part.__qualname__:
             raise VaekitError(f"{part.__qualname__} is made inside a function: a part is named by its module.")
         return f"{part.__module__}:{part.__qualname__}"
+    if not isinstance(part, nn.Module):
+        raise VaekitError(f"{part!r} names no part: give NAME:ARGUMENT=VALUE, or a class.")
     arguments = {}
     for name, parameter in inspect.signature(type(part)).parameters.items():
-        if name in KNOWN or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if name in KNOWN or not isinstance(parameter.default, str | int | float | bool | type(parameter.empty)):
             continue
         if not hasattr(part, name):
             kind = type(part).__name__

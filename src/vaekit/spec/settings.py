@@ -229,7 +229,11 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     if rule["auto"] and isinstance(value, str) and value == AUTO:
         return value
     if rule["kind"] is Named:
-        return _part(field.name, rule["table"], value)
+        try:
+            text = text_of(value)
+        except VaekitError as error:
+            raise VaekitError(f"{field.name}: {error.at_command_line}") from error
+        return _part(field.name, rule["table"], text, (AUTO,) if rule["auto"] else ())
     if field.name in ("validation", "test") and isinstance(value, str):
         return value
     if field.name == "source" and isinstance(value, list | tuple):
@@ -242,11 +246,14 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     return _one(field.name, rule, value)
 
 
-def _part(kind: str, table: Mapping[str, Callable], value: Any) -> str:
-    """A part by its name, however it was given, with arguments that it takes; a stranger's module is not looked at."""
-    text = text_of(value)
+def _part(kind: str, table: Mapping[str, Callable], text: str, besides: tuple[str, ...]) -> str:
+    """A part's name with arguments that it takes; a stranger's module is not looked at."""
     named = Named.parse(text)
+    if named.module in table:
+        raise VaekitError(f"{kind} '{text}' cannot be read: write NAME:ARGUMENT=VALUE,ARGUMENT=VALUE.")
     if named.module is None:
+        if named.name not in table:
+            raise unknown(kind, named.name, (*besides, *table))
         checked(kind, found(kind, table, named), named)
     return text
 
