@@ -25,10 +25,9 @@ LARGE = 48
 LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
-PERCEPTRONS = ("mlp", "skip")
 FEW_ROWS, FEW_STEPS = 2_000, 6_000
 """rows below which a table is small, and the steps at most for one"""
-MOST_STEPS, MOST_CONVOLVED = {"mlp": 80_000, "skip": 80_000}, 16_000
+MOST_STEPS, MOST_CONVOLVED = 80_000, 16_000
 """steps at most: a budget of minutes, which convolutions spend sooner"""
 PATIENCE = 10
 """records of 100 steps or more"""
@@ -44,10 +43,10 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
     """
     batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
-    likelihood, reason = _likelihood(schema)
+    likelihood, reason = _likelihood(schema) if spec.model.likelihood == AUTO else (spec.model.likelihood, "")
     network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
     epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
-    if network not in PERCEPTRONS and not schema.is_image:
+    if network in tables.FOR_IMAGES and not schema.is_image:
         raise VaekitError(
             f"network '{network}' is for images, and each of these rows is a {schema.layout} of shape {schema.shape}: "
             f"choose mlp, or kind image if they are."
@@ -69,7 +68,7 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, spec.training.device),
         "compile": _compile(spec, network, epochs * rows * build_objective(spec).samples),
-        "start": _start(schema, network, hidden),
+        "start": _start(spec, schema, network, hidden, likelihood),
         "schedule": _schedule(spec.training.epochs),
         "patience": _patience(validated),
     }
@@ -123,7 +122,7 @@ def _hidden(schema: Schema, network: str, rows: int) -> tuple[tuple[int, ...], s
     """Widths of the layers, or channels of the stages: each halves the image, down to about 4 pixels."""
     if network == "local":
         return (32, 64, 128), "channels, a stage each"
-    if network in PERCEPTRONS:
+    if network not in tables.FOR_IMAGES:
         width = 64 if rows < FEW_ROWS else 256 if schema.features >= 64 else 128
         return (width, width), f"{schema.features} features, {rows:,} rows"
     stages = max(1, math.ceil(math.log2(max(schema.shape[-2:]) / 4)))
@@ -141,6 +140,8 @@ def _latent_dim(schema: Schema, network: str, hidden) -> tuple[int, str]:
 
 def _precision(network: str, features: int, hidden, device: str) -> tuple[str, str]:
     """Half the bits where the processor has instructions for them and most of the time goes into products."""
+    if network not in tables.NETWORKS:
+        return "float32", "a network of your own"
     if network == "skip":
         return "float32", "a linear path: its solution is kept exactly"
     if network == "mlp" and features * max(hidden, default=0) < WIDE:
@@ -152,7 +153,9 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
 
 def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
-    if network not in PERCEPTRONS:
+    if network not in tables.NETWORKS:
+        return "off", "a network of your own"
+    if network in tables.FOR_IMAGES:
         return "off", "nothing to gain for convolutions"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
@@ -179,9 +182,10 @@ def _learning_rate(features: int) -> float:
 
 def _epochs(steps_an_epoch: int, network: str, rows: int) -> int:
     """As many passes as the budget of steps allows: an epoch at least."""
-    steps = MOST_STEPS.get(network, MOST_CONVOLVED)
-    if network in PERCEPTRONS and rows < FEW_ROWS:
-        steps = FEW_STEPS
+    if network in tables.FOR_IMAGES:
+        steps = MOST_CONVOLVED
+    else:
+        steps = FEW_STEPS if rows < FEW_ROWS else MOST_STEPS
     return max(1, steps // steps_an_epoch)
 
 
@@ -190,9 +194,16 @@ def _is_linear(network: str, hidden: tuple[int, ...]) -> bool:
     return network == "skip" or (network == "mlp" and hidden == ())
 
 
-def _start(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[str, str]:
+def _start(
+    spec: Specification, schema: Schema, network: str, hidden: tuple[int, ...], likelihood: str
+) -> tuple[str, str]:
+    """Where networks, likelihood and posterior know how to be linear."""
     if not _is_linear(network, hidden):
         return "random", "no linear path"
+    chosen = {"likelihood": likelihood, "posterior": spec.model.posterior}
+    for kind, table in (("likelihood", tables.LIKELIHOODS), ("posterior", tables.POSTERIORS)):
+        if not hasattr(factory(kind, table, Named.parse(chosen[kind]), spec.trust), "affine"):
+            return "random", f"the {kind} has no `affine`"
     if schema.features > WIDEST_START:
         return "random", f"more than {WIDEST_START} columns"
     return FACTOR_ANALYSIS, "the best linear model"

@@ -66,6 +66,7 @@ NETWORKS: dict[str, Callable] = {
     "resnet": _convolutional(1),
     "local": _convolutional(0, local=True),
 }
+FOR_IMAGES = ("conv", "resnet", "local")
 ACTIVATIONS = tuple(nets.ACTIVATIONS)
 DEVICES = ("cpu", "cuda")
 COMPILE = ("on", "off")
@@ -74,6 +75,6 @@ SCHEDULES = (recipe.COSINE, recipe.PLATEAU)
 PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
-    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
+    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "FOR_IMAGES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
     "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

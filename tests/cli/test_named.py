@@ -1,0 +1,149 @@
+"""Parts by their names, and parts that are not vaekit's: fitted, saved, opened, and never run unasked."""
+
+import functools
+import sys
+
+import numpy as np
+import own_parts
+import pytest
+
+import vaekit
+from vaekit import VAE
+from vaekit.errors import VaekitError
+from vaekit.objectives import ELBO, ImportanceWeighted
+from vaekit.parts import likelihoods, posteriors, priors
+from vaekit.runs import Run
+from vaekit.spec import Specification
+from vaekit.spec.named import Named, made, text_of
+
+from .conftest import call
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(80, 2)) @ RNG.normal(size=(2, 3))
+OWN = {
+    "prior": "own_parts:MyPrior:components=4",
+    "posterior": "own_parts:MyPosterior:least=0.1",
+    "likelihood": "own_parts:MyLikelihood",
+    "objective": "own_parts:MyObjective:samples=3",
+    "network": "own_parts:my_network:width=5",
+}
+
+
+@pytest.mark.parametrize("text", [
+    "elbo", "elbo:beta=0.5", "elbo:beta=0.5,warmup=0.1", "m:P", "a.b:P.Q", "m:P:x=1", "m:P:x=1,y=word",
+])  # fmt: skip
+def test_a_name_is_read_and_written_alike(text):
+    assert str(Named.parse(text)) == text
+    assert Named.parse(text).module == (text.split(":")[0] if text[:4] != "elbo" else None)
+
+
+@pytest.mark.parametrize(("part", "text"), [
+    ("elbo:beta=2", "elbo:beta=2"),
+    (own_parts.MyPrior, "own_parts:MyPrior"),
+    (functools.partial(own_parts.MyPrior, components=7), "own_parts:MyPrior:components=7"),
+    (own_parts.MyPrior(2, components=5), "own_parts:MyPrior:components=5"),
+    (own_parts.MyPrior(2), "own_parts:MyPrior"),
+    (own_parts.my_network, "own_parts:my_network"),
+    (ELBO(samples=3, beta=0.5), "vaekit.objectives.bounds:ELBO:samples=3,beta=0.5"),
+    (ImportanceWeighted, "vaekit.objectives.bounds:ImportanceWeighted"),
+    (priors.StandardNormal(9), "vaekit.parts.priors:StandardNormal"),
+])  # fmt: skip
+def test_a_part_given_as_an_object_has_a_name(part, text):
+    assert text_of(part) == text
+
+
+@pytest.mark.parametrize(("part", "words"), [
+    (functools.partial(own_parts.MyPrior, 2), "by name"),
+    (functools.partial(own_parts.MyPrior, components="a,b"), "components"),
+    (lambda: None, "made inside a function"),
+    (3, "names no part"),
+])  # fmt: skip
+def test_what_could_not_be_made_again_is_refused(part, words):
+    with pytest.raises(VaekitError, match=words):
+        text_of(part)
+
+
+def test_an_instance_that_forgets_an_argument_is_refused_with_a_remedy():
+    class Forgetful(own_parts.MyPrior):
+        def __init__(self, latent_dim, components=3):
+            super().__init__(latent_dim, components)
+            del self.components
+
+    with pytest.raises(VaekitError, match=r"self\.components.*functools\.partial"):
+        text_of(Forgetful(2))
+
+
+def test_a_part_gets_what_it_asks_for():
+    table = {"diagonal": posteriors.Diagonal, "logistic": likelihoods.DiscretizedLogistic}
+    assert made("posterior", table, "diagonal", latent_dim=3, schema=None).latent_dim == 3
+    assert made("prior", {}, OWN["prior"], trust=["own_parts"], latent_dim=2, schema=None).components == 4
+
+
+# strangers
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_each_kind_of_part_may_be_of_ones_own(kind, tmp_path):
+    vae = VAE(**{kind: OWN[kind]}, latent_dim=2, hidden=(4,), max_epochs=2, device="cpu").fit(X)
+    vae.save(tmp_path / "run")
+    with pytest.raises(VaekitError, match=f"its {kind} is {OWN[kind].split(':')[0]}:.*not vaekit's"):
+        vaekit.load(tmp_path / "run")
+    again = vaekit.load(tmp_path / "run", device="cpu", trust=["own_parts"])
+    assert np.array_equal(again.score_samples(X), vae.score_samples(X))
+    assert np.array_equal(again.sample(9, random_state=0), vae.sample(9, random_state=0))
+    assert again.get_params()[kind] == OWN[kind]
+
+
+def test_all_of_them_at_once_go_through_every_command(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    run, trust = tmp_path / "run", ("--trust", "own_parts")
+    named = [word for kind, text in OWN.items() for word in (f"--{kind}", text)]
+    fit = ("fit", tmp_path / "x.npy", *named, "--latent-dim", 2, "--epochs", 2, "--out", run)
+    assert call(*fit).code == 0
+    assert {path.name for path in (run / "pictures").iterdir()} >= {"training.png", "samples.png"}
+    assert call("resume", run, "--epochs", 3, *trust).code == 0
+    for command in (
+        ("evaluate", run, "--samples", 5), ("score", run, "-o", tmp_path / "s.csv"), ("verify", run),
+        ("sample", run, "-n", 3, "-o", tmp_path / "n.npy"),
+        ("encode", run, tmp_path / "x.npy", "-o", tmp_path / "z.npy"),
+        ("reconstruct", run, "-n", 3, "-o", tmp_path / "r.npy"),
+    ):  # fmt: skip
+        found = call(*command, *(trust if command[0] != "verify" else ()))
+        assert found.code == 0, found.err
+    refused = call("evaluate", run)
+    assert refused.code == 2
+    assert "--trust own_parts" in refused.err
+    again = ("fit", "--config", run / "run.toml", "--out", tmp_path / "again")
+    assert "--trust own_parts" in call(*again).err
+    assert call(*again, *trust).code == 0
+
+
+def test_a_strangers_folder_runs_nothing(tmp_path, monkeypatch):
+    vae = VAE(prior=OWN["prior"], latent_dim=2, hidden=(4,), max_epochs=1, device="cpu").fit(X)
+    vae.save(tmp_path / "run")
+    for name in ("run.toml", "checkpoint.json"):
+        text = (tmp_path / "run" / name).read_text()
+        assert "own_parts" in text
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_parts.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.delitem(sys.modules, "own_parts")
+    for command in ("evaluate", "resume", "sample", "verify"):
+        call(command, tmp_path / "run", *(("-o", "x.npy") if command == "sample" else ()))
+        assert "own_parts" not in sys.modules
+    for ask in (lambda: vaekit.load("run"), lambda: Run.open("run").state(None)):
+        with pytest.raises(VaekitError, match="trust own_parts"):
+            ask()
+    assert "own_parts" not in sys.modules
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("no_such_module:Part", "no module no_such_module"),
+    ("own_parts:Nothing", "own_parts has no Nothing"),
+    ("own_parts:math.pi", "has no math.pi that makes a part"),
+    ("own_parts:MyPrior:components=0", "components of prior own_parts:MyPrior is '0'"),
+    ("own_parts:MyPrior:component=2", "did you mean 'components'"),
+    ("own_parts:MyPrior:latent_dim=2", "'latent_dim'"),
+])  # fmt: skip
+def test_a_wrong_name_is_refused_with_what_was_found(text, words):
+    with pytest.raises(VaekitError, match=words):
+        Specification().changed(prior=text).made("prior", latent_dim=2)
