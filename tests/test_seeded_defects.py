@@ -4,8 +4,8 @@ import pytest
 from seeded_defects import DEFECTS, ROOT
 
 
-def test_there_are_twelve():
-    assert len(DEFECTS) == 12
+def test_there_are_fifteen():
+    assert len(DEFECTS) == 15
 
 
 @pytest.mark.parametrize("name", DEFECTS)
