@@ -27,31 +27,31 @@ def training_source(spec: Specification, run: Path | None = None) -> Source:
 
     run    the folder of the run whose specification it is, for the remedy where its data is elsewhere or changed
     """
-    settings = spec.data
-    if not settings.source:
+    section = spec.data
+    if not section.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
     if run is not None:
-        _check_there(settings, run)
-    columns = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
-    source = load(settings.source, resize=settings.resize, kind=settings.kind, **columns)
-    for part, path in _parts_of_its_own(settings):
-        source = source.joined(_part_of_its_own(part, path, settings, source), part)
-    if settings.digest and source.digest != settings.digest:
-        places = settings.source if isinstance(settings.source, str) else ", ".join(settings.source)
+        _check_there(section, run)
+    columns = {"exclude": section.exclude, "label": section.label or None, "keep": section.keep}
+    source = load(section.source, resize=section.resize, kind=section.kind, **columns)
+    for part, path in _parts_of_its_own(section):
+        source = source.joined(_part_of_its_own(part, path, section, source), part)
+    if section.digest and source.digest != section.digest:
+        places = section.source if isinstance(section.source, str) else ", ".join(section.source)
         remedy = "fit again (with --config, delete the line `digest` first)"
         if run is not None:
             remedy = f"say where it is now: `vaekit resume {run} --data PATH`"
         raise VaekitError(
             f"{places} is not the data of this run: it has {counted(len(source))} with the digest "
-            f"{source.digest[:12]}…, and the run was fitted to {settings.digest[:12]}…. Restore the file, or {remedy}."
+            f"{source.digest[:12]}…, and the run was fitted to {section.digest[:12]}…. Restore the file, or {remedy}."
         )
     return source
 
 
-def _check_there(settings, run: Path) -> None:
+def _check_there(section, run: Path) -> None:
     """Refuse a run whose files are gone, with the option that says where they are."""
-    places = [settings.source] if isinstance(settings.source, str) else settings.source
-    for option, path in (*(("data", place) for place in places), *_parts_of_its_own(settings)):
+    places = [section.source] if isinstance(section.source, str) else section.source
+    for option, path in (*(("data", place) for place in places), *_parts_of_its_own(section)):
         if Path(path).is_absolute() and not Path(path).exists():
             raise VaekitError(
                 f"{run} was fitted to {path}, and it is not there any more. Say where it is now: "
@@ -59,20 +59,20 @@ def _check_there(settings, run: Path) -> None:
             )
 
 
-def _parts_of_its_own(settings) -> list[tuple[str, str]]:
+def _parts_of_its_own(section) -> list[tuple[str, str]]:
     """(name, path) of validation and test rows that are in files of their own"""
-    return [(part, path) for part in ("validation", "test") if isinstance(path := getattr(settings, part), str)]
+    return [(part, path) for part in ("validation", "test") if isinstance(path := getattr(section, part), str)]
 
 
-def _part_of_its_own(part: str, path: str, settings, source: Source) -> Source:
+def _part_of_its_own(part: str, path: str, section, source: Source) -> Source:
     """The rows of --validation PATH or --test PATH, which must not be among those trained on."""
     if not Path(path).exists():
         raise VaekitError(f"--{part} is '{path}': give a fraction, or a file or folder that exists.")
-    places = [settings.source] if isinstance(settings.source, str) else settings.source
+    places = [section.source] if isinstance(section.source, str) else section.source
     if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in places):
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
-    pictures = {"resize": settings.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
-    aside = {"exclude": settings.exclude, "label": settings.label or None, "keep": settings.keep}
+    pictures = {"resize": section.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
+    aside = {"exclude": section.exclude, "label": section.label or None, "keep": section.keep}
     return load(path, columns=source.names, kind=source.layout.kind, strict=False, **aside, **pictures)
 
 
@@ -100,18 +100,18 @@ def rows_of(
 
     exclude, keep    columns of a table beside those of the run's settings
     """
-    settings, seed = run.spec.data, run.spec.training.seed
+    section, seed = run.spec.data, run.spec.training.seed
     if not data:
         if exclude or keep:
             raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
         source = training_source(run.spec, run.folder)
-        test = source.split(seed, settings.validation, settings.test)["test"]
+        test = source.split(seed, section.validation, section.test)["test"]
         if not len(test):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
         return Rows(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
-    loose = {"label": settings.label or None, "resize": settings.resize, "colour": run.schema.channels == 3}
+    loose = {"label": section.label or None, "resize": section.resize, "colour": run.schema.channels == 3}
     source = load(
-        data, exclude=(*settings.exclude, *(exclude or ())), keep=(*settings.keep, *(keep or ())), **loose,
+        data, exclude=(*section.exclude, *(exclude or ())), keep=(*section.keep, *(keep or ())), **loose,
         columns=run.schema.names, kind=run.schema.layout, strict=False, asked=(*(exclude or ()), *(keep or ())),
     )  # fmt: skip
     for note in source.notes:

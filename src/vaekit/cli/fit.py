@@ -23,7 +23,7 @@ def fit(
     trust: Trust = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
-    **settings: str | list[str] | None,
+    **typed: str | list[str] | None,
 ) -> int:
     """Train a VAE on a file or a known data set, and keep it in a run folder.
 
@@ -49,7 +49,7 @@ def fit(
     from vaekit.runs import Lock, Run, check_free
     from vaekit.spec import prepare
 
-    given = {field.name: from_text(field, settings.get(field.name)) for field in options()}
+    given = {field.name: from_text(field, typed.get(field.name)) for field in options()}
     spec = _specification(config, trust or ())
     other = data or any(given[name] for name in OF_THE_DATA)
     spec = spec.changed(**given, source=tuple(map(source_name, data)) or None, digest="" if other else None)
@@ -118,8 +118,8 @@ def _asked(spec, given: dict) -> dict:
 
     usual = Specification().to_dict()
     chosen = {}
-    for section, settings in spec.to_dict().items():
-        for name, value in settings.items():
+    for section, values in spec.to_dict().items():
+        for name, value in values.items():
             differs = value not in ("auto", usual[section][name]) and name not in ("source", "digest")
             if differs or given.get(name) not in (None, "auto"):
                 chosen[name] = value

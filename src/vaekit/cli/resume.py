@@ -54,16 +54,16 @@ def resume(
     with Lock(check_run(run)):
         opened = Run.open(run, repair=True, trust=trust or ())
         _say(opened.notes)
-        settings = opened.spec.training
+        training = opened.spec.training
         moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}
         moved = {part: str(path.resolve()) if isinstance(path, Path) else path for part, path in moved.items() if path}
         if epochs is None and opened.finished and not moved:
             opened.state(choose_device("cpu"))  # refused where it is not what it says
-            longer = f"To train it longer, give --epochs above {settings.epochs}."
+            longer = f"To train it longer, give --epochs above {training.epochs}."
             print(f"{run} is finished, and nothing is left to do. {longer}", file=sys.stderr if json else sys.stdout)
             return 0
-        if epochs is not None and epochs <= settings.epochs:
-            set_to = counted(settings.epochs, "epoch")
+        if epochs is not None and epochs <= training.epochs:
+            set_to = counted(training.epochs, "epoch")
             raise VaekitError(f"{run} is set to {set_to} already: --epochs can only lengthen it.")
         _check_parts(opened, moved)
         spec = opened.spec.changed(epochs=epochs, **moved)

@@ -214,8 +214,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _specification(self) -> Specification:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
-        settings = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
-        return Specification().changed(**settings, test=0.0)
+        changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
+        return Specification().changed(**changes, test=0.0)
 
     def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
         self.spec_, self.schema_, self.state_, self.history_, self.data_ = spec, schema, state, history, data
@@ -269,9 +269,9 @@ def load(folder, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
     """
     run = Run.open(folder, trust=trust)
     spec = run.spec
-    settings = {**vars(spec.data), **vars(spec.model), **vars(spec.training), "device": device}
+    values = {**vars(spec.data), **vars(spec.model), **vars(spec.training), "device": device}
     names = {name: RENAMED.get(name, name) for name in VAE().get_params() if name not in NO_SETTINGS}
-    vae = VAE(**{name: settings[setting] for name, setting in names.items()})
+    vae = VAE(**{name: values[setting] for name, setting in names.items()})
     vae.importance_samples = run.data.get("importance_samples", vae.importance_samples)
     if not isinstance(vae.validation_fraction, float):  # a file of its own
         vae.validation_fraction = VAE().validation_fraction

@@ -18,7 +18,7 @@ import torch
 
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.runs import checkpoint, settings, storage, tensors
+from vaekit.runs import checkpoint, storage, tensors, toml
 from vaekit.runs.checkpoint import METRICS, NEWEST, PREVIOUS, RUN, SCHEMA, TIMES
 from vaekit.runs.lock import Lock, in_use, other_holder
 from vaekit.spec import Specification, build_state
@@ -61,7 +61,7 @@ class Run:
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         about = {"format": checkpoint.FORMAT, "schema": schema.to_dict(), "data": data}
         hashes = {
-            RUN: storage.write(folder / RUN, settings.dump(spec)),
+            RUN: storage.write(folder / RUN, toml.dump(spec)),
             SCHEMA: storage.write_json(folder / SCHEMA, about),
         }
         return cls(folder, spec, schema, data, hashes)
@@ -175,7 +175,7 @@ class Run:
 
     def respecify(self, spec: Specification, state: State) -> None:
         """Go on under a changed specification (more epochs): first in the checkpoint, which is the truth."""
-        before, self.spec, text = self.hashes[RUN], spec, settings.dump(spec)
+        before, self.spec, text = self.hashes[RUN], spec, toml.dump(spec)
         self.hashes[RUN] = hashlib.sha256(text).hexdigest()
         self.save(state, replaces=before)
         storage.write(self.folder / RUN, text)
@@ -238,7 +238,7 @@ class Run:
         try:
             checkpoint.check(self.folder, self.manifest, RUN)
         except storage.DamagedError as error:
-            if settings.sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
+            if toml.sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
                 raise storage.DamagedError(
                     f"{error} (Edited? To train with other settings, copy it and fit with --config. Delete it, and "
                     f"`vaekit resume` writes it again.)"
@@ -260,16 +260,16 @@ class Run:
             self.manifest = checkpoint.without(self.folder, TIMES)
             storage.remove(self.folder / TIMES)
             self.notes.append(f"{error} It is begun anew.")
-        found = settings.sha256(self.folder / RUN)
+        found = toml.sha256(self.folder / RUN)
         if found == self.hashes[RUN]:
             return
-        edits = settings.edits(self.folder / RUN, self.spec)
+        edits = toml.edits(self.folder / RUN, self.spec)
         if edits and found != self.manifest.get("replaces"):
             raise VaekitError(
                 f"{self.folder / RUN} was edited since the run was trained: {'; '.join(edits)}. To go on as before, "
                 f"delete it: `vaekit resume` writes it again. For other settings, fit with --config and a copy."
             )
-        self.hashes[RUN] = storage.write(self.folder / RUN, settings.dump(self.spec))
+        self.hashes[RUN] = storage.write(self.folder / RUN, toml.dump(self.spec))
         self.notes.append(f"{self.folder / RUN} is written again: it was not what the checkpoint says.")
 
 
