@@ -17,8 +17,8 @@ from contenders import Work
 from results import DOCS, machine, write
 
 from vaekit import evaluation
-from vaekit.data import Rows, Source, load
-from vaekit.spec import Specification, prepare
+from vaekit.data import Dataset, Source, load
+from vaekit.settings import Settings, prepare
 
 PAGE = DOCS / "performance.md"
 MEMORY, SCORING = "| command | network, batch |", "| command | rows, draws |"
@@ -41,13 +41,13 @@ def memory(command: str) -> None:
 
 def scoring(command: str) -> None:
     x = load("mnist").x
-    spec = Specification().changed(
+    settings = Settings().changed(
         binarize="dynamic", hidden=(200, 200), latent_dim=50, activation="tanh", network="mlp", device="cuda"
     )
-    prepared = prepare(spec, Source(x))
+    prepared = prepare(settings, Source(x))
     model, rows, method = prepared.state.trained(), 10_000, evaluation.ImportanceSampling(5000)
-    evaluation.log_likelihood(model, Rows(x[:200], prepared.schema, seed=0, device="cuda"), method)
-    some = Rows(x[-rows:], prepared.schema, seed=0, device="cuda")
+    evaluation.log_likelihood(model, Dataset(x[:200], prepared.schema, seed=0, device="cuda"), method)
+    some = Dataset(x[-rows:], prepared.schema, seed=0, device="cuda")
     began = time.perf_counter()
     evaluation.log_likelihood(model, some, method)
     torch.cuda.synchronize()

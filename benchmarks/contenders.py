@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from vaekit import nets
 from vaekit.data import Source
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 from vaekit.training import fit
 from vaekit.training.descent import EAGERLY
 
@@ -131,13 +131,13 @@ def ours(precision: str, compiled: str) -> Callable[[Work, np.ndarray], tuple[St
     """vaekit's training step, with everything that a run does at each step."""
 
     def build(work: Work, x: np.ndarray) -> tuple[Steps, int]:
-        spec = Specification().changed(
+        settings = Settings().changed(
             validation=0.0, test=0.0, hidden=work.hidden, latent_dim=work.latents, batch_size=work.batch,
             learning_rate=RATE, activation="relu", network="conv" if work.convolutional else "mlp", epochs=10_000,
             binarize="expected" if work.images else "none", likelihood="auto" if work.images else "gaussian:sigma=unit",
             precision=precision, compile=compiled, device=DEVICE.type, schedule="cosine", start="random",
         )  # fmt: skip
-        prepared = prepare(spec, Source(x))
+        prepared = prepare(settings, Source(x))
         records = fit(prepared.state, prepared.rows["train"])
 
         def steps(count: int) -> None:

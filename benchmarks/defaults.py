@@ -24,7 +24,7 @@ from sklearn import datasets
 
 import vaekit as package
 from vaekit import VAE
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.evaluation import SimpleModels
 
 MOST_FITTED, MOST_SCORED = 1000, 500
@@ -84,7 +84,7 @@ def one_split(face: str, x: np.ndarray, split: int) -> tuple[torch.Tensor, dict[
     train, test = x[order[:count]], x[order[count : count + MOST_SCORED]]
     vae, seconds = fitted(face, train, split)
     scores = torch.from_numpy(vae.score_samples(test))
-    rows = [Rows(part, vae.schema_, seed=0) for part in (train, test)]
+    rows = [Dataset(part, vae.schema_, seed=0) for part in (train, test)]
     simple = SimpleModels(*rows, vae.model_.latent_dim, vae.model_.likelihood.integers)
     found = {one.name: one.scores for one in simple.models if one.name in SIMPLE and one.scores is not None}
     return scores, found, seconds

@@ -98,11 +98,11 @@ def photos() -> list[str]:
     folder = RUNS / "benchmark-photos-data"
     shutil.rmtree(folder, ignore_errors=True)
     for package, files in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None:
+        settings = importlib.util.find_spec(package)
+        if settings is None:
             sys.exit(f"{package} is not installed: pip install '.[benchmarks]' --constraint constraints.txt")
         for file in files:
-            cut(Path(spec.origin).parent / file, folder)
+            cut(Path(settings.origin).parent / file, folder)
     return [str(folder / "train"), "--validation", str(folder / "validation"), "--test", str(folder / "test")]
 
 
@@ -160,9 +160,9 @@ def cells(folder: Path, fitted: Finished, evaluated: Finished) -> list[str]:
 
     run, result = Run.open(folder), evaluated.last
     estimate, bits = result["log_likelihood"], result["bits_per_dim"]
-    settings, model = run.spec.data, run.spec.model
-    source = training_source(run.spec)
-    split = source.split(run.spec.training.seed, settings.validation, settings.test)
+    settings, model = run.settings.data, run.settings.model
+    source = training_source(run.settings)
+    split = source.split(run.settings.training.seed, settings.validation, settings.test)
     x = {part: source.x[index] for part, index in split.items()}
     size = sum(p.numel() for p in run.state(torch.device("cpu")).parameters)
     return [

@@ -18,7 +18,7 @@ from results import write
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from vaekit import VAE, evaluation
-from vaekit.data import Rows
+from vaekit.data import Dataset
 
 
 def standardised(x: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def marginal(model) -> torch.distributions.LowRankMultivariateNormal:
 def held_against_the_truth(vae: VAE, x: np.ndarray) -> str:
     """Each estimate minus the trained model's exact log p(x), mean over rows."""
     model, truth = vae.model_, marginal(vae.model_)
-    rows = Rows(x, vae.schema_, seed=0)
+    rows = Dataset(x, vae.schema_, seed=0)
     exact = lambda rows: truth.log_prob(rows.stored.double())  # noqa: E731
     few, annealed = rows.some(100), evaluation.AnnealedImportance()
     bound = evaluation.elbo(model, rows).value.double() - exact(rows)

@@ -19,7 +19,7 @@ from results import DOCS, machine, write
 
 from vaekit import evaluation
 from vaekit.data import Source
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 from vaekit.training.descent import EAGERLY
 
 matplotlib.use("Agg")
@@ -42,7 +42,7 @@ def prepared(folder: Path, rows: int, columns: int, latents: int, batch: int):
         file, rng = np.lib.format.open_memmap(path, "w+", np.float32, (rows, columns)), np.random.default_rng(0)
         for start in range(0, rows, 100_000):
             file[start : start + 100_000] = rng.normal(size=(min(100_000, rows - start), columns))
-    spec = Specification().changed(
+    settings = Settings().changed(
         hidden=(64,),
         latent_dim=latents,
         batch_size=batch,
@@ -52,7 +52,7 @@ def prepared(folder: Path, rows: int, columns: int, latents: int, batch: int):
         device="cpu",
         compile="on",
     )
-    return prepare(spec, Source(np.load(path, mmap_mode="r")))
+    return prepare(settings, Source(np.load(path, mmap_mode="r")))
 
 
 def median_seconds(call: Callable[[], object]) -> float:

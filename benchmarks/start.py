@@ -64,14 +64,14 @@ def measure(name: str, home: Path) -> dict:
     import vaekit.cli.train  # noqa: F401  (all that a run imports)
     from vaekit import runs
     from vaekit.data import load
-    from vaekit.spec import Specification, prepare
+    from vaekit.settings import Settings, prepare
 
     peak, began, first = Peak(), time.perf_counter(), None
-    spec = Specification().changed(latent_dim=20, network="mlp", epochs=1, batch_size=128, **TRAININGS[name][2])
-    prepared = prepare(spec, load(home / "x.npy"))
+    settings = Settings().changed(latent_dim=20, network="mlp", epochs=1, batch_size=128, **TRAININGS[name][2])
+    prepared = prepare(settings, load(home / "x.npy"))
     state = prepared.state
-    run = runs.Run.create(home / "run", prepared.spec, prepared.schema, {"train": len(prepared.rows["train"])})
-    for _ in runs.drive(run, prepared, lambda: state.step >= 500):
+    run = runs.Run.create(home / "run", prepared.settings, prepared.schema, {"train": len(prepared.rows["train"])})
+    for _ in runs.fit_and_save(run, prepared, lambda: state.step >= 500):
         first = first or time.perf_counter() - began
     seconds = getattr(state.descend, "seconds", None)
     return {

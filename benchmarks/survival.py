@@ -49,9 +49,9 @@ class Vaekit:
     @staticmethod
     def train(folder: Path) -> None:
         from vaekit.cli import main, train
-        from vaekit.runs import drive
+        from vaekit.runs import fit_and_save
 
-        sys.modules[drive.__module__].SAVE_SECONDS = 0.1
+        sys.modules[fit_and_save.__module__].SAVE_SECONDS = 0.1
         train.write_all = lambda *arguments: []
         options = ["--hidden", "32", "--latent-dim", "4", "--batch-size", "64", "--epochs", str(EPOCHS),
                    "--patience", "0", "--binarize", "dynamic"]  # fmt: skip
@@ -225,15 +225,15 @@ def saving(seconds: float) -> None:
 
     from vaekit import runs
     from vaekit.data import Source
-    from vaekit.spec import Specification, prepare
+    from vaekit.settings import Settings, prepare
 
     x = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28)).astype(np.uint8)
-    spec = Specification().changed(
+    settings = Settings().changed(
         hidden=(400,), latent_dim=20, network="mlp", batch_size=128, epochs=10_000, binarize="dynamic", compile="off"
     )
     with tempfile.TemporaryDirectory() as home:
-        prepared = prepare(spec, Source(x, name="random"))
-        run = runs.Run.create(Path(home) / "run", prepared.spec, prepared.schema, {"train": 60_000})
+        prepared = prepare(settings, Source(x, name="random"))
+        run = runs.Run.create(Path(home) / "run", prepared.settings, prepared.schema, {"train": 60_000})
         save, spent = run.save, []
 
         def timed(state) -> None:
@@ -243,7 +243,7 @@ def saving(seconds: float) -> None:
 
         run.save = timed
         began = time.perf_counter()
-        for _ in runs.drive(run, prepared, lambda: time.perf_counter() - began > seconds):
+        for _ in runs.fit_and_save(run, prepared, lambda: time.perf_counter() - began > seconds):
             pass
         size = max(path.stat().st_size for path in run.folder.glob("*.safetensors"))
     whole, last = time.perf_counter() - began, spent.pop()

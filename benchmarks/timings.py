@@ -13,10 +13,10 @@ import torch
 from contenders import Work
 from results import DOCS, machine, write
 
-from vaekit import evaluation, nets, parts
-from vaekit.data import Rows, Source, load
+from vaekit import evaluation, inference, nets, parts
+from vaekit.data import Dataset, Source, load
 from vaekit.models import VAE
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 
 PAGE = DOCS / "performance.md"
 HEADER = "| command | contender | ms a step | times"
@@ -132,11 +132,11 @@ def nll(name: str, rounds: int) -> None:
 
     rows, draws = 4, 5000
     x = load("mnist").x[-rows:]
-    spec = Specification().changed(
+    settings = Settings().changed(
         binarize="dynamic", hidden=(200, 200), latent_dim=50, activation="tanh", network="mlp", device="cpu"
     )
-    prepared = prepare(spec, Source(np.concatenate([x] * 30)))
-    model, some = prepared.state.trained(), Rows(x, prepared.schema, seed=0)
+    prepared = prepare(settings, Source(np.concatenate([x] * 30)))
+    model, some = prepared.state.trained(), Dataset(x, prepared.schema, seed=0)
     theirs = VAE(VAEConfig(input_dim=(784,), latent_dim=50, reconstruction_loss="bce"))
     theirs.encoder, theirs.decoder = _adapted(model)
     images = torch.from_numpy(x.reshape(rows, -1)).float().div(255).round()
@@ -181,8 +181,8 @@ def use(name: str, rounds: int) -> None:
     posterior, likelihood = parts.posteriors.Diagonal(20), parts.likelihoods.Bernoulli((28, 28))
     encoder, decoder = nets.MLP(784, (400,), posterior.features), nets.MLP(20, (400,), likelihood.features)
     model = VAE(encoder, posterior, parts.priors.StandardNormal(20), decoder, likelihood).eval()
-    schema = prepare(Specification().changed(binarize="expected", latent_dim=2), Source(x[:100])).schema
-    data, stored, z = Rows(x, schema, seed=0), torch.from_numpy(x), torch.randn(rows, 20)
+    schema = prepare(Settings().changed(binarize="expected", latent_dim=2), Source(x[:100])).schema
+    data, stored, z = Dataset(x, schema, seed=0), torch.from_numpy(x), torch.randn(rows, 20)
     data.keys  # noqa: B018  (made once a data set)
 
     @torch.no_grad()
@@ -192,12 +192,12 @@ def use(name: str, rounds: int) -> None:
 
     source = torch.Generator().manual_seed(0)
     _write_use(f"{name}", in_turn({
-        "bare encoder": lambda: bare(encoder, stored), "vaekit, encode": lambda: evaluation.encode(model, data),
+        "bare encoder": lambda: bare(encoder, stored), "vaekit, encode": lambda: inference.encode(model, data),
     }, rounds), rows)  # fmt: skip
     _write_use(f"{name}", in_turn({
-        "bare decoder": lambda: bare(decoder, z, torch.sigmoid), "vaekit, decode": lambda: evaluation.decode(model, z),
-        "vaekit, sample (means)": lambda: evaluation.sample(model, rows, source, mean=True),
-        "vaekit, sample (draws)": lambda: evaluation.sample(model, rows, source),
+        "bare decoder": lambda: bare(decoder, z, torch.sigmoid), "vaekit, decode": lambda: inference.decode(model, z),
+        "vaekit, sample (means)": lambda: inference.sample(model, rows, source, mean=True),
+        "vaekit, sample (draws)": lambda: inference.sample(model, rows, source),
     }, rounds), rows)  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vaekit import evaluation, models, objectives, parts, training
-from vaekit.data import Rows, describe, load
+from vaekit.data import Dataset, describe, load
 
 
 class Decoder(nn.Module):
@@ -29,7 +29,7 @@ def main(steps: int = 2000) -> float:
     source = load("digits")
     split = source.split(seed=0, validation=0.1, test=0.1)
     schema = describe(source.x, train=split["train"]).as_binary("dynamic")
-    rows = {part: Rows(source.x[index], schema, seed=0) for part, index in split.items()}
+    rows = {part: Dataset(source.x[index], schema, seed=0) for part, index in split.items()}
 
     torch.manual_seed(0)
     posterior = parts.posteriors.FullCovariance(latent_dim=6)

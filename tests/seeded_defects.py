@@ -149,7 +149,7 @@ DEFECTS = {
         IMPORTANCE + "__call__", negated, "evaluation/test_importance.py evaluation/test_likelihood.py"
     ),
     "fresh noise at scoring": Defect(
-        "vaekit.maths:RowNoise.__init__", fresh_keys, "test_maths.py evaluation/test_likelihood.py"
+        "vaekit.noise:RowNoise.__init__", fresh_keys, "test_noise.py evaluation/test_likelihood.py"
     ),
     "β in the reported value": Defect(BOUNDS + "ELBO.forward", beta_in_the_value, "objectives"),
     "fewer samples than asked": Defect(IMPORTANCE + "log_weights", half_of_the_draws, "evaluation/test_importance.py"),

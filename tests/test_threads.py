@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit import evaluation, parts
-from vaekit.data import Rows, describe
+from vaekit import evaluation, inference, parts
+from vaekit.data import Dataset, describe
+from vaekit.inference import posterior_means
 from vaekit.models import VAE
-from vaekit.objectives import posterior_means
 from vaekit.threads import single_threaded, suited
 
 
@@ -60,10 +60,10 @@ class Watched(nn.Linear):
 
 
 PASSES = {
-    "encode": lambda model, rows: evaluation.encode(model, rows),
-    "decode": lambda model, rows: evaluation.decode(model, torch.zeros(9, 2)),
-    "reconstruct": lambda model, rows: evaluation.reconstruct(model, rows, 2, torch.Generator().manual_seed(0)),
-    "sample": lambda model, rows: evaluation.sample(model, 9, torch.Generator().manual_seed(0)),
+    "encode": lambda model, rows: inference.encode(model, rows),
+    "decode": lambda model, rows: inference.decode(model, torch.zeros(9, 2)),
+    "reconstruct": lambda model, rows: inference.reconstruct(model, rows, 2, torch.Generator().manual_seed(0)),
+    "sample": lambda model, rows: inference.sample(model, 9, torch.Generator().manual_seed(0)),
     "ELBO": lambda model, rows: evaluation.elbo(model, rows),
     "means": lambda model, rows: posterior_means(model, rows.blocks()),
     "rate": lambda model, rows: evaluation.rate_parts(model, rows, points=50),
@@ -79,7 +79,7 @@ def test_passes_of_narrow_networks_take_one_thread(monkeypatch, name, narrow, ex
     posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Gaussian((3,))
     encoder, decoder = Watched(3, posterior.features), Watched(2, likelihood.features)
     model = VAE(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
-    PASSES[name](model, Rows(x, describe(x), seed=0))
+    PASSES[name](model, Dataset(x, describe(x), seed=0))
     seen = getattr(encoder, "seen", set()) | getattr(decoder, "seen", set())
     assert seen == {1 if name == "log p" else expected}
     assert torch.get_num_threads() == 3

@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "VAE": "vaekit.estimators", "load": "vaekit.estimators", "VaekitError": "vaekit.errors",
     **{room: f"vaekit.{room}" for room in (
-        "core", "data", "distributions", "evaluation", "maths", "models", "nets", "objectives", "parts", "runs", "spec",
-        "training",
+        "core", "data", "distributions", "evaluation", "inference", "maths", "models", "nets", "noise", "objectives",
+        "parts", "runs", "settings", "training",
     )},
 }  # fmt: skip
 
-__all__ = ["VAE", "VaekitError", "__version__", "evaluation", "load", "models", "nets", "objectives", "parts"]
+__all__ = [
+    "VAE", "VaekitError", "__version__", "evaluation", "inference", "load", "models", "nets", "objectives", "parts",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

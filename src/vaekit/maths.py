@@ -1,22 +1,13 @@
-"""Plain functions of tensors: stable sums, smooth bounds, and noise that is a function of a key.
+"""Plain functions of tensors: stable sums and smooth bounds."""
 
-Nothing here keeps state and nothing touches a global random generator.
-"""
-
-import hashlib
 import math
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
-
-NoiseSource = Callable[[int, int, int], Tensor]
-"""(samples K, rows B, dimensions D) ↦ ε ~ N(0, I) of shape (K, B, D)."""
 
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
@@ -26,16 +17,6 @@ def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
     1000.0
     """
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])
-
-
-def normal_quantile(u: Tensor) -> Tensor:
-    """Φ⁻¹(u) for u in [0, 1], finite at both ends: in float32 up to 5.4.
-
-    >>> normal_quantile(torch.tensor([0.5])).item()
-    0.0
-    """
-    edge = 1 - torch.finfo(u.dtype).eps / 2
-    return torch.erfinv((2 * u - 1).clamp_(-edge, edge)).mul_(math.sqrt(2))
 
 
 def standard_error(values: Tensor) -> float | None:
@@ -112,116 +93,3 @@ def log1mexp(x: Tensor) -> Tensor:
     near = torch.where(small, x, torch.ones_like(x))  # where() must not hide a log of an invalid entry
     far = torch.where(small, torch.ones_like(x), x)
     return torch.where(small, torch.log(-torch.expm1(-near)), torch.log1p(-torch.exp(-far)))
-
-
-def derive_seed(seed: int, purpose: str, *counters: int) -> int:
-    """A 63-bit sub-seed for one purpose: the same arguments give the same seed on every machine.
-
-    >>> derive_seed(0, "order", 3) == derive_seed(0, "order", 3) != derive_seed(0, "noise", 3)
-    True
-    """
-    text = "/".join([str(seed), purpose, *map(str, counters)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-
-
-def generator(seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh torch generator keyed by (seed, purpose, counters)."""
-    return torch.Generator(device).manual_seed(derive_seed(seed, purpose, *counters))
-
-
-def bytes_below(limit: int, shape: tuple[int, ...], source: np.random.Generator) -> np.ndarray:
-    """Uniform on 0, 1, … limit − 1 ≤ 255, each independent and exactly as likely: whole random bytes, and those beyond
-    drawn again.
-
-    >>> sorted(set(bytes_below(200, (99, 99), np.random.default_rng(0)).ravel().tolist())) == list(range(200))
-    True
-    """
-    if not 0 < limit <= 256:
-        raise ValueError(f"no byte is below {limit}, or every one")
-    if limit < 128:  # most bytes would be drawn again
-        return source.integers(0, limit, shape, np.uint8)
-    count = math.prod(shape)
-    drawn = source.bit_generator.random_raw(-(-count // 8)).view(np.uint8)[:count]
-    beyond = np.flatnonzero(drawn >= limit)
-    drawn[beyond] = source.integers(0, limit, len(beyond), np.uint8)
-    return drawn.reshape(shape)
-
-
-def normal_noise(source: torch.Generator, dtype: torch.dtype | None = None) -> NoiseSource:
-    """ε drawn in sequence from a generator: the noise of training and of generation."""
-    return lambda samples, rows, dims: torch.randn(
-        samples, rows, dims, generator=source, device=source.device, dtype=dtype
-    )
-
-
-def row_keys(x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """One 64-bit key a row, (n,) uint64: a hash of its content as float32, hidden cells zeroed.
-
-    Equal rows have equal keys whatever their position, neighbours or stored type.
-
-    >>> row_keys(np.array([[1, 2]], np.uint8)) == row_keys(np.array([[1.0, 2.0]]))
-    array([ True])
-    """
-    rows = np.ascontiguousarray(x.reshape(len(x), -1), dtype="<f4") + np.float32(0)  # −0 becomes +0
-    if mask is not None:
-        rows = np.where(mask.reshape(len(x), -1), rows, np.float32(0))
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
-    return np.fromiter((int.from_bytes(d, "little") for d in digests), np.uint64, len(rows))
-
-
-def keyed_uniform(keys: np.ndarray, seed: int, purpose: str, columns: int) -> np.ndarray:
-    """(n, columns) float64 uniforms in [0, 1): a counter-based generator (SplitMix64, Steele et al. 2014).
-
-    Row i depends on keys[i], the seed and the purpose alone.
-    """
-    gamma = np.uint64(0x9E3779B97F4A7C15)
-    start = keys[:, None] ^ np.uint64(derive_seed(seed, purpose))
-    with np.errstate(over="ignore"):
-        state = _mix(start) + gamma * np.arange(1, columns + 1, dtype=np.uint64)
-        return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-@lru_cache(maxsize=8)
-def _points(samples: int, dims: int, seed: int) -> Tensor:
-    """(samples, dims) float64 in the unit cube: scrambled Sobol points, and independent uniforms in the dimensions
-    beyond those for which there are Sobol points (21,201)."""
-    even = min(dims, torch.quasirandom.SobolEngine.MAXDIM)
-    points = torch.quasirandom.SobolEngine(even, scramble=True, seed=seed).draw(samples, dtype=torch.float64)
-    if dims == even:
-        return points
-    source = torch.Generator().manual_seed(seed)
-    return torch.cat([points, torch.rand(samples, dims - even, generator=source, dtype=torch.float64)], 1)
-
-
-class RowNoise:
-    """ε for scoring: one low-discrepancy point set, shifted by a key a row (Cranley & Patterson 1976).
-
-    u_kb = (s_k + v_b) mod 1 and ε = Φ⁻¹(u): every ε_kb is N(0, I) over the random shift (to the resolution of the
-    type: in float32 up to 5.4σ), so averages over k are unbiased, and row b's noise does not depend on any other row.
-    Any number of dimensions will do: beyond 21,201 the points are independent uniforms, no longer evenly spread.
-    A `NoiseSource`; successive calls of one object give fresh dimensions. `start` and `total` cut the same K = `total`
-    points into chunks.
-
-    >>> noise = RowNoise(np.array([1, 2], np.uint64), seed=0, total=8)
-    >>> noise(8, 2, 3).shape
-    torch.Size([8, 2, 3])
-    """
-
-    def __init__(self, keys, seed: int, total: int, *, start: int = 0, dtype=torch.float32, device="cpu"):
-        self.keys, self.seed, self.total, self.start = keys, seed, total, start
-        self.dtype, self.device, self.calls = dtype, device, 0
-
-    def __call__(self, samples: int, rows: int, dims: int) -> Tensor:
-        purpose = f"score-{self.calls}"
-        self.calls += 1
-        points = _points(self.total, dims, derive_seed(self.seed, purpose) % 2**31)
-        shift = torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))
-        points = points[self.start : self.start + samples, None].to(self.device, self.dtype)
-        u = (points + shift.to(self.device, self.dtype)) % 1
-        return normal_quantile(u)

@@ -11,10 +11,10 @@ import torch
 import vaekit
 from vaekit import evaluation, nets, parts
 from vaekit.core import Batch
-from vaekit.data import Rows, Source, stream
+from vaekit.data import Dataset, Source, dataset
 from vaekit.models import VAE
 from vaekit.objectives import ELBO, ImportanceWeighted
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 from vaekit.training import TrainingError, descent, fit
 from vaekit.training.descent import CompiledRecording, Eager, Graphed
 
@@ -65,7 +65,7 @@ def from_the_third_step_on(monkeypatch):
 
 
 def prepared(source: Source = TABLE, compile: str = "off", **changes):
-    return prepare(Specification().changed(**{**SMALL, **changes}, compile=compile), source)
+    return prepare(Settings().changed(**{**SMALL, **changes}, compile=compile), source)
 
 
 def plain(source: Source = TABLE, **changes):
@@ -234,7 +234,7 @@ def test_what_is_trained_there_scores_alike_on_a_cpu(source, changes):
     model = run.state.trained()
     model.precision = None
     there = evaluation.log_likelihood(model, run.rows["train"], evaluation.ImportanceSampling(50))
-    here = Rows(source.x, run.schema, seed=0, index=run.split["train"])
+    here = Dataset(source.x, run.schema, seed=0, index=run.split["train"])
     again = evaluation.log_likelihood(model.cpu(), here, evaluation.ImportanceSampling(50))
     assert there.mean == pytest.approx(again.mean, abs=1e-3, rel=1e-5)
     assert torch.allclose(there.value.cpu(), again.value, atol=1e-2, rtol=1e-4)
@@ -252,8 +252,8 @@ def test_an_estimator_is_fitted_there_and_loaded_on_a_cpu(tmp_path):
 def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):
     run = prepared(IMAGES, binarize="dynamic", **CONV)
     plenty = run.rows["train"]
-    monkeypatch.setattr(stream, "DEVICE_SHARE", 0.0)
-    crowded = Rows(IMAGES.x, run.schema, seed=0, device="cuda", index=run.split["train"])
+    monkeypatch.setattr(dataset, "DEVICE_SHARE", 0.0)
+    crowded = Dataset(IMAGES.x, run.schema, seed=0, device="cuda", index=run.split["train"])
     assert plenty.resident
     assert not crowded.resident
     for step in range(3):
@@ -272,9 +272,9 @@ def test_rows_larger_than_the_card_stay_on_the_host(monkeypatch):
 def test_batches_that_are_made_at_once_are_those_of_their_numbers(size, monkeypatch):
     """Also where an epoch is no whole number of them, and one is asked for out of turn."""
     run = prepared(IMAGES, binarize="threshold", **CONV)
-    for cells in (stream.TOGETHER_CELLS, 3 * size * run.schema.features, 1):
-        monkeypatch.setattr(stream, "TOGETHER_CELLS", cells)
-        rows = Rows(IMAGES.x, run.schema, seed=0, device="cuda")
+    for cells in (dataset.TOGETHER_CELLS, 3 * size * run.schema.features, 1):
+        monkeypatch.setattr(dataset, "TOGETHER_CELLS", cells)
+        rows = Dataset(IMAGES.x, run.schema, seed=0, device="cuda")
         for step in (*range(2 * rows.batches_per_epoch(size) + 2), 1, 0):
             expected = (rows.take(rows.numbers(step, size)) >= 128).float()
             assert torch.equal(rows.train_batch(step, size).x, expected)

@@ -21,8 +21,8 @@ from vaekit.cli.fit import claimed
 from vaekit.data import load
 from vaekit.evaluation import Baseline
 from vaekit.runs import DiskError, Run
-from vaekit.spec import Specification
-from vaekit.spec.settings import options as declared_options
+from vaekit.settings import Settings
+from vaekit.settings.declared import options as declared_options
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
@@ -71,11 +71,11 @@ def test_a_run_folder_holds_what_re_creates_the_run(digits_run):
     run = Run.open(digits_run)
     assert run.finished
     assert run.data["train"], run.data["validation"] == (1437, 180)
-    assert run.spec.data.digest == run.data["digest"] == load("digits").digest
+    assert run.settings.data.digest == run.data["digest"] == load("digits").digest
 
 
 def test_nothing_is_left_to_auto_in_the_specification_but_the_device(digits_run):
-    values = Run.open(digits_run).spec.to_dict()
+    values = Run.open(digits_run).settings.to_dict()
     left = [key for section in values.values() for key, value in section.items() if value == "auto"]
     assert left == ["device"]
 
@@ -141,7 +141,7 @@ def test_a_configuration_repeats_the_run_to_the_bit(vaekit, digits_run, tmp_path
 def test_options_beside_a_configuration_win(vaekit, table_run, tmp_path):
     options = ("--epochs", 2, "--seed", 5)
     assert vaekit("fit", "--config", table_run / "run.toml", "--out", tmp_path / "run", *options).code == 0
-    old, new = Run.open(table_run).spec, Run.open(tmp_path / "run").spec
+    old, new = Run.open(table_run).settings, Run.open(tmp_path / "run").settings
     assert (new.training.epochs, new.training.seed) == (2, 5)
     assert new == old.changed(epochs=2, seed=5)
     assert not same(tensors(tmp_path / "run"), tensors(table_run))
@@ -158,7 +158,7 @@ def test_overwriting_must_be_asked_for_and_leaves_nothing_of_the_old_run(vaekit,
     assert "--overwrite" in refused.err
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert vaekit(*fit, "--latent-dim", 3, "--overwrite").code == 0
-    assert Run.open(folder).spec.model.latent_dim == 3
+    assert Run.open(folder).settings.model.latent_dim == 3
     assert not (folder / "pictures" / "manifold.png").exists()  # of the run with two latents
 
 
@@ -176,7 +176,7 @@ def test_a_validation_file_of_ones_own(vaekit, table, tmp_path):
 def test_binarised_digits_are_bernoulli(vaekit, tmp_path):
     folder = tmp_path / "run"
     assert vaekit("fit", "digits", "--out", folder, *TINY, "--epochs", 1, "--binarize", "expected").code == 0
-    assert Run.open(folder).spec.model.likelihood == "bernoulli"
+    assert Run.open(folder).settings.model.likelihood == "bernoulli"
     numbers = strict(vaekit("evaluate", folder, "--samples", 2, "--json").out)
     assert numbers["bits_per_dim"] is None  # a bound on the mean over binarised images is no code length
     assert "binarised image" in vaekit("evaluate", folder, "--samples", 2).out
@@ -367,8 +367,8 @@ def test_without_data_the_run_s_own_test_rows_are_scored_with_their_labels(vaeki
     result = vaekit("score", digits_run, "--samples", 10, "-o", tmp_path / "s.csv")
     assert result.code == 0
     scores, source = polars.read_csv(tmp_path / "s.csv"), load("digits")
-    spec = Run.open(digits_run).spec
-    test = source.split(spec.training.seed, spec.data.validation, spec.data.test)["test"]
+    settings = Run.open(digits_run).settings
+    test = source.split(settings.training.seed, settings.data.validation, settings.data.test)["test"]
     assert scores["label"].to_list() == source.labels[test].tolist()
     np.save(tmp_path / "test.npy", source.x[test])
     assert vaekit("score", digits_run, tmp_path / "test.npy", "--samples", 10, "-o", tmp_path / "t.npy").code == 0
@@ -546,7 +546,7 @@ def test_a_finished_run_is_not_resumed_unless_for_longer(vaekit, table, tmp_path
     assert vaekit("resume", folder, "--epochs", 6).code == 0
     run = Run.open(folder)
     assert run.finished
-    assert run.spec.training.epochs == 6
+    assert run.settings.training.epochs == 6
     assert run.metrics[: len(old)] == old
     assert run.metrics[-1]["step"] * 2 == old[-1]["step"] * 3
     assert vaekit("fit", "--config", folder / "run.toml", "--out", tmp_path / "other").code == 0
@@ -711,7 +711,7 @@ def test_every_command_explains_itself(vaekit, command):
 
 def test_the_help_of_fit_names_every_setting(vaekit):
     text = vaekit("fit", "--help").out
-    for section in Specification().to_dict().values():
+    for section in Settings().to_dict().values():
         for key in section:
             option = "--" + key.replace("_", "-")
             assert option in text or key in ("source", "digest")

@@ -56,8 +56,8 @@ def test_a_folder_of_images_is_fitted(vaekit, pictures_run):
     run = Run.open(pictures_run)
     assert run.schema.shape == (3, 4, 6)
     assert (run.schema.channels, run.schema.kind, run.schema.low, run.schema.high) == (3, "integer", 0.0, 255.0)
-    assert run.spec.model.likelihood == "colour-logistic"
-    assert run.spec.data.resize == "4x6"
+    assert run.settings.model.likelihood == "colour-logistic"
+    assert run.settings.data.resize == "4x6"
     assert strict(vaekit("evaluate", pictures_run, "--samples", 2, "--json").out)["bits_per_dim"] > 0
     for name in ("samples", "reconstructions"):
         assert_picture(pictures_run / "pictures" / f"{name}.png")
@@ -161,7 +161,7 @@ def test_the_kind_is_shown_and_can_be_stated(vaekit, tmp_path):
         result = vaekit("fit", tmp_path / "x.npy", "--out", run, *SMALL, *(("--kind", kind) if kind else ()))
         assert result.code == 0, result.err
         assert word in result.out.splitlines()[0]
-        assert Run.open(run).schema.layout == Run.open(run).spec.data.kind == (kind or "sequence")
+        assert Run.open(run).schema.layout == Run.open(run).settings.data.kind == (kind or "sequence")
         assert vaekit("resume", run, "--epochs", 3).code == 0
         assert vaekit("evaluate", run, tmp_path / "x.npy", "--samples", 2).code == 0
         assert vaekit("sample", run, "-n", 3, "-o", tmp_path / "s.npy").code == 0
@@ -355,9 +355,9 @@ def test_several_files_are_one_data_set(vaekit, tmp_path):
     parts, whole = Run.open(tmp_path / "parts"), Run.open(tmp_path / "whole")
     assert parts.data["digest"] == whole.data["digest"]
     assert same(tensors(parts.folder), tensors(whole.folder))
-    assert list(parts.spec.data.source) == [str(path) for path in paths]
-    assert whole.spec.data.source == str(tmp_path / "whole.csv")
-    assert np.array_equal(training_source(parts.spec).x, x)
+    assert list(parts.settings.data.source) == [str(path) for path in paths]
+    assert whole.settings.data.source == str(tmp_path / "whole.csv")
+    assert np.array_equal(training_source(parts.settings).x, x)
     assert vaekit("evaluate", parts.folder, "--samples", 2).code == 0
     assert vaekit("resume", parts.folder, "--epochs", 3).code == 0
     again = vaekit("fit", "--config", parts.folder / "run.toml", "--out", tmp_path / "again")

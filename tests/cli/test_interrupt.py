@@ -55,14 +55,14 @@ def assert_same_run(a: Path, b: Path) -> None:
 def stopping_at(step: int, number: signal.Signals):
     """Send this process a signal when training has done `step` steps."""
 
-    def drive(*arguments):
-        for record in runs.drive(*arguments):
+    def fit_and_save(*arguments):
+        for record in runs.fit_and_save(*arguments):
             if record.step == step:
                 os.kill(os.getpid(), number)
             yield record
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "drive", drive)
+        patch.setattr(train, "fit_and_save", fit_and_save)
         yield
 
 
@@ -70,7 +70,7 @@ WAITING = """
 import sys
 from vaekit.cli import main, train
 
-def drive(*arguments, real=train.drive):
+def fit_and_save(*arguments, real=train.drive):
     for record in real(*arguments):
         if record.step == 30:
             print("at step 30", flush=True)

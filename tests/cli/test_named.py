@@ -13,8 +13,8 @@ from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods, posteriors, priors
 from vaekit.runs import Run
-from vaekit.spec import Specification
-from vaekit.spec.named import Named, made, text_of
+from vaekit.settings import Settings
+from vaekit.settings.named import Named, made, text_of
 
 from .conftest import call
 
@@ -146,4 +146,4 @@ def test_a_strangers_folder_runs_nothing(tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_a_wrong_name_is_refused_with_what_was_found(text, words):
     with pytest.raises(VaekitError, match=words):
-        Specification().changed(prior=text).made("prior", latent_dim=2)
+        Settings().changed(prior=text).made("prior", latent_dim=2)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data import Rows, Source, describe, load, readers
+from vaekit.data import Dataset, Source, describe, load, readers
 from vaekit.data.ondisk import Stack
 from vaekit.data.schema import row_blocks
 from vaekit.errors import VaekitError
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 from vaekit.training import fit
 
 KINDS = {
@@ -48,7 +48,7 @@ def test_rows_schema_and_digest_are_those_in_memory(both):
 def test_batches_are_those_in_memory(both):
     index = np.sort(np.random.default_rng(1).permutation(300)[:200])
     schema = describe(both[0].x)
-    one, other = (Rows(source.x, schema, seed=3, index=index) for source in both)
+    one, other = (Dataset(source.x, schema, seed=3, index=index) for source in both)
     assert other.mapped
     assert not one.mapped
     assert len(one) == len(other) == 200
@@ -70,17 +70,17 @@ def test_grey_values_are_binarised_as_in_memory(tmp_path, monkeypatch, how):
     in_memory = load(tmp_path / "x.npy")
     monkeypatch.setattr(readers, "MAPPED", 500)
     schema = describe(in_memory.x).as_binary(how)
-    one, other = (Rows(source.x, schema, seed=3) for source in (in_memory, load(tmp_path / "x.npy")))
+    one, other = (Dataset(source.x, schema, seed=3) for source in (in_memory, load(tmp_path / "x.npy")))
     for (_, a), (_, b) in zip(one.blocks(64), other.blocks(64), strict=True):
         assert torch.equal(a.x, b.x)
     assert torch.equal(one.train_batch(5, 32).x, other.train_batch(5, 32).x)
 
 
 def test_training_is_the_same_to_the_bit(both):
-    spec = Specification().changed(latent_dim=2, hidden=(8,), epochs=2, batch_size=32, device="cpu")
+    settings = Settings().changed(latent_dim=2, hidden=(8,), epochs=2, batch_size=32, device="cpu")
     states = []
     for source in both:
-        prepared = prepare(spec, source)
+        prepared = prepare(settings, source)
         list(fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]))
         states.append(prepared)
     one, other = states
@@ -115,7 +115,7 @@ def test_little_memory_is_taken(tmp_path, monkeypatch):
     source = load(tmp_path / "x.npy")
     split = source.split(0, 0.1, 0.1)
     schema = describe(source.x, train=split["train"])
-    rows = Rows(source.x, schema, seed=0, index=split["train"])
+    rows = Dataset(source.x, schema, seed=0, index=split["train"])
     assert len(rows.train_batch(3, 64).x) == 64
     assert len(rows.keys) == len(split["train"])
     assert source.digest
@@ -152,7 +152,7 @@ def test_several_files_on_disk_are_one(files):
     train = np.arange(0, 400, 3)
     assert describe(source.x, train=train) == describe(whole.x, train=train)
     schema = describe(whole.x)
-    one, other = (Rows(s.x, schema, seed=3, index=train) for s in (whole, source))
+    one, other = (Dataset(s.x, schema, seed=3, index=train) for s in (whole, source))
     assert other.mapped
     assert np.array_equal(one.keys, other.keys)
     assert torch.equal(one.train_batch(5, 64).x, other.train_batch(5, 64).x)
@@ -172,8 +172,8 @@ def test_a_file_of_ones_own_is_joined_without_loading(files):
     assert isinstance(source.x, Stack)
     split = source.split(0, 0.5, 0.5)
     assert {part: len(rows) for part, rows in split.items()} == {"train": 300, "validation": 98, "test": 2}
-    spec = Specification().changed(latent_dim=2, hidden=(8,), epochs=1, batch_size=32, device="cpu", network="mlp")
-    one, other = (prepare(spec, s) for s in (source, Source(source.x[:], parts=source.parts, layout=source.layout)))
+    settings = Settings().changed(latent_dim=2, hidden=(8,), epochs=1, batch_size=32, device="cpu", network="mlp")
+    one, other = (prepare(settings, s) for s in (source, Source(source.x[:], parts=source.parts, layout=source.layout)))
     for prepared in (one, other):
         list(fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]))
     tensors = other.state.tensors()

@@ -1,4 +1,4 @@
-"""Rows, their digest, and how they are parted."""
+"""Dataset, their digest, and how they are parted."""
 
 import numpy as np
 import pytest

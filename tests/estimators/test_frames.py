@@ -51,7 +51,7 @@ def array(columns: dict) -> np.ndarray:
 def test_a_frame_is_its_array_with_names(frame, columns, kind, likelihood):
     vae, other = VAE(**TINY).fit(frame(columns)), VAE(**TINY).fit(array(columns))
     assert list(vae.feature_names_in_) == list(vae.schema_.names) == list(columns)
-    assert (vae.schema_.kind, vae.spec_.model.likelihood) == (kind, likelihood)
+    assert (vae.schema_.kind, vae.settings_.model.likelihood) == (kind, likelihood)
     assert (vae.schema_.low, vae.schema_.high) == (other.schema_.low, other.schema_.high)
     assert np.array_equal(vae.score_samples(frame(columns)), other.score_samples(array(columns)))
 

@@ -16,9 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 import vaekit
 from vaekit import VAE
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.errors import VaekitError
-from vaekit.objectives import ELBO, over_rows
+from vaekit.inference import over_rows
+from vaekit.objectives import ELBO
 from vaekit.runs import DamagedError
 
 RNG = np.random.default_rng(0)
@@ -156,7 +157,7 @@ def test_the_history_and_the_bound():
         assert record["elbo"] == pytest.approx(-record["rate"] - record["distortion"], rel=1e-6)  # β = 1, whatever β is
         assert "validation_elbo" not in record
     schema, x = vae.schema_, TABLE
-    value = over_rows(ELBO(200), vae.model_, Rows(x, schema, seed=0).blocks(90), 1).value.numpy()
+    value = over_rows(ELBO(200), vae.model_, Dataset(x, schema, seed=0).blocks(90), 1).value.numpy()
     assert vae.lower_bound_ == pytest.approx(value.mean(), abs=5 * 3 / np.sqrt(90))
     assert vae.lower_bound_ > VAE(latent_dim=2, **TINY).fit(TABLE).lower_bound_
 
@@ -287,7 +288,7 @@ def test_a_frame_has_column_names(table):
 def test_numbers_of_any_type(dtype):
     x = (RNG.integers(0, 2, (40, 3))).astype(dtype)
     vae = VAE(latent_dim=1, **TINY).fit(x)
-    assert vae.spec_.model.likelihood == "bernoulli"
+    assert vae.settings_.model.likelihood == "bernoulli"
     assert np.isfinite(vae.score_samples(x)).all()
 
 
@@ -509,7 +510,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
         latent_dim=k, hidden=(), likelihood="gaussian:sigma=shared", max_epochs=1500, batch_size=284,
         learning_rate=3e-2, validation_fraction=0.0, patience=0, device="cpu",
     ).fit(x)  # fmt: skip
-    rows = Rows(x, vae.schema_, seed=0)
+    rows = Dataset(x, vae.schema_, seed=0)
     draws = torch.stack([over_rows(ELBO(1), vae.model_, rows.blocks(569), draw).value for draw in range(64)])
     bound, error = draws.mean().item(), draws.std(0).square().sum().sqrt().item() / 569 / 8
     assert truth - 0.05 < bound < truth + 4 * error
@@ -600,7 +601,7 @@ def test_whole_numbers_far_from_0_are_whole_numbers_in_their_range():
     assert (drawn == drawn.round()).all()
     assert (drawn >= x.min(0)).all()
     assert (drawn <= x.max(0)).all()
-    assert vae.spec_.model.likelihood == "discretized-logistic"
+    assert vae.settings_.model.likelihood == "discretized-logistic"
     assert np.array_equal(vae.score_samples(x[:9]), vae.score_samples(x)[:9])
 
 
@@ -625,7 +626,7 @@ def test_one_large_count_leaves_counts_counts():
     x[0, 0] = 2000
     with pytest.warns(UserWarning, match="1 of 500 cells of column 0"):
         vae = VAE(**SMALL).fit(x)
-    assert vae.spec_.model.likelihood == "discretized-logistic"
+    assert vae.settings_.model.likelihood == "discretized-logistic"
     drawn = vae.sample(300)
     assert drawn.min() == 0
     assert (drawn == drawn.round()).all()

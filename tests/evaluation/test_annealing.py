@@ -13,9 +13,9 @@ from vaekit.core import Batch, Joint
 from vaekit.errors import VaekitError
 from vaekit.evaluation import annealing
 from vaekit.evaluation.annealing import AnnealedImportance, leapfrog, path, schedule, transition, two_sided
-from vaekit.maths import row_keys
 from vaekit.models import VAE
 from vaekit.nets import MLP
+from vaekit.noise import row_keys
 from vaekit.parts import likelihoods, posteriors, priors
 
 STARTS = ("encoder", "prior")

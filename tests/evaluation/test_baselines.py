@@ -13,7 +13,7 @@ from scipy import integrate, stats
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import FactorAnalysis
 
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.errors import VaekitError
 from vaekit.evaluation import baselines
 from vaekit.evaluation.baselines import Baseline, Histograms, PrincipalGaussian, SimpleModels
@@ -27,7 +27,7 @@ def simple(train, rows=None, latent_dim=2, how="none", **options) -> SimpleModel
     rows = train if rows is None else np.asarray(rows)
     schema = describe(np.concatenate([train, rows]), train=np.arange(len(train)))
     schema = schema if how == "none" else schema.as_binary(how)
-    return SimpleModels(Rows(train, schema, seed=0), Rows(rows, schema, seed=0), latent_dim, **options)
+    return SimpleModels(Dataset(train, schema, seed=0), Dataset(rows, schema, seed=0), latent_dim, **options)
 
 
 def found(models: SimpleModels) -> dict[str, Baseline]:
@@ -78,7 +78,7 @@ def test_probabilistic_pca_is_exact(name, exact):
 
 def test_probabilistic_pca_of_standardised_rows_from_blocks(monkeypatch):
     wine = load_wine().data
-    monkeypatch.setattr("vaekit.data.stream.at_once", lambda width: 100)
+    monkeypatch.setattr("vaekit.data.dataset.at_once", lambda width: 100)
     for scale in (1.0, 1000.0):
         models = simple(((wine - wine.mean(0)) / wine.std(0) * scale).astype(np.float32))
         lost = floors(models).sum() / scale**2 / 2 / 0.4  # at most, σ² being more than .4
@@ -125,7 +125,7 @@ def test_rows_whose_mean_is_not_the_schema_s(monkeypatch):
     train = x[x[:, 0] > np.quantile(x[:, 0], 0.6)]
     same, other = describe(train), describe(x)
     options = {name: getattr(same, name) for name in ("low", "high", "resolution")}
-    models = [SimpleModels(*[Rows(train, s, seed=0)] * 2, 2) for s in (same, dataclasses.replace(other, **options))]
+    models = [SimpleModels(*[Dataset(train, s, seed=0)] * 2, 2) for s in (same, dataclasses.replace(other, **options))]
     assert models[0].schema.mean[0] != models[1].schema.mean[0]
     for most in (4000, 4):
         monkeypatch.setattr(baselines, "MOST_COLUMNS", most)
@@ -239,7 +239,7 @@ def test_values_that_no_schema_foresaw_have_a_probability():
     train = whole(200)
     schema = describe(train)
     rows = np.vstack([whole(50, seed=1), [[90, -90, 0, 0]]])
-    models = SimpleModels(Rows(train, schema, seed=0), Rows(rows, schema, seed=0), 1)
+    models = SimpleModels(Dataset(train, schema, seed=0), Dataset(rows, schema, seed=0), 1)
     assert math.isfinite(found(models)[INDEPENDENT].nats)
     assert found(models)["lzma"].nats < 0
 
@@ -476,7 +476,7 @@ def test_one_row_and_no_row():
     assert all(one.nats_se is None and math.isfinite(one.nats) for one in models.values())
     assert simple(whole(30), whole(1, seed=1)).structure.gain_se is None
     assert all(math.isfinite(one.nats) for one in simple(whole(1), whole(30)).baselines)
-    empty = Rows(whole(3), describe(whole(3)), seed=0).first(0)
+    empty = Dataset(whole(3), describe(whole(3)), seed=0).first(0)
     with pytest.raises(VaekitError, match="0 rows to fit and 0 to score"):
         SimpleModels(empty, empty, 2)
 

@@ -11,9 +11,10 @@ from touchstone import SIGMAS, B, D, Touchstone, X
 
 from vaekit.core import Batch
 from vaekit.errors import VaekitError
-from vaekit.evaluation import importance, joint
+from vaekit.evaluation import importance
 from vaekit.evaluation.importance import ImportanceSampling, pareto_shape
-from vaekit.maths import normal_noise, row_keys
+from vaekit.inference import joint
+from vaekit.noise import normal_noise, row_keys
 
 
 def keyed(stone: Touchstone) -> Batch:

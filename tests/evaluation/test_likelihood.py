@@ -10,7 +10,7 @@ import pytest
 import torch
 from touchstone import B, Touchstone
 
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.evaluation import ImportanceSampling, LogLikelihood, Scores, log_likelihood
 from vaekit.models import VAE
 from vaekit.nets import MLP
@@ -29,8 +29,8 @@ def model() -> VAE:
     return VAE(encoder, posteriors.Diagonal(3), priors.StandardNormal(3), decoder, likelihoods.Gaussian((300,)))
 
 
-def rows(x: np.ndarray = X) -> Rows:
-    return Rows(x, describe(X), seed=0)
+def rows(x: np.ndarray = X) -> Dataset:
+    return Dataset(x, describe(X), seed=0)
 
 
 # the numbers
@@ -39,7 +39,7 @@ def rows(x: np.ndarray = X) -> Rows:
 def test_it_is_log_p_with_its_sign():
     stone = Touchstone()
     x = stone.x.numpy().astype(np.float32)
-    found = log_likelihood(stone.model.float(), Rows(x, describe(x), seed=0), ImportanceSampling(30))
+    found = log_likelihood(stone.model.float(), Dataset(x, describe(x), seed=0), ImportanceSampling(30))
     assert found.value.shape == (B,)
     assert found.value.dtype == torch.float64
     assert (found.value - stone.log_p).abs().max() < 1e-3

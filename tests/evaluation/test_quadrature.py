@@ -124,7 +124,7 @@ def test_a_row_s_value_does_not_depend_on_its_neighbours():
 def test_points_go_through_the_decoder_a_chunk_at_a_time(monkeypatch):
     stone = Touchstone()
     whole, sizes = score(stone.model, stone.batch), []
-    monkeypatch.setattr("vaekit.evaluation.joint.MOST_DRAWS", 100)
+    monkeypatch.setattr("vaekit.inference.joint.MOST_DRAWS", 100)
     stone.model.decoder.register_forward_hook(lambda module, args, y: sizes.append(len(y)))
     assert (score(stone.model, stone.batch).value - whole.value).abs().max() < 1e-10
     assert max(sizes) == 100

@@ -8,12 +8,12 @@ import torch
 from scipy import stats
 from touchstone import Touchstone
 
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.distributions import MultivariateNormal, Normal
 from vaekit.errors import VaekitError
 from vaekit.evaluation import rate
 from vaekit.evaluation.rate import rate_parts
-from vaekit.maths import RowNoise
+from vaekit.noise import RowNoise
 
 
 class Code:
@@ -32,9 +32,9 @@ class Code:
         return Normal(torch.zeros(self.latent_dim), torch.zeros(self.latent_dim))
 
 
-def rows(*columns) -> Rows:
+def rows(*columns) -> Dataset:
     x = np.column_stack(columns).astype(np.float32)
-    return Rows(x, describe(x), seed=0)
+    return Dataset(x, describe(x), seed=0)
 
 
 def codes(n: int, latent_dim: int = 2, seed: int = 0) -> np.ndarray:
@@ -47,7 +47,7 @@ def codes(n: int, latent_dim: int = 2, seed: int = 0) -> np.ndarray:
 def touchstone() -> tuple:
     exact = Touchstone()
     x = exact.marginal.rvs(600, random_state=0)
-    return exact, Rows(x, describe(x), seed=0)
+    return exact, Dataset(x, describe(x), seed=0)
 
 
 @pytest.mark.parametrize("blur", [False, True])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vaekit import models, nets, parts
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.rate import rate_parts
 from vaekit.evaluation.verdicts import below_baselines, collapse, comparison, overfitting, verdicts
@@ -89,7 +89,7 @@ def collapsed(scale: float, shared: float):
     )
     rng = np.random.default_rng(0)
     x = scale * (shared * rng.normal(size=(2000, 1)) + rng.normal(size=(2000, 6)))
-    train, held_out = (Rows(part, describe(x), seed=0) for part in (x[:1000], x[1000:]))
+    train, held_out = (Dataset(part, describe(x), seed=0) for part in (x[:1000], x[1000:]))
     return rate_parts(model, held_out).rate, SimpleModels(train, held_out, 2)
 
 

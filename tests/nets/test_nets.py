@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit.data import Rows, Source, describe
+from vaekit.data import Dataset, Source, describe
 from vaekit.nets import MLP, ConvDecoder, ConvEncoder, ResidualBlock, stage_sizes
-from vaekit.spec import Specification, build_model, prepare, resolve
+from vaekit.settings import Settings, build_model, prepare, resolve
 from vaekit.training import fit
 
 SHAPES = [(8, 8), (9, 13), (28, 28), (3, 8, 8), (3, 17, 31), (4, 33, 20), (1, 64, 64), (2, 256, 5)]
@@ -115,20 +115,20 @@ def images(n=80, shape=(20, 18)):
 ])  # fmt: skip
 def test_auto_takes_convolutions_for_images_unless_widths_are_given(changes, network):
     schema = describe(images())
-    spec, _ = resolve(Specification().changed(**changes), schema, 80, True)
-    assert spec.model.network == network
-    assert (spec.model.hidden == (32, 64, 128)) == (network != "mlp")
+    settings, _ = resolve(Settings().changed(**changes), schema, 80, True)
+    assert settings.model.network == network
+    assert (settings.model.hidden == (32, 64, 128)) == (network != "mlp")
 
 
 def test_small_images_and_tables_get_fully_connected_layers():
     for x in (images(shape=(8, 8)), np.random.default_rng(0).normal(size=(50, 30))):
-        assert resolve(Specification(), describe(x), 50, True)[0].model.network == "skip"
-        assert resolve(Specification().changed(hidden=()), describe(x), 50, True)[0].model.network == "mlp"
+        assert resolve(Settings(), describe(x), 50, True)[0].model.network == "skip"
+        assert resolve(Settings().changed(hidden=()), describe(x), 50, True)[0].model.network == "mlp"
 
 
 def test_convolutions_are_refused_for_tables():
     with pytest.raises(ValueError, match="images"):
-        resolve(Specification().changed(network="conv"), describe(np.eye(5)), 5, True)
+        resolve(Settings().changed(network="conv"), describe(np.eye(5)), 5, True)
 
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
@@ -136,17 +136,17 @@ def test_convolutions_are_refused_for_tables():
 def test_an_untrained_convolutional_model_says_the_mean(network, likelihood):
     x = images()
     schema = describe(x)
-    spec = Specification().changed(network=network, likelihood=likelihood, latent_dim=2)
-    spec, _ = resolve(spec, schema, 80, True)
-    model = build_model(spec, schema)
+    settings = Settings().changed(network=network, likelihood=likelihood, latent_dim=2)
+    settings, _ = resolve(settings, schema, 80, True)
+    model = build_model(settings, schema)
     mean = model.decode(torch.zeros(1, 1, 2)).mean
     assert mean.shape == (1, 1, 20, 18)
     assert (mean - x.mean()).abs().max() < 40
 
 
 def test_a_convolutional_model_learns():
-    spec = Specification().changed(network="conv", hidden=(4, 8), latent_dim=2, epochs=60, device="cpu", validation=0.0)
-    prepared = prepare(spec, Source(images()))
+    settings = Settings().changed(network="conv", hidden=(4, 8), latent_dim=2, epochs=60, device="cpu", validation=0.0)
+    prepared = prepare(settings, Source(images()))
     metrics = [record.metrics for record in fit(prepared.state, prepared.rows["train"]) if record.metrics]
     assert metrics[-1]["elbo"] > metrics[0]["elbo"] + 50
-    assert isinstance(prepared.rows["train"], Rows)
+    assert isinstance(prepared.rows["train"], Dataset)

@@ -60,10 +60,10 @@ def command(arguments: list[str], log: str, line: Connection, script: dict, save
     locked       whether the folder's lock is heeded
     """
     from vaekit.cli import main, train
-    from vaekit.runs import Lock, drive
+    from vaekit.runs import Lock, fit_and_save
 
     def driven(run, prepared, stop):
-        for record in drive(run, prepared, stop, clock=lambda: prepared.state.step, save_seconds=save_steps - 1):
+        for record in fit_and_save(run, prepared, stop, clock=lambda: prepared.state.step, save_seconds=save_steps - 1):
             act = script.get(record.step)
             if act == HOLD:
                 line.send(record.step)

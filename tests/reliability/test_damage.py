@@ -22,7 +22,7 @@ import vaekit
 from reliability.conftest import cost, many
 from vaekit.errors import VaekitError
 from vaekit.runs import DamagedError, Run, checkpoint, storage, tensors, verify
-from vaekit.spec.settings import WIDEST
+from vaekit.settings.declared import WIDEST
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -217,7 +217,7 @@ def forge(folder: Path, *, content: bytes | None = None, schema=None, **manifest
 
 def test_c7_changed_data_is_refused(folder, tmp_path):
     stopped(folder)
-    place = Path(Run.open(folder).spec.data.source)
+    place = Path(Run.open(folder).settings.data.source)
     content = place.read_text()
     try:
         place.write_text(content + "80,10,10,even\n")
@@ -294,11 +294,11 @@ def zipped() -> bytes:
 
 
 def model(**values):
-    return {"specification": lambda spec: {**spec, "model": {**spec["model"], **values}}}
+    return {"specification": lambda settings: {**settings, "model": {**settings["model"], **values}}}
 
 
 def training(**values):
-    return {"specification": lambda spec: {**spec, "training": {**spec["training"], **values}}}
+    return {"specification": lambda settings: {**settings, "training": {**settings["training"], **values}}}
 
 
 def renamed(name: str):

@@ -169,7 +169,7 @@ def test_c6_a_disk_that_fills_up_while_training(vaekit, small_disk):
 
 
 def drive_until(run, prepared, step, then) -> None:
-    for record in runs.drive(run, prepared):
+    for record in runs.fit_and_save(run, prepared):
         if record.step == step:
             then()
 

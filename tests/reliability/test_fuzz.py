@@ -15,7 +15,7 @@ from reliability.conftest import cost, many
 from vaekit.data import load
 from vaekit.errors import VaekitError
 from vaekit.runs import Run
-from vaekit.spec import Specification
+from vaekit.settings import Settings
 
 INPUTS = many(60, 10_000)
 OWN_PROCESS = many(5, 200)
@@ -159,6 +159,6 @@ def test_f1_the_configuration(folder):
             values = tomllib.loads(content.decode())
         except (ValueError, RecursionError):
             return
-        Specification.from_dict(values)
+        Settings.from_dict(values)
 
     fuzz(read, (folder / "run.toml").read_bytes())

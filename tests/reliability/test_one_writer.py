@@ -15,11 +15,12 @@ from cli.conftest import call
 from test_house import FILES, dangers
 
 from reliability.conftest import HOLD, OPTIONS, SOAK, many, peak_memory
-from vaekit import VAE, evaluation, runs
-from vaekit.data import Rows, Source, readers
-from vaekit.objectives import ELBO, over_rows
+from vaekit import VAE, inference, runs
+from vaekit.data import Dataset, Source, readers
+from vaekit.inference import over_rows
+from vaekit.objectives import ELBO
 from vaekit.runs import Run, checkpoint, storage, verify
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -200,7 +201,7 @@ def test_m2_nothing_grows(small, tmp_path, monkeypatch):
     prepared = small.prepare(epochs=1250 * many(1, 10))
     run = small.create(tmp_path / "run", prepared)
     seen = {}
-    for record in runs.drive(run, prepared):
+    for record in runs.fit_and_save(run, prepared):
         if record.step % 100 == 0 or SOAK:
             run.save(prepared.state)
         if record.step in (1000, prepared.state.recipe.steps):
@@ -214,11 +215,11 @@ def test_m2_nothing_grows(small, tmp_path, monkeypatch):
 def peak_of_a_pass(count: int) -> float:
     """MiB that the objective and the encodings of so many images of 64 × 64 take."""
     x = np.random.default_rng(0).integers(0, 256, (count, 64, 64), np.uint8)
-    prepared = prepare(Specification().changed(hidden=(4,), latent_dim=2, network="mlp", device="cpu"), Source(x[:512]))
-    model, rows = prepared.state.averaged, Rows(x, prepared.schema, seed=0)
+    prepared = prepare(Settings().changed(hidden=(4,), latent_dim=2, network="mlp", device="cpu"), Source(x[:512]))
+    model, rows = prepared.state.averaged, Dataset(x, prepared.schema, seed=0)
     with OwnMemory() as own:
         over_rows(ELBO(), model, rows.blocks(), 0)
-        evaluation.encode(model, rows)
+        inference.encode(model, rows)
     return own.peak / MIB
 
 
@@ -251,7 +252,7 @@ def test_saving_takes_little_of_the_time(small, tmp_path, monkeypatch):
     prepared = small.prepare(epochs=1000)
     run, spent = small.create(tmp_path / "run", prepared), [0.0]
     monkeypatch.setattr(run, "save", lambda state: (spent.append(5.0), clock.__setitem__(0, clock[0] + 5.0)))
-    for _ in runs.drive(run, prepared, lambda: clock[0] > 5000, clock=lambda: clock[0]):
+    for _ in runs.fit_and_save(run, prepared, lambda: clock[0] > 5000, clock=lambda: clock[0]):
         clock[0] += 10.0
     assert len(spent) > 10
     assert sum(spent[2:-1]) <= 0.02 * clock[0]  # without the first state and the last

@@ -23,9 +23,9 @@ from training.test_setbacks import Broken
 from reliability.conftest import SERVER
 from vaekit.cli.progress import Interrupt
 from vaekit.data import Source
-from vaekit.runs import Run, drive, verify
-from vaekit.spec import Prepared, Specification, prepare
-from vaekit.spec.automatic import has_compiler
+from vaekit.runs import Run, fit_and_save, verify
+from vaekit.settings import Prepared, Settings, prepare
+from vaekit.settings.automatic import has_compiler
 from vaekit.training import Record, State, TrainingError, descent, loop
 from vaekit.training.state import SKIPS
 
@@ -87,12 +87,12 @@ TRAININGS = {
 def begin(name: str, folder: Path) -> tuple[Run, Prepared]:
     prepared = prepared_as(name)
     data = {"name": name, "digest": "", **{part: len(rows) for part, rows in prepared.split.items()}}
-    return Run.create(folder, prepared.spec, prepared.schema, data), prepared
+    return Run.create(folder, prepared.settings, prepared.schema, data), prepared
 
 
 def prepared_as(name: str) -> Prepared:
     training = TRAININGS[name]
-    prepared = prepare(Specification().changed(**{**PLAIN, **training.changes}), training.source)
+    prepared = prepare(Settings().changed(**{**PLAIN, **training.changes}), training.source)
     state = prepared.state
     state.last.objective = training.objective or state.objective
     state.recipe = dataclasses.replace(state.recipe, **{"record_steps": 10, **training.recipe})
@@ -103,7 +103,7 @@ def go_on(name: str, folder: Path, stop: Callable[[State], bool] = lambda state:
     run, prepared = Run.open(folder, repair=True), prepared_as(name)
     run.restore(prepared.state)
     run.forget_after(prepared.state.step)
-    list(drive(run, prepared, lambda: stop(prepared.state)))
+    list(fit_and_save(run, prepared, lambda: stop(prepared.state)))
     return prepared.state
 
 
@@ -122,7 +122,7 @@ def undisturbed(tmp_path_factory) -> Callable[[str], Whole]:
     def of(name: str) -> Whole:
         if name not in known:
             run, prepared = begin(name, home / str(len(known)))
-            list(drive(run, prepared))
+            list(fit_and_save(run, prepared))
             known[name] = Whole(run.folder, prepared.state)
         return known[name]
 
@@ -151,7 +151,9 @@ class Stopping:
         return self.prepared.state.step >= self.step
 
     def records(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
-        return drive(self.run, self.prepared, stop, clock=lambda: self.prepared.state.step, save_seconds=EVERY - 1)
+        return fit_and_save(
+            self.run, self.prepared, stop, clock=lambda: self.prepared.state.step, save_seconds=EVERY - 1
+        )
 
     def consumed(self, records: Iterator[Record], act: Callable[[], object]) -> None:
         """All of them, but for what becomes of it by acting after the step."""

@@ -150,7 +150,7 @@ def test_a_run_s_plane_is_drawn_with_the_labels_of_its_rows(tmp_path, monkeypatc
         main(["fit", "digits", *tiny])
     assert stop.value.code == 0
     source = load("digits")
-    spec = Run.open(tmp_path / "run").spec
-    test = source.split(spec.training.seed, spec.data.validation, spec.data.test)["test"]
+    settings = Run.open(tmp_path / "run").settings
+    test = source.split(settings.training.seed, settings.data.validation, settings.data.test)["test"]
     (labels,) = seen
     assert np.array_equal(np.sort(labels), np.sort(source.labels[test]))

@@ -9,7 +9,7 @@ import torch
 
 from vaekit.data import Source
 from vaekit.runs import Run
-from vaekit.spec import Prepared, Specification, prepare
+from vaekit.settings import Prepared, Settings, prepare
 from vaekit.training import State, fit
 
 
@@ -19,17 +19,17 @@ class Small:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.source = Source(rng.normal(size=(80, 3)) @ rng.normal(size=(3, 3)), ("a", "b", "größe"), name="small")
-        self.spec = Specification().changed(
+        self.settings = Settings().changed(
             latent_dim=1, hidden=(3,), epochs=12, batch_size=16, patience=0, likelihood="gaussian:sigma=shared",
             validation=0.2, test=0.0, device="cpu",
         )  # fmt: skip
         self.data = {"name": "small", "digest": self.source.digest, "train": 64, "validation": 16, "test": 0}
 
     def prepare(self, **changes) -> Prepared:
-        return prepare(self.spec.changed(**changes), self.source)
+        return prepare(self.settings.changed(**changes), self.source)
 
     def create(self, folder: Path, prepared: Prepared, **options) -> Run:
-        return Run.create(folder, prepared.spec, prepared.schema, self.data, **options)
+        return Run.create(folder, prepared.settings, prepared.schema, self.data, **options)
 
     def trained(self, steps: int) -> Prepared:
         prepared = self.prepare()

@@ -20,7 +20,7 @@ def start(small, folder):
 def whole(small, tmp_path_factory):
     """A finished run. Only to be read."""
     run, prepared = start(small, tmp_path_factory.mktemp("whole") / "run")
-    list(runs.drive(run, prepared))
+    list(runs.fit_and_save(run, prepared))
     assert [record["step"] for record in run.metrics] == [100, 120]
     return run, prepared.state
 
@@ -29,7 +29,7 @@ def test_checkpoints_are_saved_by_time(small, tmp_path):
     clock = [0.0]
     run, prepared = start(small, tmp_path / "run")
     seen = []
-    for record in runs.drive(run, prepared, lambda: prepared.state.step == 10, clock=lambda: clock[0]):
+    for record in runs.fit_and_save(run, prepared, lambda: prepared.state.step == 10, clock=lambda: clock[0]):
         clock[0] += 11.0  # a step takes 11 seconds, a save is due after 30
         seen.append((record.step, Run.open(run.folder).state(CPU).step))
     assert seen[0] == (1, 0)  # saved before the first step
@@ -43,7 +43,7 @@ def test_a_finished_run_needs_no_further_step(small, whole, same, tmp_path):
     opened, prepared = Run.open(shutil.copytree(run.folder, tmp_path / "run")), small.prepare(epochs=30)
     opened.restore(prepared.state)
     assert opened.finished
-    assert list(runs.drive(opened, prepared)) == []
+    assert list(runs.fit_and_save(opened, prepared)) == []
     same(prepared.state, state)
 
 

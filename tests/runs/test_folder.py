@@ -39,7 +39,7 @@ def test_what_is_saved_is_what_is_restored(small, saved, same):
     fresh = small.prepare()
     run.restore(fresh.state)
     same(fresh.state, state)
-    assert run.spec == small.prepare().spec
+    assert run.settings == small.prepare().settings
     assert run.schema == small.prepare().schema
     assert run.data == small.data
 
@@ -226,9 +226,9 @@ def test_lengthening_a_run_and_a_crash_before_run_toml_is_written_loses_nothing(
         storage, "write", lambda path, content: real(path, content) if path.name != "run.toml" else 1 / 0
     )
     with pytest.raises(ZeroDivisionError):  # dies before run.toml is written
-        run.respecify(run.spec.changed(epochs=20), old)
+        run.respecify(run.settings.changed(epochs=20), old)
     monkeypatch.undo()
-    assert Run.open(folder).spec.training.epochs == 20  # the checkpoint is the truth, and knows what run.toml was
+    assert Run.open(folder).settings.training.epochs == 20  # the checkpoint is the truth, and knows what run.toml was
     again = Run.open(folder, repair=True)
     assert "run.toml" in again.notes[0]
     assert "epochs = 20" in (folder / "run.toml").read_text()
@@ -238,8 +238,8 @@ def test_lengthening_a_run_and_a_crash_before_run_toml_is_written_loses_nothing(
 def test_a_respecified_run_keeps_its_new_specification(small, saved):
     folder, state = saved
     run = Run.open(folder)
-    run.respecify(run.spec.changed(epochs=20), state)
-    assert Run.open(folder).spec.training.epochs == 20
+    run.respecify(run.settings.changed(epochs=20), state)
+    assert Run.open(folder).settings.training.epochs == 20
 
 
 # Records
@@ -270,7 +270,7 @@ def test_a_run_is_not_written_over_another(small, saved):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     for attempt in (
         lambda: small.create(folder, small.prepare()),
-        lambda: save_state(folder, small.spec, None, {}, None, []),
+        lambda: save_state(folder, small.settings, None, {}, None, []),
         lambda: check_free(folder, overwrite=False),
     ):
         with pytest.raises(VaekitError, match="already holds a run"):
@@ -294,7 +294,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(small, saved, same):
 def test_a_whole_run_at_once(small, tmp_path, same):
     prepared = small.trained(48)
     records = [{"step": 24, "elbo": -3.0}, {"step": 48, "elbo": -2.0}]
-    about = (prepared.spec, prepared.schema, small.data, prepared.state)
+    about = (prepared.settings, prepared.schema, small.data, prepared.state)
     save_state(tmp_path / "a" / "run", *about, records)
     run = Run.open(tmp_path / "a" / "run")
     same(run.state(CPU), prepared.state)
@@ -330,5 +330,5 @@ def test_saving_waits_for_no_one(small, saved, same):
     folder, state = saved
     prepared = small.trained(3)
     with Lock(folder), pytest.raises(VaekitError, match="in use"):
-        save_state(folder, prepared.spec, prepared.schema, small.data, prepared.state, [], overwrite=True)
+        save_state(folder, prepared.settings, prepared.schema, small.data, prepared.state, [], overwrite=True)
     same(Run.open(folder).state(CPU), state)

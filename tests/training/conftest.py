@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaekit import nets, parts
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.models import VAE
 from vaekit.objectives import ELBO
 from vaekit.training import Recipe, State
@@ -25,8 +25,8 @@ class Bench:
     def __init__(self, rows: int = 64, width: int = 8):
         self.x, self.width = table(rows, seed=2), width
         self.schema = describe(self.x)
-        self.rows = Rows(self.x, self.schema, seed=0)
-        self.validation = Rows(table(40, seed=3), self.schema, seed=0)
+        self.rows = Dataset(self.x, self.schema, seed=0)
+        self.validation = Dataset(table(40, seed=3), self.schema, seed=0)
 
     def state(self, objective=None, **recipe) -> State:
         with torch.random.fork_rng(devices=[]):

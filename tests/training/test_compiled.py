@@ -10,8 +10,8 @@ import torch
 
 from vaekit.core import Batch
 from vaekit.data import Source
-from vaekit.spec import Specification, prepare, resolve
-from vaekit.spec.automatic import has_compiler
+from vaekit.settings import Settings, prepare, resolve
+from vaekit.settings.automatic import has_compiler
 from vaekit.training import State, TrainingError, descent
 from vaekit.training.descent import Compiled, Eager
 
@@ -45,7 +45,7 @@ def from_the_first_step_on(monkeypatch):
 
 
 def state(compile: str, **changes):
-    prepared = prepare(Specification().changed(**(SMALL | changes), compile=compile), TABLE)
+    prepared = prepare(Settings().changed(**(SMALL | changes), compile=compile), TABLE)
     return prepared.state, prepared.rows["train"]
 
 
@@ -137,8 +137,8 @@ IMAGES = Source(np.random.default_rng(0).integers(0, 256, (200, 3, 8, 8)).astype
 
 
 def conv(compile: str):
-    spec = Specification().changed(**{**SMALL, **CONV}, compile=compile, precision="float32")
-    prepared = prepare(spec, IMAGES)
+    settings = Settings().changed(**{**SMALL, **CONV}, compile=compile, precision="float32")
+    prepared = prepare(settings, IMAGES)
     return prepared.state, prepared.rows["train"]
 
 
@@ -250,11 +250,11 @@ def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
     ],
 )
 def test_long_trainings_are_compiled(monkeypatch, changes, rows, expected):
-    schema = prepare(Specification().changed(**SMALL), TABLE).schema
-    monkeypatch.setattr("vaekit.spec.automatic.has_compiler", lambda: True)
-    spec, _ = resolve(Specification().changed(**{**SMALL, **changes}), schema, rows, False)
-    assert spec.training.compile == expected
-    monkeypatch.setattr("vaekit.spec.automatic.has_compiler", lambda: False)
-    assert resolve(Specification().changed(**{**SMALL, **changes}), schema, rows, False)[0].training.compile == (
+    schema = prepare(Settings().changed(**SMALL), TABLE).schema
+    monkeypatch.setattr("vaekit.settings.automatic.has_compiler", lambda: True)
+    settings, _ = resolve(Settings().changed(**{**SMALL, **changes}), schema, rows, False)
+    assert settings.training.compile == expected
+    monkeypatch.setattr("vaekit.settings.automatic.has_compiler", lambda: False)
+    assert resolve(Settings().changed(**{**SMALL, **changes}), schema, rows, False)[0].training.compile == (
         expected if "compile" in changes else "off"
     )

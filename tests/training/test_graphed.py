@@ -11,8 +11,8 @@ import torch
 
 from vaekit.core import Batch
 from vaekit.data import Source
-from vaekit.spec import Specification, prepare
-from vaekit.spec.automatic import has_compiler
+from vaekit.settings import Settings, prepare
+from vaekit.settings.automatic import has_compiler
 from vaekit.training import TrainingError, descent, fit
 from vaekit.training.descent import Compiled, CompiledRecording, Eager, Flat, Graphed, Pace, Recording
 
@@ -64,7 +64,7 @@ def from_the_third_step_on(monkeypatch):
 
 
 def state(descend, **changes):
-    prepared = prepare(Specification().changed(**{**SMALL, **changes}), TABLE)
+    prepared = prepare(Settings().changed(**{**SMALL, **changes}), TABLE)
     prepared.state.descend = descend
     return prepared.state, prepared.rows["train"]
 

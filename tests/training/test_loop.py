@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from vaekit.data import load
-from vaekit.objectives import ELBO, ImportanceWeighted, active_units, over_rows
-from vaekit.spec import Specification, prepare
+from vaekit.inference import active_units, over_rows
+from vaekit.objectives import ELBO, ImportanceWeighted
+from vaekit.settings import Settings, prepare
 from vaekit.training import TrainingError, fit
 from vaekit.training.state import NARROW
 
@@ -62,8 +63,8 @@ def test_the_steps_of_a_narrow_network_take_one_thread(bench, monkeypatch, threa
 
 @pytest.mark.parametrize(("network", "narrow"), [("mlp", True), ("conv", False)])
 def test_convolutions_are_not_narrow_however_few_their_weights(network, narrow):
-    spec = Specification().changed(network=network, hidden=(4,), latent_dim=2, validation=0.0, test=0.0, device="cpu")
-    state = prepare(spec, load("digits")).state
+    settings = Settings().changed(network=network, hidden=(4,), latent_dim=2, validation=0.0, test=0.0, device="cpu")
+    state = prepare(settings, load("digits")).state
     assert (state.products * 32 <= NARROW) == narrow
 
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.core import Bound, Objective
-from vaekit.objectives import ELBO, over_rows
+from vaekit.inference import over_rows
+from vaekit.objectives import ELBO
 from vaekit.training import Recipe, State, fit
 
 D = 2

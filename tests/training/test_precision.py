@@ -9,11 +9,12 @@ from torch import nn
 
 from vaekit import nets, parts
 from vaekit.core import Batch
-from vaekit.data import Rows, Source, describe
+from vaekit.data import Dataset, Source, describe
+from vaekit.inference import over_rows
 from vaekit.models import VAE
-from vaekit.objectives import ELBO, ImportanceWeighted, over_rows
+from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.runs import Run
-from vaekit.spec import Specification, prepare
+from vaekit.settings import Settings, prepare
 from vaekit.training import Recipe, State, fit
 
 RECIPE = {"precision": "bfloat16"}
@@ -113,7 +114,7 @@ def test_a_training_with_it_repeats_to_the_bit():
         model = VAE(encoder, posterior, parts.priors.StandardNormal(2), decoder, likelihood)
         return State(model, ELBO(), Recipe(12, batch_size=16, record_steps=3, **RECIPE))
 
-    rows = Rows(x, schema, seed=0)
+    rows = Dataset(x, schema, seed=0)
     whole, again = state(), state()
     assert run(again, rows) == run(whole, rows)
     tensors = again.tensors()
@@ -124,7 +125,7 @@ def test_a_training_with_it_repeats_to_the_bit():
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_a_run_folder_says_which_it_was(tmp_path, network):
     x = np.random.default_rng(0).integers(0, 256, (48, 8, 8), dtype=np.uint8)
-    prepared = prepare(Specification().changed(network=network, hidden=(4,), device="cpu"), Source(x))
-    Run.create(tmp_path, prepared.spec, prepared.schema, {})
+    prepared = prepare(Settings().changed(network=network, hidden=(4,), device="cpu"), Source(x))
+    Run.create(tmp_path, prepared.settings, prepared.schema, {})
     written = tomllib.loads((tmp_path / "run.toml").read_text())["training"]["precision"]
     assert written == prepared.state.recipe.precision in ("float32", "bfloat16")

@@ -7,7 +7,7 @@ from torch import nn
 
 from vaekit import nets, parts
 from vaekit.core import Bound
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 from vaekit.models import VAE
 from vaekit.objectives import ELBO
 from vaekit.training import Recipe, State, TrainingError, fit
@@ -88,7 +88,7 @@ def test_the_row_the_column_and_the_term_are_named():
     model = VAE(encoder, posterior, parts.priors.StandardNormal(2), nets.MLP(2, (4,), 3), likelihood)
     state = State(model, ELBO(), Recipe(steps=100, batch_size=64))
     with pytest.raises(TrainingError) as error:
-        for _ in fit(state, Rows(x, schema, seed=0)):
+        for _ in fit(state, Dataset(x, schema, seed=0)):
             pass
     for word in ("It is the rate", "training row 37", "99 in column 'width'", "learning rate"):
         assert word in str(error.value)
@@ -100,7 +100,7 @@ def test_nothing_that_is_not_finite_is_ever_kept(make_bench, scale, learning_rat
     bench = make_bench()
     bench.x = bench.x * scale
     bench.schema = describe(bench.x)
-    bench.rows = bench.validation = Rows(bench.x, bench.schema, seed=0)
+    bench.rows = bench.validation = Dataset(bench.x, bench.schema, seed=0)
     state = bench.state(learning_rate=learning_rate, warmup=0)
     try:
         records = run(bench, state)

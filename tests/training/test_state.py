@@ -8,7 +8,7 @@ import torch
 
 from vaekit.core import Bound
 from vaekit.errors import VaekitError
-from vaekit.maths import derive_seed
+from vaekit.noise import derive_seed
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.training import TrainingError
 

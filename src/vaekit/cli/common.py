@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaekit.data import Rows, Source, load
+from vaekit.data import Dataset, Source, load
 from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError, counted
 from vaekit.evaluation import Method, log_likelihood
@@ -19,15 +19,15 @@ from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
 from vaekit.runs import Run
 from vaekit.runs.storage import write
-from vaekit.spec import Specification, check_rows_fit, choose_device
+from vaekit.settings import Settings, check_rows_fit, choose_device
 
 
-def training_source(spec: Specification, run: Path | None = None) -> Source:
-    """The rows that a specification names, with validation and test files of one's own as fixed parts.
+def training_source(settings: Settings, run: Path | None = None) -> Source:
+    """The rows that settings name, with validation and test files of one's own as fixed parts.
 
-    run    the folder of the run whose specification it is, for the remedy where its data is elsewhere or changed
+    run    the folder of the run whose settings they are, for the remedy where its data is elsewhere or changed
     """
-    section = spec.data
+    section = settings.data
     if not section.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
     if run is not None:
@@ -81,7 +81,7 @@ def open_model(
 ) -> tuple[Run, torch.nn.Module, torch.device]:
     """A run and its trained model on a device; `trust` names modules of its own."""
     run = Run.open(folder, trust=trust or ())
-    place = choose_device(device or run.spec.training.device)
+    place = choose_device(device or run.settings.training.device)
     return run, run.model(place), place
 
 
@@ -92,7 +92,7 @@ def rows_of(
     device: torch.device,
     exclude: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
-) -> tuple[Rows, Source, dict[str, Any]]:
+) -> tuple[Dataset, Source, dict[str, Any]]:
     """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
     apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
 
@@ -100,15 +100,15 @@ def rows_of(
 
     exclude, keep    columns of a table beside those of the run's settings
     """
-    section, seed = run.spec.data, run.spec.training.seed
+    section, seed = run.settings.data, run.settings.training.seed
     if not data:
         if exclude or keep:
             raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
-        source = training_source(run.spec, run.folder)
+        source = training_source(run.settings, run.folder)
         test = source.split(seed, section.validation, section.test)["test"]
         if not len(test):
             raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-        return Rows(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
+        return Dataset(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
     loose = {"label": section.label or None, "resize": section.resize, "colour": run.schema.channels == 3}
     source = load(
         data, exclude=(*section.exclude, *(exclude or ())), keep=(*section.keep, *(keep or ())), **loose,
@@ -118,7 +118,7 @@ def rows_of(
         print(f"note: {source.name}: {note}", file=sys.stderr)
     check_rows_fit(model.likelihood, run.schema, source)
     known = identity(source, np.arange(len(source)))
-    return Rows(source.x, run.schema, seed=seed, device=device), source, known
+    return Dataset(source.x, run.schema, seed=seed, device=device), source, known
 
 
 def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
@@ -130,21 +130,21 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
     return {"row": numbers, **{name: values[index] for name, values in columns.items()}}
 
 
-def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Rows | None:
+def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:
     """The rows that a run was trained on, from its `source` where that is at hand; None where they cannot be had."""
     try:
-        source = training_source(run.spec) if source is None else source
+        source = training_source(run.settings) if source is None else source
     except VaekitError:
         return None
-    split = source.split(run.spec.training.seed, run.spec.data.validation, run.spec.data.test)
-    return Rows(source.x, run.schema, seed=run.spec.training.seed, device=device, index=split["train"])
+    split = source.split(run.settings.training.seed, run.settings.data.validation, run.settings.data.test)
+    return Dataset(source.x, run.schema, seed=run.settings.training.seed, device=device, index=split["train"])
 
 
 LONG = 20.0
 """seconds from which on a cost is announced"""
 
 
-def announce(model: torch.nn.Module, rows: Rows, method: Method, seed: int) -> None:
+def announce(model: torch.nn.Module, rows: Dataset, method: Method, seed: int) -> None:
     """Say what log p(x) will cost before it is spent, if that is much."""
     for _ in range(2):  # the first row also pays for getting ready
         began = time.monotonic()

@@ -46,13 +46,13 @@ def encode(
     """
     import numpy as np
 
-    from vaekit import evaluation
+    from vaekit import inference
     from vaekit.cli.common import check_output, counted, open_model, rows_of, write_rows
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
     rows, _, known = rows_of(opened, model, (data, *more), place, exclude, keep)
-    mean, deviation = (t.cpu().numpy() for t in evaluation.encode(model, rows))
+    mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
     columns = range(model.latent_dim)
     names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
     write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, known)

@@ -64,7 +64,7 @@ def evaluate(
     chosen, source, _ = rows_of(opened, model, data or None, place, exclude)
     chosen = chosen if rows is None else chosen.some(rows)
     train = training_rows(opened, place, None if data else source)
-    seed = opened.spec.training.seed
+    seed = opened.settings.training.seed
     name = source.name if data else f"{source.name}, test rows"
     if not json:
         announce(model, chosen, way, seed)
@@ -89,7 +89,7 @@ def evaluate(
         print(f"Note: {say} little of others; errors of so few are themselves uncertain.")
     say_page(_table(result, name, opened.schema.binarized, way))
     if train is None:
-        where = f" `vaekit resume {run} --data PATH` says where they are." if opened.spec.data.source else ""
+        where = f" `vaekit resume {run} --data PATH` says where they are." if opened.settings.data.source else ""
         print(f"The rows this run was trained on are not at hand: no baselines, and no gap to them.{where}")
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from vaekit.cli.options import with_settings
 from vaekit.cli.trust import Trust
-from vaekit.spec.settings import from_text, options
+from vaekit.settings.declared import from_text, options
 
 OF_THE_DATA = ("exclude", "label", "keep", "resize", "kind", "validation", "test")
 """what makes other rows of the same files"""
@@ -47,45 +47,45 @@ def fit(
     from vaekit.cli.train import train
     from vaekit.errors import VaekitError
     from vaekit.runs import Lock, Run, check_free
-    from vaekit.spec import prepare
+    from vaekit.settings import prepare
 
     given = {field.name: from_text(field, typed.get(field.name)) for field in options()}
-    spec = _specification(config, trust or ())
+    settings = _settings(config, trust or ())
     other = data or any(given[name] for name in OF_THE_DATA)
-    spec = spec.changed(**given, source=tuple(map(source_name, data)) or None, digest="" if other else None)
-    if not spec.data.source:
+    settings = settings.changed(**given, source=tuple(map(source_name, data)) or None, digest="" if other else None)
+    if not settings.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
         )
     if out is not None:
         check_free(out, overwrite)
-    source = training_source(spec)
-    spec = spec.changed(digest=source.digest)
-    prepared = prepare(spec, source)
+    source = training_source(settings)
+    settings = settings.changed(digest=source.digest)
+    prepared = prepare(settings, source)
     counts = {part: len(index) for part, index in prepared.split.items()}
     if not json:
-        _describe(prepared, source, counts, _asked(spec, given))
-    about = {"name": source.name, "digest": spec.data.digest, **counts}
-    folder = out or claimed(spec.data.source)
+        _describe(prepared, source, counts, _asked(settings, given))
+    about = {"name": source.name, "digest": settings.data.digest, **counts}
+    folder = out or claimed(settings.data.source)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
-        run = Run.create(folder, prepared.spec, prepared.schema, about, overwrite=overwrite)
+        run = Run.create(folder, prepared.settings, prepared.schema, about, overwrite=overwrite)
         return train(run, prepared, as_json=json)
 
 
-def _specification(config: Path | None, trust: Collection[str]):
+def _settings(config: Path | None, trust: Collection[str]):
     import tomllib
 
     from vaekit.errors import VaekitError, reason
-    from vaekit.spec import Specification
+    from vaekit.settings import Settings
 
     if config is None:
-        return Specification()
+        return Settings()
     try:
         values = tomllib.loads(config.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise VaekitError(f"{config} cannot be read as a run.toml: {reason(error)}.") from error
-    return Specification.from_dict(values, trust)
+    return Settings.from_dict(values, trust)
 
 
 def source_name(data: str) -> str:
@@ -111,14 +111,14 @@ def claimed(source: str | tuple[str, ...]) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _asked(spec, given: dict) -> dict:
+def _asked(settings, given: dict) -> dict:
     """The settings that someone chose: all that were given as options, and what a configuration has otherwise than it
     is by default."""
-    from vaekit.spec import Specification
+    from vaekit.settings import Settings
 
-    usual = Specification().to_dict()
+    usual = Settings().to_dict()
     chosen = {}
-    for section, values in spec.to_dict().items():
+    for section, values in settings.to_dict().items():
         for name, value in values.items():
             differs = value not in ("auto", usual[section][name]) and name not in ("source", "digest")
             if differs or given.get(name) not in (None, "auto"):
@@ -132,7 +132,7 @@ FEW = 20
 
 def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
     from vaekit.errors import counted
-    from vaekit.spec import hints, worth_compiling
+    from vaekit.settings import hints, worth_compiling
 
     model = prepared.state.model
     size = sum(p.numel() for p in prepared.state.parameters)
@@ -147,9 +147,9 @@ def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
         shown = (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value
         print(f"  {name} = {shown}  (asked for)")
     for name, reason in prepared.reasons.items():
-        value = getattr(prepared.spec.model, name, None) or getattr(prepared.spec.training, name, None)
+        value = getattr(prepared.settings.model, name, None) or getattr(prepared.settings.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    notes = (*source.notes, *hints(source.x, prepared.schema, prepared.spec.model.likelihood), *prepared.notes)
+    notes = (*source.notes, *hints(source.x, prepared.schema, prepared.settings.model.likelihood), *prepared.notes)
     for hint in notes:
         print(f"  note: {hint}")
     if asked.get("compile") == "on" and not worth_compiling(prepared):

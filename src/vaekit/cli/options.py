@@ -1,4 +1,4 @@
-"""Options that are settings: their names, help and defaults are the declaration's own (`spec.settings`)."""
+"""Options that are settings: their names, help and defaults are the declaration's own (`settings.declared`)."""
 
 import dataclasses
 import inspect
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vaekit.spec.settings import options
+from vaekit.settings.declared import options
 
 
 def with_settings(command: Callable) -> Callable:

@@ -51,11 +51,11 @@ def reconstruct(
     trust
         a module of your own that the run's parts are in; may be given several times
     """
-    from vaekit import evaluation
+    from vaekit import inference
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
-    from vaekit.maths import generator
+    from vaekit.noise import generator
     from vaekit.report import with_reconstructions
 
     if samples < 1 or (n is not None and n < 1):
@@ -69,7 +69,7 @@ def reconstruct(
         classes = None if source.labels is None else known[source.label_name]
         rows = rows.subset(of_all_classes(classes, len(rows), count))
     rows = rows.first(count)
-    again = evaluation.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
+    again = inference.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
     shown = ""
     if picture:
         pairs = with_reconstructions(rows, again, count)

@@ -49,12 +49,12 @@ def resume(
     from vaekit.cli.train import train
     from vaekit.errors import VaekitError, counted
     from vaekit.runs import Lock, Run, check_run
-    from vaekit.spec import choose_device, prepare
+    from vaekit.settings import choose_device, prepare
 
     with Lock(check_run(run)):
         opened = Run.open(run, repair=True, trust=trust or ())
         _say(opened.notes)
-        training = opened.spec.training
+        training = opened.settings.training
         moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}
         moved = {part: str(path.resolve()) if isinstance(path, Path) else path for part, path in moved.items() if path}
         if epochs is None and opened.finished and not moved:
@@ -66,10 +66,10 @@ def resume(
             set_to = counted(training.epochs, "epoch")
             raise VaekitError(f"{run} is set to {set_to} already: --epochs can only lengthen it.")
         _check_parts(opened, moved)
-        spec = opened.spec.changed(epochs=epochs, **moved)
-        source = training_source(spec, run)
+        settings = opened.settings.changed(epochs=epochs, **moved)
+        source = training_source(settings, run)
         _check_changes(opened, allow_changes)
-        prepared = prepare(spec, source, opened.schema)
+        prepared = prepare(settings, source, opened.schema)
         opened.restore(prepared.state)
         opened.forget_after(prepared.state.step)
         if prepared.state.uncompiled:
@@ -77,7 +77,7 @@ def resume(
         if epochs is not None:
             prepared.state.reopen()
         if epochs is not None or moved:
-            opened.respecify(spec, prepared.state)
+            opened.respecify(settings, prepared.state)
         if moved:
             _say([f"{run}: its data is {source.name}, the same as before."])
         if prepared.state.finished:
@@ -92,16 +92,16 @@ def _check_parts(run, moved: dict[str, str]) -> None:
     from vaekit.errors import VaekitError
 
     for part in ("validation", "test"):
-        if part in moved and not isinstance(getattr(run.spec.data, part), str):
+        if part in moved and not isinstance(getattr(run.settings.data, part), str):
             raise VaekitError(f"{run.folder} took its {part} rows from its data: --{part} is for a file of their own.")
 
 
 def _check_changes(run, allowed: bool) -> None:
     """Refuse to mix versions in one run unawares; other changes are said and recorded."""
     from vaekit.errors import VaekitError
-    from vaekit.spec import choose_device
+    from vaekit.settings import choose_device
 
-    changes = run.differences(choose_device(run.spec.training.device))
+    changes = run.differences(choose_device(run.settings.training.device))
     lines = [f"{name} {before} then, {now} now" for name, (before, now) in changes.items()]
     if not allowed and {"vaekit", "torch"} & set(changes):
         raise VaekitError(

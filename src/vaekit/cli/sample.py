@@ -37,17 +37,17 @@ def sample(
     trust
         a module of your own that the run's parts are in; may be given several times
     """
-    from vaekit import evaluation
+    from vaekit import inference
     from vaekit.cli.common import check_output, feature_names, open_model, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
-    from vaekit.maths import generator
+    from vaekit.noise import generator
 
     if n < 1:
         raise VaekitError(f"-n is {n}: give 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
-    rows = evaluation.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
+    rows = inference.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
     shown = ""
     if output.suffix.lower() in PICTURES:
         shown = write_images(output, rows, opened.schema)

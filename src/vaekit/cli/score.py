@@ -61,9 +61,9 @@ def score(
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
-    announce(model, rows, way, opened.spec.training.seed)
+    announce(model, rows, way, opened.settings.training.seed)
     with scoring_bar(len(rows)) as advance:
-        result = log_likelihood(model, rows, way, opened.spec.training.seed, advance)
+        result = log_likelihood(model, rows, way, opened.settings.training.seed, advance)
     terms = {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
     columns = {
         "log_p": result.value,
@@ -73,7 +73,7 @@ def score(
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), known)
     if json:
-        about = {"run": str(run), "data": source.name, "output": str(output), "seed": opened.spec.training.seed}
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": opened.settings.training.seed}
         print(json_module.dumps({**about, "versions": versions(place), **result.to_dict()}))
         return
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

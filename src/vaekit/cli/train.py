@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from vaekit.cli.progress import Interrupt, show
 from vaekit.core import LatentModel
 from vaekit.evaluation import beaten
+from vaekit.inference import over_rows
 from vaekit.maths import standard_error
-from vaekit.objectives import over_rows
 from vaekit.report import write_all
-from vaekit.runs import Run, drive
-from vaekit.spec import Prepared, impossible, shortfall
+from vaekit.runs import Run, fit_and_save
+from vaekit.settings import Prepared, impossible, shortfall
 from vaekit.training import Record, State
 
 
@@ -19,7 +19,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     """Train to the end or to a Ctrl-C, the folder's lock held; returns the exit code."""
     state, folder = prepared.state, run.folder
     with Interrupt().listening() as interrupt:
-        show(_announced(drive(run, prepared, interrupt), state), state.recipe.steps, as_json=as_json)
+        show(_announced(fit_and_save(run, prepared, interrupt), state), state.recipe.steps, as_json=as_json)
         if interrupt() and not state.finished:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
@@ -39,11 +39,11 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         for line in _shortfall(state, prepared) or _beaten(model, prepared):
             print(f"Note: {line}")
     if state.still_rising:
-        more = 2 * prepared.spec.training.epochs
+        more = 2 * prepared.settings.training.epochs
         print(
             f"The bound was still rising when the budget was spent. Go on with: vaekit resume {folder} --epochs {more}"
         )
-    for line in impossible(model, run.schema, run.spec.training.seed):
+    for line in impossible(model, run.schema, run.settings.training.seed):
         print(f"Note: {line}")
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
@@ -62,7 +62,7 @@ def _shortfall(state: State, prepared: Prepared) -> list[str]:
 def _beaten(model: LatentModel, prepared: Prepared) -> list[str]:
     """Whether simple models of the same training rows are better on the validation rows."""
     rows = prepared.rows
-    line = beaten(model, rows["train"], rows["validation"], prepared.spec.training.seed)
+    line = beaten(model, rows["train"], rows["validation"], prepared.settings.training.seed)
     return [f"On the validation rows, {line[0].lower()}{line[1:]}"] if line else []
 
 

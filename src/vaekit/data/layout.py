@@ -27,7 +27,7 @@ class Layout(NamedTuple):
     reason: str = ""
 
     def stored(self, x: np.ndarray) -> np.ndarray:
-        """Rows (n, *X) as they are kept: images as (n, C, height, width), with one channel as (n, height, width).
+        """Dataset (n, *X) as they are kept: images as (n, C, height, width), with one channel as (n, height, width).
 
         >>> Layout("image", "last").stored(np.zeros((5, 28, 30, 3))).shape
         (5, 3, 28, 30)
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
         return x[:, 0] if x.shape[1] == 1 else x
 
     def given(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Rows (…, *shape), as they are kept, with the axes that the user's array had.
+        """Dataset (…, *shape), as they are kept, with the axes that the user's array had.
 
         >>> Layout("image", "last").given(np.zeros((5, 28, 30)), (28, 30)).shape
         (5, 28, 30, 1)

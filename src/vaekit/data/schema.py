@@ -81,7 +81,7 @@ class Schema:
         return self.shape[0] if self.is_image and len(self.shape) == 3 else 1
 
     def centred(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n, *shape) as a model takes them: bytes as they are, other numbers less `offset` as float32."""
+        """Dataset (n, *shape) as a model takes them: bytes as they are, other numbers less `offset` as float32."""
         if rows.dtype == np.uint8 and self.offset == 0:
             return np.ascontiguousarray(rows)
         if self.offset != 0:
@@ -98,7 +98,7 @@ class Schema:
         return rows if self.offset == 0 else rows.astype(np.float64) + self.array("offset")
 
     def from_stored(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (…, *shape) of a model as their owner knows them: in the data's own units, and with the axes that the
+        """Dataset (…, *shape) of a model as their owner knows them: in the data's own units, and with the axes that the
         array had: (…, height, width, channels) if the channels came last."""
         return Layout(self.layout, self.channels_axis).given(self.uncentred(rows), self.shape)
 

@@ -15,7 +15,7 @@ from vaekit.data.ondisk import Stack, concatenate, on_disk
 from vaekit.data.schema import check_rows, row_blocks
 from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError, listed
-from vaekit.maths import derive_seed
+from vaekit.noise import derive_seed
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
-from vaekit import evaluation
-from vaekit.data import Rows, Source
+from vaekit import evaluation, inference
+from vaekit.data import Dataset, Source
 from vaekit.errors import VaekitError, as_arguments
 from vaekit.estimators.frames import plain_rows
-from vaekit.maths import generator
-from vaekit.objectives import ELBO, over_rows
+from vaekit.inference import over_rows
+from vaekit.noise import generator
+from vaekit.objectives import ELBO
 from vaekit.runs import Run, save_state
-from vaekit.spec import Specification, check_rows_fit, choose_device, impossible, prepare
+from vaekit.settings import Settings, check_rows_fit, choose_device, impossible, prepare
 from vaekit.training import State, fit
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
@@ -136,7 +137,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         X = self._validated(X, reset=True)
         names = getattr(self, "feature_names_in_", None)
         source = Source(X, None if names is None else tuple(names), name="X", layout=self.kind)
-        prepared = prepare(self._specification(), source)
+        prepared = prepare(self._settings(), source)
         _warn(prepared.notes)
         state, history, began = prepared.state, [], time.monotonic()
         name = state.objective.name
@@ -149,12 +150,12 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if state.still_rising:
             warnings.warn(
                 f"the bound still rose after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
-                f"{prepared.spec.training.epochs:,} to train longer.",
+                f"{prepared.settings.training.epochs:,} to train longer.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
-        self._keep(prepared.spec, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
+        self._keep(prepared.settings, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         _warn(impossible(self.model_, self.schema_, state.recipe.seed, IMPOSSIBLE))
         train, held_out = prepared.rows["train"], prepared.rows["validation"]
         beaten = evaluation.beaten(self.model_, train, held_out, state.recipe.seed)
@@ -174,7 +175,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def transform(self, X) -> np.ndarray:
         """The posterior mean E[z|x] of each row: (n, latent_dim)."""
         rows = self._rows(X)
-        mean, _ = evaluation.encode(self.model_, rows)
+        mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)
 
     def inverse_transform(self, Z) -> np.ndarray:
@@ -183,14 +184,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         z = torch.as_tensor(np.asarray(Z, np.float32))
         if z.ndim != 2 or z.shape[1] != self.model_.latent_dim or not len(z) or not z.isfinite().all():
             raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) finite latents.")
-        return self.schema_.from_stored(self._array(evaluation.decode(self.model_, z.to(self._device()))))
+        return self.schema_.from_stored(self._array(inference.decode(self.model_, z.to(self._device()))))
 
     def score_samples(self, X) -> np.ndarray:
         """log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a lower bound in
         expectation. A row's score depends on the row alone."""
         rows = self._rows(X)
         method = evaluation.ImportanceSampling(self.importance_samples)
-        return self._array(evaluation.log_likelihood(self.model_, rows, method, self.spec_.training.seed).value)
+        return self._array(evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed).value)
 
     def score(self, X, y=None) -> float:
         """The mean of `score_samples`."""
@@ -205,20 +206,20 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         source = generator(_seed(random_state), "sample", device=self._device())
-        return self.schema_.from_stored(self._array(evaluation.sample(self.model_, n_samples, source, mean=mean)))
+        return self.schema_.from_stored(self._array(inference.sample(self.model_, n_samples, source, mean=mean)))
 
     def save(self, folder, *, overwrite: bool = False) -> None:
         """Write a run folder that `vaekit.load`, and the command line, can open."""
         check_is_fitted(self)
-        save_state(folder, self.spec_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
+        save_state(folder, self.settings_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
 
-    def _specification(self) -> Specification:
+    def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
         changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
-        return Specification().changed(**changes, test=0.0)
+        return Settings().changed(**changes, test=0.0)
 
-    def _keep(self, spec: Specification, schema, state: State, history: list[dict], data: dict) -> None:
-        self.spec_, self.schema_, self.state_, self.history_, self.data_ = spec, schema, state, history, data
+    def _keep(self, settings: Settings, schema, state: State, history: list[dict], data: dict) -> None:
+        self.settings_, self.schema_, self.state_, self.history_, self.data_ = settings, schema, state, history, data
         self.model_ = state.trained()
         self.converged_ = not state.still_rising
         size = state.recipe.batch_size
@@ -233,11 +234,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             checked = validate_data(self, X, reset=reset, **options)
         return X if isinstance(X, np.memmap) else checked  # which would be loaded
 
-    def _rows(self, X) -> Rows:
+    def _rows(self, X) -> Dataset:
         check_is_fitted(self)
         source = Source(self._validated(X, reset=False), name="X", layout=self.schema_.layout)
         check_rows_fit(self.model_.likelihood, self.schema_, source)
-        return Rows(source.x, self.schema_, seed=self.spec_.training.seed, device=self._device())
+        return Dataset(source.x, self.schema_, seed=self.settings_.training.seed, device=self._device())
 
     def _device(self) -> torch.device:
         return next(self.model_.buffers()).device
@@ -262,21 +263,21 @@ def load(folder, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
     """The fitted estimator of a run folder, whether Python or the command line wrote it.
 
     device    "auto", "cpu" or "cuda": where it is to compute, whatever it was trained on
-    trust     modules of your own that the run's parts may be imported from: see `spec.named`
+    trust     modules of your own that the run's parts may be imported from: see `settings.named`
 
     Raises VaekitError for a folder that is none, is damaged, is newer than this version, or names a module that is not
     trusted.
     """
     run = Run.open(folder, trust=trust)
-    spec = run.spec
-    values = {**vars(spec.data), **vars(spec.model), **vars(spec.training), "device": device}
+    settings = run.settings
+    values = {**vars(settings.data), **vars(settings.model), **vars(settings.training), "device": device}
     names = {name: RENAMED.get(name, name) for name in VAE().get_params() if name not in NO_SETTINGS}
     vae = VAE(**{name: values[setting] for name, setting in names.items()})
     vae.importance_samples = run.data.get("importance_samples", vae.importance_samples)
     if not isinstance(vae.validation_fraction, float):  # a file of its own
         vae.validation_fraction = VAE().validation_fraction
     state = run.state(choose_device(device))
-    vae._keep(spec, run.schema, state, run.metrics, run.data)
+    vae._keep(settings, run.schema, state, run.metrics, run.data)
     vae.n_features_in_ = run.schema.shape[0]
     if run.schema.names:
         vae.feature_names_in_ = np.array(run.schema.names, dtype=object)

@@ -1,9 +1,8 @@
-"""Evaluation: log p(x) and its error, rate and distortion, latents, baselines. Works on a model and rows, knows no
+"""Evaluation: log p(x) and its error, rate and distortion, baselines. Works on a model and rows, knows no
 training."""
 
 from vaekit.evaluation.annealing import AnnealedImportance, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
-from vaekit.evaluation.encoding import decode, encode, reconstruct, sample
 from vaekit.evaluation.importance import ImportanceSampling, pareto_shape
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.methods import METHODS, build_method
@@ -15,6 +14,6 @@ from vaekit.evaluation.verdicts import Gap
 
 __all__ = [
     "METHODS", "AnnealedImportance", "Baseline", "Evaluation", "Gap", "ImportanceSampling", "LogLikelihood", "Method",
-    "Quadrature", "RateParts", "Scores", "SimpleModels", "beaten", "build_method", "decode", "elbo", "encode",
-    "evaluate", "log_likelihood", "pareto_shape", "rate_parts", "reconstruct", "sample", "two_sided",
+    "Quadrature", "RateParts", "Scores", "SimpleModels", "beaten", "build_method", "elbo", "evaluate", "log_likelihood",
+    "pareto_shape", "rate_parts", "two_sided",
 ]  # fmt: skip

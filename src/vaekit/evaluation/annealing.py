@@ -25,7 +25,8 @@ from torch import Tensor
 from vaekit.core import BUDGET, Batch, Latent, LatentModel
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.scores import Scores, weighed
-from vaekit.maths import generator, keyed_uniform, log_mean_exp, normal_noise, normal_quantile
+from vaekit.maths import log_mean_exp
+from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 
 STARTS = ("encoder", "prior")
 SHARPNESS = 4.0

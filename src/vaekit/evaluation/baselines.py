@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
 from vaekit.core import at_once, lazy
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError, counted
 from vaekit.maths import LOG_2PI, standard_error
@@ -178,13 +178,13 @@ class SimpleModels:
 
     >>> from vaekit.data import describe
     >>> x = np.random.default_rng(0).binomial(1, 0.5, (400, 3))
-    >>> train, rows = (Rows(part, describe(x), seed=0) for part in (x[:200], x[200:]))
+    >>> train, rows = (Dataset(part, describe(x), seed=0) for part in (x[:200], x[200:]))
     >>> marginals = SimpleModels(train, rows, latent_dim=1).baselines[0]
     >>> marginals.name, round(marginals.bits_per_dim, 1)
     ('independent columns', 1.0)
     """
 
-    def __init__(self, train: Rows, rows: Rows, latent_dim: int, integers: bool | None = None):
+    def __init__(self, train: Dataset, rows: Dataset, latent_dim: int, integers: bool | None = None):
         if not len(train) or not len(rows):
             raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
         self.train, self.rows, self.latent_dim, self.schema = train, rows, latent_dim, train.schema
@@ -232,7 +232,7 @@ class SimpleModels:
         """The covariance of the training rows' columns that vary."""
         return self._principal(self.train)
 
-    def _principal(self, rows: Rows) -> "Principal":
+    def _principal(self, rows: Dataset) -> "Principal":
         centre, resolution = self.varying("mean"), self.varying("resolution")  # near the mean nothing cancels
         return principal(partial(self._blocks, rows), centre, resolution, len(rows), self.wide)
 
@@ -290,7 +290,7 @@ class SimpleModels:
         value = self.column("mean")[~self.varies].float().double()  # as the rows hold it
         return log_atom(x[:, ~self.varies], value).sum(1)
 
-    def _blocks(self, rows: Rows) -> Iterator[Tensor]:
+    def _blocks(self, rows: Dataset) -> Iterator[Tensor]:
         """The columns that vary, (B, rank) at a time"""
         return (x[:, self.varies] for x in _blocks(rows))
 
@@ -371,7 +371,7 @@ def principal(
     return Principal(mean, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors)
 
 
-def _blocks(rows: Rows) -> Iterator[Tensor]:
+def _blocks(rows: Dataset) -> Iterator[Tensor]:
     """The rows as they are scored, (B, d) float64 at a time"""
     return (batch.x[:count].flatten(1).double() for count, batch in rows.blocks())
 
@@ -390,7 +390,7 @@ def _independent(models: SimpleModels, name: str) -> Baseline:
     return models.baseline(name, models.score_principal(0), "a Gaussian a column")
 
 
-def _bernoulli(train: Rows) -> Callable[[Tensor], Tensor]:
+def _bernoulli(train: Dataset) -> Callable[[Tensor], Tensor]:
     """x (B, d) ↦ Σ_j x_j log p_j + (1 − x_j) log(1 − p_j), (B,), with p_j = (Σ_i x_ij + ½)/(n + 1) (Jeffreys' prior).
 
     Where rows are binarised afresh each time, x_ij is the grey value: the probability of a 1.

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.joint import joint_in_pieces
 from vaekit.evaluation.scores import Scores, weighed
-from vaekit.maths import RowNoise, log_mean_exp
+from vaekit.inference.joint import joint_in_pieces
+from vaekit.maths import log_mean_exp
+from vaekit.noise import RowNoise
 
 LATENTS = 2**19
 """numbers of latents drawn at once"""

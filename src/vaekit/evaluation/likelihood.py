@@ -14,7 +14,7 @@ from itertools import islice
 from torch import Tensor
 
 from vaekit.core import LatentModel, at_once
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling, most_shape
 from vaekit.evaluation.scores import Method, Scores
@@ -96,7 +96,7 @@ class LogLikelihood:
 
 def log_likelihood(
     model: LatentModel,
-    rows: Rows,
+    rows: Dataset,
     method: Method | None = None,
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
@@ -121,7 +121,7 @@ def log_likelihood(
     return LogLikelihood(method.name, Scores.joined(parts), tuple(getattr(method, "sizes", ())))
 
 
-def _scored(model: LatentModel, rows: Rows, method: Method, seed: int) -> Iterator[Scores]:
+def _scored(model: LatentModel, rows: Dataset, method: Method, seed: int) -> Iterator[Scores]:
     on_cpu = rows.device.type == "cpu"
     blocks = rows.blocks(1 if on_cpu else TOGETHER)
     score = lambda block: method(model, block[1], seed)[: block[0]]  # noqa: E731

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vaekit.core import Batch, Latent, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.joint import joint_in_pieces
 from vaekit.evaluation.scores import Scores
+from vaekit.inference.joint import joint_in_pieces
 
 FIRST = {1: 512, 2: 64}
 """cells an axis to begin with, by the number of latents"""

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from vaekit.core import Batch, LatentModel, at_once
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.errors import VaekitError
-from vaekit.maths import RowNoise, standard_error
+from vaekit.maths import standard_error
+from vaekit.noise import RowNoise
 from vaekit.threads import suited
 
 CELLS = 2**17
@@ -50,7 +51,7 @@ class RateParts:
 
 
 @torch.no_grad()
-def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0) -> RateParts:
+def rate_parts(model: LatentModel, rows: Dataset, points: int = 1000, seed: int = 0) -> RateParts:
     """I_q(x; z) and KL(q(z) ‖ p(z)) on finite data, from about `points` draws against all N rows.
 
     The draws come from rows evenly spaced, one each, or several each where there are fewer rows; their noise is keyed
@@ -63,7 +64,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
     >>> x = np.random.default_rng(0).normal(size=(50, 3))
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Gaussian((3,))
     >>> model = VAE(nets.MLP(3, (), 4), posterior, parts.priors.StandardNormal(2), nets.MLP(2, (), 3), likelihood)
-    >>> found = rate_parts(model, Rows(x, describe(x), seed=0))
+    >>> found = rate_parts(model, Dataset(x, describe(x), seed=0))
     >>> abs(found.rate - found.information - found.marginal_kl) < 1e-9, found.information <= found.ceiling
     (True, True)
     """
@@ -82,7 +83,7 @@ def rate_parts(model: LatentModel, rows: Rows, points: int = 1000, seed: int = 0
     return RateParts(**moments, ceiling=math.log(len(rows)), rate_each=rate_each, points=log_q.numel(), n=len(rows))
 
 
-def _draws(model: LatentModel, rows: Rows, points: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def _draws(model: LatentModel, rows: Dataset, points: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """z (K, M, D) ~ q(z|x) for M rows evenly spaced, log q(z|x) and log p(z), (K, M) float64."""
     n = len(rows)
     count, draws = min(points, n), -(-points // n)
@@ -101,7 +102,7 @@ def _drawn(model: LatentModel, batch: Batch, draws: int, seed: int) -> tuple[Ten
     return model.encode(batch).draw(source(draws, len(batch.x), model.noise))
 
 
-def _against_all(model: LatentModel, rows: Rows, z: Tensor, seed: int) -> tuple[Tensor, tuple[float, ...] | None]:
+def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tuple[Tensor, tuple[float, ...] | None]:
     """log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64 of z (M, D), and the mean rate of each latent over all rows."""
     total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
     prior, rate_each = model.pz(), torch.zeros((), dtype=torch.float64, device=z.device)

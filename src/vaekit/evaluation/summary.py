@@ -5,14 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vaekit.core import LatentModel
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Gap, below_baselines, comparison, verdicts
-from vaekit.objectives import ELBO, Averages, active_units, over_rows
+from vaekit.inference import Averages, active_units, over_rows
+from vaekit.objectives import ELBO
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
 """of z, for the ELBO: many a row where there are few rows"""
@@ -80,11 +81,11 @@ class Evaluation:
 
 def evaluate(
     model: LatentModel,
-    rows: Rows,
+    rows: Dataset,
     method: Method | None = None,
     seed: int = 0,
     *,
-    train: Rows | None = None,
+    train: Dataset | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """ELBO, rate and its parts, distortion and log p(x) of the rows; with the training rows, baselines beside them, the
@@ -116,7 +117,7 @@ def evaluate(
     )
 
 
-def beaten(model: LatentModel, train: Rows, rows: Rows, seed: int = 0) -> str | None:
+def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:
     """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x), by more
     than twice the standard error of the differences; None where not, or where a row alone cannot show it."""
     train, rows = train.some(MOST_FITTED), rows.some(MOST_COMPARED)
@@ -126,13 +127,13 @@ def beaten(model: LatentModel, train: Rows, rows: Rows, seed: int = 0) -> str | 
     return below_baselines(log_likelihood(model, rows, seed=seed).value, simple.models)
 
 
-def elbo(model: LatentModel, rows: Rows, seed: int = 0) -> Averages:
+def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:
     """The ELBO of each row and its parts, from as many draws a row as the number of rows allows."""
     draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
     return over_rows(ELBO(draws), model, rows.blocks(), seed)
 
 
-def _gap(model: LatentModel, held_out: Averages, train: Rows, seed: int) -> Gap:
+def _gap(model: LatentModel, held_out: Averages, train: Dataset, seed: int) -> Gap:
     one, other = (averages.value.double() for averages in (elbo(model, train, seed), held_out))
     known = len(one) > 1 and len(other) > 1
     error = math.sqrt(one.var().item() / len(one) + other.var().item() / len(other)) if known else None

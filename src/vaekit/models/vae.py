@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.core import Batch, Distribution, Draw, Joint, Latent
-from vaekit.maths import normal_noise
+from vaekit.noise import normal_noise
 
 
 class VAE(nn.Module):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit import evaluation
+from vaekit import inference
 from vaekit.core import at_once
-from vaekit.data import Rows
+from vaekit.data import Dataset
 from vaekit.data.schema import Schema
-from vaekit.maths import generator, normal_noise
+from vaekit.noise import generator, normal_noise
 from vaekit.runs import Run, storage
 
 GRID, PAGE = 10, 4000
@@ -22,7 +22,7 @@ MARGINAL_ROWS = 100_000
 """rows shown in a histogram"""
 
 
-def write_all(run: Run, model: torch.nn.Module, rows: Rows, labels: np.ndarray | None = None) -> list[Path]:
+def write_all(run: Run, model: torch.nn.Module, rows: Dataset, labels: np.ndarray | None = None) -> list[Path]:
     """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it, with their `labels`.
 
     Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables and sequences:
@@ -32,12 +32,12 @@ def write_all(run: Run, model: torch.nn.Module, rows: Rows, labels: np.ndarray |
     folder.mkdir(exist_ok=True)
     written = [training_curve(run.metrics, folder / "training.png")]
     if run.schema.is_image:
-        written += _images(run.schema, model, rows, folder, run.spec.training.seed)
+        written += _images(run.schema, model, rows, folder, run.settings.training.seed)
         if model.latent_dim == 2:
             written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(run.schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
-        written.append(marginals(run.schema, model, rows, folder / "samples.png", run.spec.training.seed))
+        written.append(marginals(run.schema, model, rows, folder / "samples.png", run.settings.training.seed))
     return written
 
 
@@ -100,7 +100,7 @@ def _stretched(images: np.ndarray, low: float | np.ndarray, high: float | np.nda
     return np.clip((images - low) / np.maximum(high - low, 1e-12), 0, 1)
 
 
-def with_reconstructions(rows: Rows, reconstructions: torch.Tensor, count: int) -> np.ndarray:
+def with_reconstructions(rows: Dataset, reconstructions: torch.Tensor, count: int) -> np.ndarray:
     """Each of the first `count` rows, followed by its m reconstructions (m, n, *X): ((1 + m) · count, *X)."""
     _, batch = next(rows.blocks(count))
     pairs = torch.cat([batch.x[None].cpu(), reconstructions[:, :count].cpu()])
@@ -117,11 +117,11 @@ def manifold(model: torch.nn.Module) -> np.ndarray:
     z = torch.special.ndtri(u)
     points = torch.stack(torch.meshgrid(-z, z, indexing="ij")[::-1], -1).flatten(0, 1)
     device = next(model.buffers()).device
-    return evaluation.decode(model, points.to(device)).cpu().numpy()
+    return inference.decode(model, points.to(device)).cpu().numpy()
 
 
 def latent_plane(
-    schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, labels: np.ndarray | None = None
+    schema: Schema, model: torch.nn.Module, rows: Dataset, path: Path, labels: np.ndarray | None = None
 ) -> Path:
     """Two latents: x̂ over the plane, and beside it draws of the aggregate posterior q(z) = mean over x of q(z|x), one
     point per row, with the prior's circles of one, two and three standard deviations. Both to the same scale.
@@ -136,7 +136,7 @@ def latent_plane(
     edge = PLANE * (1 - 1 / MANIFOLD)
     points = torch.linspace(-edge, edge, MANIFOLD)
     grid_z = torch.stack(torch.meshgrid(points.flip(0), points, indexing="ij")[::-1], -1).flatten(0, 1)
-    images = schema.uncentred(evaluation.decode(model, grid_z.to(rows.device)).cpu().numpy())
+    images = schema.uncentred(inference.decode(model, grid_z.to(rows.device)).cpu().numpy())
     height, width = schema.shape[-2:]
     page = shades(images, schema).reshape(MANIFOLD, MANIFOLD, height, width, -1).transpose(0, 2, 1, 3, 4)
     page = page.reshape(MANIFOLD * height, MANIFOLD * width, -1)
@@ -172,7 +172,7 @@ def _scatter(axes, z: np.ndarray, labels: np.ndarray | None) -> None:
 
 
 @torch.no_grad()
-def _drawn(model: torch.nn.Module, rows: Rows) -> np.ndarray:
+def _drawn(model: torch.nn.Module, rows: Dataset) -> np.ndarray:
     """z ~ q(z|x), one of each row, (n, D)"""
     normal = normal_noise(generator(rows.seed, "plane", device=rows.device))
     drawn = []
@@ -202,9 +202,9 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
     return _save(figure, path)
 
 
-def marginals(schema: Schema, model: torch.nn.Module, rows: Rows, path: Path, seed: int) -> Path:
+def marginals(schema: Schema, model: torch.nn.Module, rows: Dataset, path: Path, seed: int) -> Path:
     """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
-    drawn = evaluation.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
+    drawn = inference.sample(model, max(1000, len(rows)), generator(seed, "picture", device=rows.device)).cpu().numpy()
     drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
     data = schema.uncentred(rows.first(MARGINAL_ROWS).stored.cpu().numpy())
     data = data.reshape(len(data), -1).astype(np.float64)
@@ -232,17 +232,17 @@ def _bins(values: np.ndarray) -> np.ndarray:
     return np.histogram_bin_edges(values, 30, (low, high))
 
 
-def _images(schema: Schema, model: torch.nn.Module, rows: Rows, folder: Path, seed: int) -> list[Path]:
+def _images(schema: Schema, model: torch.nn.Module, rows: Dataset, folder: Path, seed: int) -> list[Path]:
     written, side = [], max(2, min(GRID, PAGE // max(schema.shape[-2:])))
     for name, mean in (("samples", True), ("draws", False)):
         source = generator(seed, "picture", device=rows.device)
-        images = evaluation.sample(model, side * side, source, mean=mean)
+        images = inference.sample(model, side * side, source, mean=mean)
         written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png", columns=side))
     if len(rows):
         side -= side % 2  # each image stands beside its reconstruction
         count = min(side * side // 2, len(rows))
         few = rows.some(count)
-        again = evaluation.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
+        again = inference.reconstruct(model, few, 1, generator(seed, "picture", device=rows.device))
         written.append(
             grid(with_reconstructions(few, again, count), schema, folder / "reconstructions.png", columns=side)
         )

@@ -1,6 +1,6 @@
 """A run folder: everything that re-creates a trained model, or goes on training it.
 
-run.toml                    the whole specification; `vaekit fit --config run.toml` repeats the run
+run.toml                    all settings; `vaekit fit --config run.toml` repeats the run
 schema.json                 what the data was: schema, digest, split sizes
 checkpoint-N.safetensors    every tensor of the training state after step N; of the newest checkpoint and the one before
 checkpoint.json             the newest checkpoint: its counters, and the SHA-256 of all that belongs to it
@@ -21,8 +21,8 @@ from vaekit.errors import VaekitError
 from vaekit.runs import checkpoint, storage, tensors, toml
 from vaekit.runs.checkpoint import METRICS, NEWEST, PREVIOUS, RUN, SCHEMA, TIMES
 from vaekit.runs.lock import Lock, in_use, other_holder
-from vaekit.spec import Specification, build_state
-from vaekit.spec.settings import AUTO
+from vaekit.settings import Settings, build_state
+from vaekit.settings.declared import AUTO
 from vaekit.training import State
 
 PICTURES = "pictures"
@@ -33,8 +33,8 @@ MOST = 2**26
 class Run:
     """A run folder, opened. `create` starts one, `open` reads one."""
 
-    def __init__(self, folder: Path, spec: Specification, schema: Schema, data: dict, hashes: dict[str, str]):
-        self.folder, self.spec, self.schema, self.data, self.hashes = folder, spec, schema, data, hashes
+    def __init__(self, folder: Path, settings: Settings, schema: Schema, data: dict, hashes: dict[str, str]):
+        self.folder, self.settings, self.schema, self.data, self.hashes = folder, settings, schema, data, hashes
         self.manifest: dict | None = None
         """the newest checkpoint's, where there is one"""
         self.changes: list[dict] = []
@@ -44,7 +44,7 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: str | Path, spec: Specification, schema: Schema, data: dict, *, overwrite: bool = False
+        cls, folder: str | Path, settings: Settings, schema: Schema, data: dict, *, overwrite: bool = False
     ) -> "Run":
         """A new run folder; refused where one is, unless `overwrite`.
 
@@ -61,10 +61,10 @@ class Run:
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         about = {"format": checkpoint.FORMAT, "schema": schema.to_dict(), "data": data}
         hashes = {
-            RUN: storage.write(folder / RUN, toml.dump(spec)),
+            RUN: storage.write(folder / RUN, toml.dump(settings)),
             SCHEMA: storage.write_json(folder / SCHEMA, about),
         }
-        return cls(folder, spec, schema, data, hashes)
+        return cls(folder, settings, schema, data, hashes)
 
     @classmethod
     def open(cls, folder: str | Path, *, repair: bool = False, trust: Collection[str] = ()) -> "Run":
@@ -77,7 +77,7 @@ class Run:
         folder = check_run(folder)
         if not repair:
             run = cls._read(folder, NEWEST, trust)
-            run._check_specification()
+            run._check_settings()
             return run
         storage.clear_parts(folder)
         try:
@@ -93,10 +93,10 @@ class Run:
         manifest = checkpoint.read(folder, name)
         hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
         saved = storage.read_json(folder / SCHEMA, hashes[SCHEMA], most=MOST)
-        spec = Specification.from_dict(manifest["specification"], trust)
+        settings = Settings.from_dict(manifest["specification"], trust)
         if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):
             raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
-        run = cls(folder, spec, Schema.from_dict(saved["schema"]), saved["data"], hashes)
+        run = cls(folder, settings, Schema.from_dict(saved["schema"]), saved["data"], hashes)
         run.manifest, run.changes = manifest, manifest.get("changes", [])
         run._check_complete()
         return run
@@ -125,7 +125,7 @@ class Run:
         manifest = {
             **checkpoint.versions(state.parameters[0].device),
             "finished": state.finished,
-            "specification": self.spec.to_dict(),
+            "specification": self.settings.to_dict(),
             "counters": state.counters(),
             "files": self.hashes,
             "logs": checkpoint.seal_logs(self.folder),  # a checkpoint must not know more than the records do
@@ -137,11 +137,11 @@ class Run:
         )
 
     def restore(self, state: State) -> None:
-        """Put the newest checkpoint into a state of the same specification."""
+        """Put the newest checkpoint into a state of the same settings."""
         self._load(state, self._content())
 
     def _content(self) -> bytes:
-        """The newest checkpoint's tensors as bytes, found whole and of this specification."""
+        """The newest checkpoint's tensors as bytes, found whole and of these settings."""
         self.manifest = checkpoint.read(self.folder)
         return self._fitting()
 
@@ -149,7 +149,7 @@ class Run:
         """The tensors that the manifest vouches for, as bytes, before memory is taken for a model."""
         name = checkpoint.tensor_file(self.manifest)
         content = storage.read(self.folder / name, self.manifest["files"][name])
-        tensors.check_fits(content, self.folder / name, self.spec, self.schema)
+        tensors.check_fits(content, self.folder / name, self.settings, self.schema)
         return content
 
     def _load(self, state: State, content: bytes) -> None:
@@ -173,17 +173,17 @@ class Run:
                 kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
             storage.write(self.folder / name, kept)
 
-    def respecify(self, spec: Specification, state: State) -> None:
-        """Go on under a changed specification (more epochs): first in the checkpoint, which is the truth."""
-        before, self.spec, text = self.hashes[RUN], spec, toml.dump(spec)
+    def respecify(self, settings: Settings, state: State) -> None:
+        """Go on under changed settings (more epochs): first in the checkpoint, which is the truth."""
+        before, self.settings, text = self.hashes[RUN], settings, toml.dump(settings)
         self.hashes[RUN] = hashlib.sha256(text).hexdigest()
         self.save(state, replaces=before)
         storage.write(self.folder / RUN, text)
 
     def state(self, device: torch.device) -> State:
-        """The newest checkpoint as a training state, built from the specification alone."""
+        """The newest checkpoint as a training state, built from the settings alone."""
         content = self._content()  # before memory is taken for the model
-        state = build_state(self.spec, self.schema, self._trained_on(), device)
+        state = build_state(self.settings, self.schema, self._trained_on(), device)
         self._load(state, content)
         return state
 
@@ -230,11 +230,11 @@ class Run:
 
     def _check_complete(self) -> None:
         """Refuse what no run is: nothing in it is left to \"auto\" but where it computes."""
-        left = [k for part in (self.spec.model, self.spec.training) for k, v in vars(part).items() if v == AUTO]
+        left = [k for part in (self.settings.model, self.settings.training) for k, v in vars(part).items() if v == AUTO]
         if wrong := set(left) - {"device"}:
             raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(sorted(wrong))} is still auto.")
 
-    def _check_specification(self) -> None:
+    def _check_settings(self) -> None:
         try:
             checkpoint.check(self.folder, self.manifest, RUN)
         except storage.DamagedError as error:
@@ -263,13 +263,13 @@ class Run:
         found = toml.sha256(self.folder / RUN)
         if found == self.hashes[RUN]:
             return
-        edits = toml.edits(self.folder / RUN, self.spec)
+        edits = toml.edits(self.folder / RUN, self.settings)
         if edits and found != self.manifest.get("replaces"):
             raise VaekitError(
                 f"{self.folder / RUN} was edited since the run was trained: {'; '.join(edits)}. To go on as before, "
                 f"delete it: `vaekit resume` writes it again. For other settings, fit with --config and a copy."
             )
-        self.hashes[RUN] = storage.write(self.folder / RUN, toml.dump(self.spec))
+        self.hashes[RUN] = storage.write(self.folder / RUN, toml.dump(self.settings))
         self.notes.append(f"{self.folder / RUN} is written again: it was not what the checkpoint says.")
 
 
@@ -284,13 +284,13 @@ def check_run(folder: str | Path) -> Path:
 
 
 def save_state(
-    folder, spec: Specification, schema: Schema, data: dict, state: State, records: list[dict], *, overwrite=False
+    folder, settings: Settings, schema: Schema, data: dict, state: State, records: list[dict], *, overwrite=False
 ):
     """Write a whole run folder at once: a state trained elsewhere, with its records."""
     check_free(Path(folder), overwrite)
     Path(folder).mkdir(parents=True, exist_ok=True)
     with Lock(Path(folder)):
-        run = Run.create(folder, spec, schema, data, overwrite=overwrite)
+        run = Run.create(folder, settings, schema, data, overwrite=overwrite)
         for record in records:
             run.log(record)
         run.save(state)

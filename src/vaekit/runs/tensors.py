@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs.storage import DamagedError
-from vaekit.spec import Specification, build_model, build_objective
+from vaekit.settings import Settings, build_model, build_objective
 from vaekit.training import Descended
 
 HEADER = 2**20
@@ -47,17 +47,17 @@ def shapes(content: bytes, path: Path) -> dict[str, tuple[int, ...]]:
         raise DamagedError(f"{path} is damaged or no safetensors file: its header cannot be read.") from error
 
 
-def check_fits(content: bytes, path: Path, spec: Specification, schema: Schema) -> None:
-    """Refuse tensors that are not those of the specification's model, before memory is taken for either."""
+def check_fits(content: bytes, path: Path, settings: Settings, schema: Schema) -> None:
+    """Refuse tensors that are not those of the model that the settings describe, before memory is taken for either."""
     found = shapes(content, path)
     misfit = VaekitError(f"{path}: the weights do not fit the model that run.toml describes.")
-    widths = spec.model.hidden
+    widths = settings.model.hidden
     numbers = sum(math.prod(shape) for shape in found.values())
     try:  # every layer has a tensor, every unit and every feature a number
-        if len(widths) > len(found) or max(schema.features, spec.model.latent_dim, *widths, 0) > numbers:
+        if len(widths) > len(found) or max(schema.features, settings.model.latent_dim, *widths, 0) > numbers:
             raise misfit
         with torch.device("meta"):  # shapes without content
-            last = Descended(build_model(spec, schema), build_objective(spec))
+            last = Descended(build_model(settings, schema), build_objective(settings))
     except VaekitError:
         raise
     except Exception as error:  # whatever a stranger's sizes make it stumble over

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vaekit.core import Batch
-from vaekit.data import Rows
-from vaekit.objectives import Averages, active_units, over_rows, posterior_means
-from vaekit.training.blame import blame
+from vaekit.data import Dataset
+from vaekit.inference import Averages, active_units, over_rows, posterior_means
 from vaekit.training.descent import LOSS
+from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
 
 ACTIVE_ROWS = 1024
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     the training rows since the last record, and validation_… of each"""
 
 
-def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Record]:
+def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Iterator[Record]:
     """Train from where `state` stands to the end of its recipe, or until the validation bound stops improving.
 
     Yields after every step, when `state` is whole: the caller may save it, stop there, and go on another day with the
@@ -51,7 +51,7 @@ def fit(state: State, rows: Rows, validation: Rows | None = None) -> Iterator[Re
 class Batches:
     """The batches of training, the next of which is made while an accelerator is busy with the one before."""
 
-    def __init__(self, rows: Rows, size: int):
+    def __init__(self, rows: Dataset, size: int):
         self.rows, self.size = rows, size
         self.made: dict[int, Batch] = {}
 
@@ -70,7 +70,7 @@ def _step(state: State, batches: Batches) -> None:
         if state.recover():
             return
         numbers = batches.rows.numbers(state.step, batches.size)
-        culprit = blame(state.model, batch, state.noise(batch)[0], numbers, batches.rows.schema)
+        culprit = diagnosis(state.model, batch, state.noise(batch)[0], numbers, batches.rows.schema)
         raise NotFiniteError(f"{error} {culprit}") from error
 
 
@@ -80,7 +80,7 @@ def _add(state: State, means: dict[str, float]) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
+def _metrics(state: State, few: Dataset | None, validation: Dataset | None) -> dict:
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
@@ -103,6 +103,6 @@ def _metrics(state: State, few: Rows | None, validation: Rows | None) -> dict:
     return metrics
 
 
-def _validated(state: State, validation: Rows) -> Averages:
+def _validated(state: State, validation: Dataset) -> Averages:
     """The objective on rows held out, by the averaged weights."""
     return over_rows(state.smooth.objective, state.averaged, validation.blocks(), state.recipe.seed)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
-from vaekit.maths import generator
+from vaekit.noise import generator
 from vaekit.threads import NARROW, products, single_threaded
 from vaekit.training.descent import Adam, Descended, Eager, Noise, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe

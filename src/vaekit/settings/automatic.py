@@ -9,11 +9,11 @@ import torch
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.nets import stage_sizes
-from vaekit.spec import tables
-from vaekit.spec.build import build_objective, choose_device
-from vaekit.spec.named import Named, factory
-from vaekit.spec.settings import AUTO, Specification
-from vaekit.spec.tables import FACTOR_ANALYSIS
+from vaekit.settings import tables
+from vaekit.settings.build import build_objective, choose_device
+from vaekit.settings.declared import AUTO, Settings
+from vaekit.settings.named import Named, factory
+from vaekit.settings.tables import FACTOR_ANALYSIS
 from vaekit.training.recipe import COSINE, PLATEAU
 
 WIDE = 2**16
@@ -35,24 +35,24 @@ WIDEST_START = 512
 """columns up to which factor analysis takes no time"""
 
 
-def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> tuple[Specification, dict[str, str]]:
-    """The specification with every "auto" replaced, and for each choice one line that says why.
+def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> tuple[Settings, dict[str, str]]:
+    """The settings with every "auto" replaced, and for each choice one line that says why.
 
     rows        number of rows to train on
     validated   whether there are validation rows, so that training can stop early
     """
-    batch = spec.training.batch_size if spec.training.batch_size != AUTO else _batch_size(rows, schema.features)
+    batch = settings.training.batch_size if settings.training.batch_size != AUTO else _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
-    likelihood, reason = _likelihood(schema) if spec.model.likelihood == AUTO else (spec.model.likelihood, "")
-    network = spec.model.network if spec.model.network != AUTO else _network(schema, spec.model.hidden)
-    epochs = spec.training.epochs if spec.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
+    likelihood, reason = _likelihood(schema) if settings.model.likelihood == AUTO else (settings.model.likelihood, "")
+    network = settings.model.network if settings.model.network != AUTO else _network(schema, settings.model.hidden)
+    epochs = settings.training.epochs if settings.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
     if network in tables.FOR_IMAGES and not schema.is_image:
         raise VaekitError(
             f"network '{network}' is for images, and each of these rows is a {schema.layout} of shape {schema.shape}: "
             f"choose mlp, or kind image if they are."
         )
-    hidden, widths = (spec.model.hidden, "") if spec.model.hidden != AUTO else _hidden(schema, network, rows)
-    if spec.model.start == FACTOR_ANALYSIS and not _is_linear(network, hidden):
+    hidden, widths = (settings.model.hidden, "") if settings.model.hidden != AUTO else _hidden(schema, network, rows)
+    if settings.model.start == FACTOR_ANALYSIS and not _is_linear(network, hidden):
         raise VaekitError(
             f"start '{FACTOR_ANALYSIS}' needs networks with a linear path, and '{network}' has none: choose network "
             f"skip, or hidden () with mlp."
@@ -66,24 +66,24 @@ def resolve(spec: Specification, schema: Schema, rows: int, validated: bool) -> 
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
-        "precision": _precision(network, schema.features, hidden, spec.training.device),
-        "compile": _compile(spec, network, epochs * rows * build_objective(spec).samples),
-        "start": _start(spec, schema, network, hidden, likelihood),
-        "schedule": _schedule(spec.training.epochs),
+        "precision": _precision(network, schema.features, hidden, settings.training.device),
+        "compile": _compile(settings, network, epochs * rows * build_objective(settings).samples),
+        "start": _start(settings, schema, network, hidden, likelihood),
+        "schedule": _schedule(settings.training.epochs),
         "patience": _patience(validated),
     }
-    asked = {**vars(spec.model), **vars(spec.training)}
+    asked = {**vars(settings.model), **vars(settings.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
-    resolved = spec.changed(kind=schema.layout, **{name: value for name, (value, _) in wanted.items()})
+    resolved = settings.changed(kind=schema.layout, **{name: value for name, (value, _) in wanted.items()})
     return resolved, {name: reason for name, (_, reason) in wanted.items()}
 
 
-def check_fits(spec: Specification, schema: Schema) -> None:
+def check_fits(settings: Settings, schema: Schema) -> None:
     """Refuse a likelihood that gives the data no density, before anything is trained."""
-    if spec.model.likelihood == AUTO:
+    if settings.model.likelihood == AUTO:
         return
-    named = Named.parse(spec.model.likelihood)
-    family = factory("likelihood", tables.LIKELIHOODS, named, spec.trust)
+    named = Named.parse(settings.model.likelihood)
+    family = factory("likelihood", tables.LIKELIHOODS, named, settings.trust)
     misfit = getattr(family, "misfit", None)
     reason = misfit(schema) if misfit is not None else None
     if reason is not None:
@@ -151,7 +151,7 @@ def _precision(network: str, features: int, hidden, device: str) -> tuple[str, s
     return "bfloat16", "the networks' products; weights and bounds stay float32"
 
 
-def _compile(spec: Specification, network: str, draws: int) -> tuple[str, str]:
+def _compile(settings: Settings, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
     if network not in tables.NETWORKS:
         return "off", "a network of your own"
@@ -182,10 +182,9 @@ def _learning_rate(features: int) -> float:
 
 def _epochs(steps_an_epoch: int, network: str, rows: int) -> int:
     """As many passes as the budget of steps allows: an epoch at least."""
+    steps = FEW_STEPS if rows < FEW_ROWS else MOST_STEPS
     if network in tables.FOR_IMAGES:
         steps = MOST_CONVOLVED
-    else:
-        steps = FEW_STEPS if rows < FEW_ROWS else MOST_STEPS
     return max(1, steps // steps_an_epoch)
 
 
@@ -195,14 +194,14 @@ def _is_linear(network: str, hidden: tuple[int, ...]) -> bool:
 
 
 def _start(
-    spec: Specification, schema: Schema, network: str, hidden: tuple[int, ...], likelihood: str
+    settings: Settings, schema: Schema, network: str, hidden: tuple[int, ...], likelihood: str
 ) -> tuple[str, str]:
     """Where networks, likelihood and posterior know how to be linear."""
     if not _is_linear(network, hidden):
         return "random", "no linear path"
-    chosen = {"likelihood": likelihood, "posterior": spec.model.posterior}
+    chosen = {"likelihood": likelihood, "posterior": settings.model.posterior}
     for kind, table in (("likelihood", tables.LIKELIHOODS), ("posterior", tables.POSTERIORS)):
-        if not hasattr(factory(kind, table, Named.parse(chosen[kind]), spec.trust), "affine"):
+        if not hasattr(factory(kind, table, Named.parse(chosen[kind]), settings.trust), "affine"):
             return "random", f"the {kind} has no `affine`"
     if schema.features > WIDEST_START:
         return "random", f"more than {WIDEST_START} columns"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from vaekit.core import Batch, LatentModel, Objective, at_once, in_pieces
-from vaekit.maths import RowNoise, joined
+from vaekit.maths import joined
+from vaekit.noise import RowNoise
 from vaekit.threads import suited
 
 VALUE, LOSS, MEANS = " value", " loss", " means"
@@ -39,7 +40,7 @@ class Averages(NamedTuple):
 def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[int, Batch]], seed: int) -> Averages:
     """The objective's value for every row, with scoring noise: the same rows and weights give the same numbers.
 
-    blocks    (rows that count, Batch) pairs, as `data.Rows.blocks` gives them
+    blocks    (rows that count, Batch) pairs, as `data.Dataset.blocks` gives them
 
     Rows and draws that are too many for the memory budget (`core.BUDGET`) go through the networks one part after
     another; only the importance-weighted bound takes all draws of a row at once.

@@ -8,8 +8,8 @@ from typing import Any
 
 from vaekit.data.layout import LAYOUTS
 from vaekit.errors import VaekitError, unknown
-from vaekit.spec import tables
-from vaekit.spec.named import Named, checked, found, made, text_of
+from vaekit.settings import tables
+from vaekit.settings.named import Named, checked, found, made, text_of
 
 AUTO = "auto"
 WIDEST = 2**20
@@ -30,7 +30,7 @@ def setting(
 
 
 def part(default: str, table: Mapping[str, Callable], help: str):
-    """A field that names a part of a table, with arguments of its own, or one of a module: see `spec.named`."""
+    """A field that names a part of a table, with arguments of its own, or one of a module: see `settings.named`."""
     rule = {"kind": Named, "table": table, "auto": default == AUTO}
     return dataclasses.field(default=default, metadata={**rule, "help": help, "also": ()})
 
@@ -160,10 +160,10 @@ class TrainingSettings(Section):
 
 
 @dataclass(frozen=True)
-class Specification:
+class Settings:
     """The three sections of `run.toml`.
 
-    >>> Specification.from_dict({"model": {"latent_dim": 2}}).model.latent_dim
+    >>> Settings.from_dict({"model": {"latent_dim": 2}}).model.latent_dim
     2
     """
 
@@ -174,7 +174,7 @@ class Specification:
     """modules whose parts may be imported. It stands in no file: whoever runs it says it"""
 
     @classmethod
-    def from_dict(cls, values: dict, trust: Collection[str] = ()) -> "Specification":
+    def from_dict(cls, values: dict, trust: Collection[str] = ()) -> "Settings":
         """The inverse of `to_dict`; VaekitError for a key or a value outside the tables."""
         for name, section in values.items():
             if name not in SECTIONS:
@@ -192,7 +192,7 @@ class Specification:
         plain = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
         return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()} for s, keys in plain.items()}
 
-    def changed(self, **values: Any) -> "Specification":
+    def changed(self, **values: Any) -> "Settings":
         """A copy with some settings changed, each given by its own name whatever its section; None changes nothing.
 
         The modules of parts that are given here are trusted: whoever calls this names them.
@@ -205,7 +205,7 @@ class Specification:
         changed = {s: dataclasses.replace(getattr(self, s), **new) for s, new in changes.items()}
         named = (getattr(changed[s], f.name) for s, f in _part_fields() if f.name in changes[s])
         modules = {Named.parse(text).module for text in named} - {None}
-        return Specification(**changed, trust=tuple(sorted({*self.trust, *modules})))
+        return Settings(**changed, trust=tuple(sorted({*self.trust, *modules})))
 
     def made(self, kind: str, **known: Any) -> Any:
         """The part that a setting names, made of its arguments and of those of `known` that it asks for."""

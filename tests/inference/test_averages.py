@@ -6,10 +6,11 @@ import torch
 from touchstone import D, X
 
 from vaekit import core
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
+from vaekit.inference import active_units, over_rows, posterior_means
 from vaekit.models import VAE
 from vaekit.nets import MLP
-from vaekit.objectives import ELBO, ImportanceWeighted, active_units, over_rows, posterior_means
+from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods, posteriors, priors
 
 
@@ -26,7 +27,7 @@ def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
     x[40] = x[3]
     model = a_model()
     score = lambda x, size=16, seed=0: over_rows(  # noqa: E731
-        ELBO(samples=3), model, Rows(x, describe(x), seed=0).blocks(size), seed
+        ELBO(samples=3), model, Dataset(x, describe(x), seed=0).blocks(size), seed
     )
     first = score(x)
     assert first.value.shape == first.terms["rate"].shape == first.terms["distortion"].shape == (50,)
@@ -46,7 +47,7 @@ def test_over_rows_repeats_and_does_not_depend_on_neighbours_or_place():
 @pytest.mark.parametrize("budget", [1, 50, 400])
 def test_what_fits_into_memory_changes_nothing_but_rounding(objective, budget, monkeypatch):
     x = np.random.default_rng(0).normal(size=(21, X)).astype(np.float32)
-    model, rows = a_model(), Rows(x, describe(x), seed=0)
+    model, rows = a_model(), Dataset(x, describe(x), seed=0)
     whole, largest = over_rows(objective, model, rows.blocks(), 0), []
     seen = lambda module, inputs: largest.append(inputs[0][..., 0].numel())  # noqa: E731
     model.decoder.register_forward_pre_hook(seen)
@@ -69,7 +70,7 @@ def test_active_units_are_those_that_vary_over_rows():
         encoder.layers[-1].weight[1, 0] = 0.1  # Var = 0.0035
     likelihood = likelihoods.Gaussian((3,), sigma="unit")
     model = VAE(encoder, posterior, priors.StandardNormal(2), MLP(2, (), 3), likelihood)
-    rows = Rows(x, describe(x), seed=0)
+    rows = Dataset(x, describe(x), seed=0)
     means = over_rows(ELBO(), model, rows.blocks(8), 0).means
     assert torch.equal(posterior_means(model, rows.blocks(8)), means)
     assert active_units(means) == 1

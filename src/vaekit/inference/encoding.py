@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from vaekit.core import at_once
-from vaekit.data import Rows
-from vaekit.maths import joined, normal_noise
+from vaekit.data import Dataset
+from vaekit.maths import joined
+from vaekit.noise import normal_noise
 from vaekit.threads import suited
 
 
 @torch.no_grad()
-def encode(model, rows: Rows) -> tuple[Tensor, Tensor]:
+def encode(model, rows: Dataset) -> tuple[Tensor, Tensor]:
     """The posterior's mean and standard deviation, (n, D) each."""
 
     size = at_once(model.width)
@@ -45,7 +46,7 @@ def decode(model, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(model, rows: Rows, samples: int, generator: torch.Generator) -> Tensor:
+def reconstruct(model, rows: Dataset, samples: int, generator: torch.Generator) -> Tensor:
     """x̂ of `samples` draws z ~ q(z|x) per row, (samples, n, *X)."""
     together = at_once(model.width)
     normal = normal_noise(generator)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data import Rows, describe
+from vaekit.data import Dataset, describe
 
 
-def rows(n: int = 50, seed: int = 0, **options) -> Rows:
+def rows(n: int = 50, seed: int = 0, **options) -> Dataset:
     x = np.random.default_rng(1).normal(size=(n, 3))
-    return Rows(x, describe(x), seed=seed, **options)
+    return Dataset(x, describe(x), seed=seed, **options)
 
 
-def grey(x: np.ndarray, how: str, seed: int = 0) -> Rows:
+def grey(x: np.ndarray, how: str, seed: int = 0) -> Dataset:
     full = np.concatenate([x, np.full_like(x[:1], 255)])
-    return Rows(x, describe(full).as_binary(how), seed=seed)
+    return Dataset(x, describe(full).as_binary(how), seed=seed)
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 50])
@@ -58,7 +58,7 @@ def test_fewer_rows_than_a_batch_are_one_batch():
 
 def test_bytes_stay_bytes_until_they_are_asked_for():
     x = np.random.default_rng(0).integers(0, 256, (10, 4, 4), dtype=np.uint8)
-    source = Rows(x, describe(x), seed=0)
+    source = Dataset(x, describe(x), seed=0)
     assert source.stored.dtype == torch.uint8
     batch = next(source.blocks(10))[1]
     assert batch.x.dtype == torch.float32
@@ -79,10 +79,10 @@ def test_blocks_have_one_size_and_come_in_order(n, size):
 
 def test_a_key_is_the_row_s_own():
     x = np.random.default_rng(0).integers(0, 9, (30, 4)).astype(np.uint8)
-    keys = Rows(x, describe(x), seed=0).keys
+    keys = Dataset(x, describe(x), seed=0).keys
     order = np.random.default_rng(1).permutation(30)
-    assert np.array_equal(Rows(x[order], describe(x), seed=7).keys, keys[order])
-    assert np.array_equal(Rows(x.astype(np.float64), describe(x), seed=0).keys, keys)
+    assert np.array_equal(Dataset(x[order], describe(x), seed=7).keys, keys[order])
+    assert np.array_equal(Dataset(x.astype(np.float64), describe(x), seed=0).keys, keys)
     assert len(np.unique(keys)) == len(np.unique(x, axis=0))
 
 
@@ -123,7 +123,7 @@ def test_black_and_white_are_certain_whatever_is_drawn(monkeypatch):
     source = grey(np.array([[0, 255]], np.uint8), "dynamic")
     for u in (0.0, 1 - 2.0**-24):  # the least and the most that a uniform can be
         monkeypatch.setattr(torch, "rand", lambda shape, u=u, **options: torch.full(shape, u))
-        monkeypatch.setattr("vaekit.data.stream.keyed_uniform", lambda *arguments, u=u: np.full((1, 2), u))
+        monkeypatch.setattr("vaekit.data.dataset.keyed_uniform", lambda *arguments, u=u: np.full((1, 2), u))
         assert source.train_batch(0, 1).x.tolist() == [[0.0, 1.0]]
         assert source.scoring_batch(torch.arange(1)).x.tolist() == [[0.0, 1.0]]
 
@@ -168,7 +168,7 @@ def test_expected_keeps_the_grey_as_a_probability(ramp):
 
 def test_grey_values_already_from_0_to_1_are_taken_as_they_are():
     x = np.full((2, 20_000), 0.25)
-    source = Rows(x, describe(np.concatenate([x, np.full_like(x, 0.5)])).as_binary("dynamic"), seed=0)
+    source = Dataset(x, describe(np.concatenate([x, np.full_like(x, 0.5)])).as_binary("dynamic"), seed=0)
     assert source.train_batch(0, 2).x.mean().item() == pytest.approx(0.25, abs=5 * np.sqrt(0.1875 / 40_000))
 
 
@@ -176,7 +176,7 @@ def test_extreme_cells_are_hidden_where_that_is_asked_for():
     x = np.random.default_rng(0).normal(size=(500, 2))
     x[7, 1] = 1e9
     schema = describe(x)
-    hidden, plain = Rows(x, schema, seed=0, hide_extremes=True), Rows(x, schema, seed=0)
+    hidden, plain = Dataset(x, schema, seed=0, hide_extremes=True), Dataset(x, schema, seed=0)
     seen = torch.cat([hidden.train_batch(step, 100).mask for step in range(5)])
     assert (~seen).sum() == 1
     assert plain.train_batch(0, 100).mask is None
@@ -185,7 +185,7 @@ def test_extreme_cells_are_hidden_where_that_is_asked_for():
     assert (~masks).sum() == 1
     assert next(plain.blocks())[1].mask is None
     assert (~next(hidden.subset(np.array([3, 7])).blocks())[1].mask[:2]).sum() == 1
-    clean = Rows(x[8:], describe(x[8:]), seed=0, hide_extremes=True)
+    clean = Dataset(x[8:], describe(x[8:]), seed=0, hide_extremes=True)
     assert clean.train_batch(0, 100).mask is None  # ordinary data takes the way it always took
 
 
@@ -194,7 +194,7 @@ def test_offsets_are_subtracted_before_numbers_are_narrowed(tmp_path):
     np.save(tmp_path / "x.npy", x)
     schema = describe(x)
     for source in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
-        rows = Rows(source, schema, seed=0)
+        rows = Dataset(source, schema, seed=0)
         assert np.array_equal(schema.from_stored(rows.stored.numpy()), x)
         some = rows.subset(np.array([5, 3]))
         assert np.array_equal(schema.from_stored(some.stored.numpy()), x[[5, 3]])

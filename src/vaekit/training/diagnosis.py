@@ -8,7 +8,7 @@ from vaekit.data import Schema
 
 
 @torch.no_grad()
-def blame(model: LatentModel, batch: Batch, noise: Tensor, numbers: Tensor, schema: Schema) -> str:
+def diagnosis(model: LatentModel, batch: Batch, noise: Tensor, numbers: Tensor, schema: Schema) -> str:
     """A sentence on the batch that could not be learned from.
 
     noise      ε of the step that failed

@@ -1,4 +1,4 @@
-"""Rows → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
+"""Dataset → Batches: shuffled and keyed for training, in order and keyed by row content for scoring."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from vaekit.core import Batch, at_once, lazy
 from vaekit.data.ondisk import on_disk
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
-from vaekit.maths import bytes_below, derive_seed, generator, keyed_uniform, row_keys
+from vaekit.noise import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 
 DEVICE_SHARE = 0.5
 """of an accelerator's free memory, which rows kept there may take"""
@@ -22,7 +22,7 @@ longer to ask than to do"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
-class Rows:
+class Dataset:
     """Rows as stored; a Batch of them in the model's units, on the device, whenever it is asked for.
 
     x                (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off
@@ -35,7 +35,7 @@ class Rows:
     batches, one after another in an epoch, are made at once.
 
     >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5)
-    >>> Rows(np.eye(2, dtype=np.uint8), schema, seed=0).train_batch(0, 2).x.shape
+    >>> Dataset(np.eye(2, dtype=np.uint8), schema, seed=0).train_batch(0, 2).x.shape
     torch.Size([2, 2])
     """
 
@@ -85,16 +85,16 @@ class Rows:
         taken = self.schema.centred(self._file[index[order]])
         return torch.from_numpy(taken[np.argsort(order)]).to(self.device)
 
-    def first(self, count: int) -> "Rows":
+    def first(self, count: int) -> "Dataset":
         """The first `count` rows."""
         return self.subset(np.arange(min(count, len(self))))
 
-    def some(self, count: int) -> "Rows":
+    def some(self, count: int) -> "Dataset":
         """`count` rows drawn by the seed, in order; all of them where there are no more."""
         order = np.random.default_rng(derive_seed(self.seed, "some")).permutation(len(self))
         return self.subset(np.sort(order[:count]))
 
-    def subset(self, numbers: np.ndarray) -> "Rows":
+    def subset(self, numbers: np.ndarray) -> "Dataset":
         """The rows of these numbers."""
         fewer = copy.copy(self)
         fewer.__dict__ = {name: value for name, value in vars(self).items() if name not in ("keys", "_keyed_binary")}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from vaekit.runs.folder import Run
-from vaekit.spec import Prepared
+from vaekit.settings import Prepared
 from vaekit.training import Record, TrainingError, fit
 
 SAVE_SECONDS = 30.0
@@ -12,7 +12,7 @@ SAVE_SHARE = 0.02
 """of the time that saving may take: where one save is slow, the next comes later"""
 
 
-def drive(
+def fit_and_save(
     run: Run,
     prepared: Prepared,
     stop: Callable[[], bool] = lambda: False,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vaekit import evaluation
+from vaekit import inference
 from vaekit.data import Schema
 from vaekit.data.schema import EXACT, row_blocks
-from vaekit.maths import generator
+from vaekit.noise import generator
 
 LOOK = 1000
 """rows looked at"""
@@ -80,7 +80,7 @@ def impossible(model, schema: Schema, seed: int, most: float = 0.05) -> list[str
         return []
     count = max(1, min(DRAWN, DRAWN_CELLS // schema.features))
     source = generator(seed, "impossible", device=next(model.buffers()).device)
-    drawn = schema.uncentred(evaluation.sample(model, count, source).cpu().numpy()).reshape(count, -1)
+    drawn = schema.uncentred(inference.sample(model, count, source).cpu().numpy()).reshape(count, -1)
     negative = (drawn < -0.5 * schema.array("resolution").flatten()).mean(0)  # what does not round to 0
     columns = np.flatnonzero((low >= 0) & (negative > most))
     lines = [

@@ -13,8 +13,8 @@ from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
-from vaekit.spec import (
-    Specification,
+from vaekit.settings import (
+    Settings,
     build_model,
     build_objective,
     build_recipe,
@@ -41,11 +41,11 @@ GREY = Source(RNG.integers(0, 256, (60, 6, 6)).astype(np.uint8), name="grey.npy"
 
 def automatic(source: Source, **changes):
     split = source.split(0, 0.1, 0.1)
-    spec = Specification().changed(**changes)
+    settings = Settings().changed(**changes)
     schema = describe(source.x, source.names, split["train"], source.layout)
-    if spec.data.binarize != "none":
-        schema = schema.as_binary(spec.data.binarize)
-    return resolve(spec, schema, len(split["train"]), len(split["validation"]) > 0)
+    if settings.data.binarize != "none":
+        schema = schema.as_binary(settings.data.binarize)
+    return resolve(settings, schema, len(split["train"]), len(split["validation"]) > 0)
 
 
 # What "auto" becomes
@@ -53,24 +53,24 @@ def automatic(source: Source, **changes):
 
 @pytest.mark.parametrize("source", [REAL, BINARY, COUNTS, WIDE, GREY], ids=lambda source: source.name)
 def test_nothing_stays_automatic_but_the_device_and_each_choice_has_a_reason(source):
-    spec, reasons = automatic(source)
-    left = {key for section in spec.to_dict().values() for key, value in section.items() if value == "auto"}
+    settings, reasons = automatic(source)
+    left = {key for section in settings.to_dict().values() for key, value in section.items() if value == "auto"}
     assert left == {"device"}
-    before = Specification().to_dict()
+    before = Settings().to_dict()
     asked = {key for section in before.values() for key, value in section.items() if value == "auto"} - {"device"}
     assert set(reasons) == asked - {"kind"}  # which the source knows
     assert all(reasons.values())
-    again, none = resolve(spec, describe(source.x, layout=source.layout), 48, True)
-    assert (again, none) == (spec, {})
+    again, none = resolve(settings, describe(source.x, layout=source.layout), 48, True)
+    assert (again, none) == (settings, {})
 
 
 @pytest.mark.parametrize("source", [REAL, COUNTS, GREY], ids=lambda source: source.name)
 def test_what_is_written_is_what_is_read(source):
-    spec, _ = automatic(source, hidden=(), exclude=("größe", 'a "b"'), validation="/data/held out.csv")
-    text = tomli_w.dumps(spec.to_dict())
-    assert Specification.from_dict(tomllib.loads(text)) == spec
-    assert Specification.from_dict(spec.to_dict()) == spec
-    assert Specification.from_dict({}) == Specification()
+    settings, _ = automatic(source, hidden=(), exclude=("größe", 'a "b"'), validation="/data/held out.csv")
+    text = tomli_w.dumps(settings.to_dict())
+    assert Settings.from_dict(tomllib.loads(text)) == settings
+    assert Settings.from_dict(settings.to_dict()) == settings
+    assert Settings.from_dict({}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_what_is_written_is_what_is_read(source):
     ],
 )
 def test_the_likelihood_follows_from_the_data(source, changes, likelihood):
-    spec, reasons = automatic(source, **changes)
-    assert spec.model.likelihood == likelihood
+    settings, reasons = automatic(source, **changes)
+    assert settings.model.likelihood == likelihood
     assert ("likelihood" in reasons) == ("likelihood" not in changes)
 
 
 def test_what_was_asked_for_is_kept():
     asked = {"latent_dim": 3, "hidden": (7, 5), "epochs": 9, "batch_size": 11, "learning_rate": 0.5, "patience": 2}
-    spec, reasons = automatic(
+    settings, reasons = automatic(
         REAL,
         **asked,
         activation="tanh",
@@ -107,7 +107,7 @@ def test_what_was_asked_for_is_kept():
         precision="float32",
         compile="off",
     )
-    flat = {key: value for section in spec.to_dict().values() for key, value in section.items()}
+    flat = {key: value for section in settings.to_dict().values() for key, value in section.items()}
     assert {key: flat[key] for key in asked} == {**asked, "hidden": [7, 5]}
     assert reasons == {}
 
@@ -115,28 +115,28 @@ def test_what_was_asked_for_is_kept():
 @pytest.mark.parametrize("rows", [1, 2, 17, 100, 1437, 60_000, 2_000_000])
 def test_few_rows_get_few_steps_and_many_rows_more_until_the_bound_stops_rising(rows):
     schema = describe(REAL.x)
-    spec, reasons = resolve(Specification(), schema, rows, True)
-    training = spec.training
+    settings, reasons = resolve(Settings(), schema, rows, True)
+    training = settings.training
     assert 16 <= training.batch_size <= 256
-    steps = build_recipe(spec, schema, rows).steps
+    steps = build_recipe(settings, schema, rows).steps
     most = 6_000 if rows < 2_000 else 80_000
     assert 0.9 * most <= steps <= most
     assert f"{steps:,} steps" in reasons["epochs"]
     assert training.schedule == "plateau"
     assert training.patience > 0
-    assert resolve(Specification(), schema, rows, False)[0].training.patience == training.patience
-    assert resolve(Specification().changed(epochs=7), schema, rows, True)[0].training.schedule == "cosine"
+    assert resolve(Settings(), schema, rows, False)[0].training.patience == training.patience
+    assert resolve(Settings().changed(epochs=7), schema, rows, True)[0].training.schedule == "cosine"
 
 
 @pytest.mark.parametrize("network", tables.NETWORKS)
 @pytest.mark.parametrize("instructions", [True, False])
 def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_can(monkeypatch, network, instructions):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions} if instructions else {})
-    spec, reasons = automatic(GREY, network=network, device="cpu")
+    settings, reasons = automatic(GREY, network=network, device="cpu")
     wide = network not in ("mlp", "skip")
-    assert spec.training.precision == ("bfloat16" if wide and instructions else "float32")
+    assert settings.training.precision == ("bfloat16" if wide and instructions else "float32")
     assert reasons["precision"]
-    assert build_recipe(spec, describe(REAL.x), 48).precision == spec.training.precision
+    assert build_recipe(settings, describe(REAL.x), 48).precision == settings.training.precision
     for precision in ("float32", "bfloat16"):
         assert automatic(GREY, network=network, precision=precision)[0].training.precision == precision
 
@@ -150,8 +150,8 @@ def test_the_precision_is_halved_where_products_take_the_time_and_the_processor_
 )  # fmt: skip
 def test_large_images_get_a_map_of_latents_and_small_ones_a_code(shape, network, latents):
     schema = describe(np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8))
-    spec, reasons = resolve(Specification(), schema, 1000, False)
-    assert (spec.model.network, spec.model.latent_dim) == (network, latents)
+    settings, reasons = resolve(Settings(), schema, 1000, False)
+    assert (settings.model.network, settings.model.latent_dim) == (network, latents)
     assert ("a latent map" in reasons["network"]) == (network == "local")
 
 
@@ -159,7 +159,7 @@ def test_large_images_are_learned_in_small_batches_and_small_steps():
     rates = {}
     for side in (28, 64, 256):
         schema = describe(np.random.default_rng(0).integers(0, 256, (2, 3, side, side)).astype(np.uint8))
-        training = resolve(Specification(), schema, 10_000, False)[0].training
+        training = resolve(Settings(), schema, 10_000, False)[0].training
         rates[side] = training.batch_size, training.learning_rate
     assert rates == {28: (64, 0.003), 64: (16, 0.001), 256: (16, 0.0004)}
 
@@ -169,23 +169,23 @@ def test_large_images_are_learned_in_small_batches_and_small_steps():
 )
 def test_a_map_of_latents_has_the_same_number_at_every_place(changes, words):
     with pytest.raises(VaekitError, match=words):
-        prepare(Specification().changed(network="local", hidden=(4,), **changes), COLOUR)
+        prepare(Settings().changed(network="local", hidden=(4,), **changes), COLOUR)
 
 
 def test_wide_layers_have_half_the_bits_and_narrow_ones_do_not(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     schema = describe(np.random.default_rng(0).integers(0, 256, (2, 28, 28)).astype(np.uint8))
     for hidden, precision in (((400,), "bfloat16"), ((64, 64), "float32"), ((), "float32")):
-        spec = Specification().changed(network="mlp", hidden=hidden, device="cpu")
-        assert resolve(spec, schema, 1000, False)[0].training.precision == precision
+        settings = Settings().changed(network="mlp", hidden=hidden, device="cpu")
+        assert resolve(settings, schema, 1000, False)[0].training.precision == precision
 
 
 def test_a_recipe_counts_whole_batches():
-    spec, _ = automatic(REAL, epochs=3, batch_size=20, learning_rate=0.1, patience=0, seed=4)
-    recipe = build_recipe(spec, describe(REAL.x), 48)
+    settings, _ = automatic(REAL, epochs=3, batch_size=20, learning_rate=0.1, patience=0, seed=4)
+    recipe = build_recipe(settings, describe(REAL.x), 48)
     assert (recipe.steps, recipe.batch_size, recipe.learning_rate, recipe.seed) == (6, 20, 0.1, 4)
-    assert build_recipe(spec, describe(REAL.x), 5).batch_size == 5
-    assert build_recipe(spec, describe(REAL.x), 5).steps == 3
+    assert build_recipe(settings, describe(REAL.x), 5).batch_size == 5
+    assert build_recipe(settings, describe(REAL.x), 5).steps == 3
 
 
 # Wrong values
@@ -222,7 +222,7 @@ def test_a_recipe_counts_whole_batches():
 )
 def test_unknown_names_are_met_with_the_nearest_right_one(values, words):
     with pytest.raises(VaekitError) as error:
-        Specification.from_dict(values)
+        Settings.from_dict(values)
     for word in words:
         assert word in str(error.value)
 
@@ -255,17 +255,17 @@ BAD_ARGUMENTS = {
 def test_arguments_out_of_range_are_named(text, value):
     name, _, argument = text.partition(":")
     with pytest.raises(VaekitError, match=f"{argument} of objective {name} is '{value}'"):
-        Specification().changed(objective=f"{text}={value}")
+        Settings().changed(objective=f"{text}={value}")
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in BAD.items() for value in values], ids=str
 )
 def test_values_out_of_range_are_named(name, value):
-    sections = Specification().to_dict()
+    sections = Settings().to_dict()
     section = next(section for section, keys in sections.items() if name in keys)
     with pytest.raises(VaekitError, match=name) as error:
-        Specification.from_dict({section: {name: value}})
+        Settings.from_dict({section: {name: value}})
     assert repr(value)[:10] in str(error.value) or isinstance(value, tuple)
 
 
@@ -280,16 +280,16 @@ def test_values_out_of_range_are_named(name, value):
     ],
 )
 def test_numbers_of_other_types_become_plain_ones(name, value):
-    spec = Specification().changed(**{name: value})
-    plain = {key: item for section in spec.to_dict().values() for key, item in section.items()}[name]
+    settings = Settings().changed(**{name: value})
+    plain = {key: item for section in settings.to_dict().values() for key, item in section.items()}[name]
     assert type(plain) in (int, float, list)
-    assert tomli_w.dumps(spec.to_dict())
+    assert tomli_w.dumps(settings.to_dict())
 
 
 def test_a_changed_specification_leaves_the_old_one():
-    old = Specification()
+    old = Settings()
     new = old.changed(epochs=3, objective="elbo:beta=2", latent_dim=None)
-    assert old == Specification()
+    assert old == Settings()
     assert (new.training.epochs, new.training.objective, new.model.latent_dim) == (3, "elbo:beta=2", "auto")
 
 
@@ -311,7 +311,7 @@ def test_a_changed_specification_leaves_the_old_one():
 )
 def test_a_likelihood_that_gives_the_data_no_density_is_refused(source, changes, words):
     with pytest.raises(VaekitError, match=words):
-        prepare(Specification().changed(**changes), source)
+        prepare(Settings().changed(**changes), source)
 
 
 FITTED = {
@@ -342,7 +342,7 @@ FITTED = {
 @pytest.mark.parametrize("name", FITTED)
 def test_a_value_outside_the_support_is_named_by_row_and_column(name):
     source, changes, bad, good = FITTED[name]
-    prepared = prepare(Specification().changed(**changes), source)
+    prepared = prepare(Settings().changed(**changes), source)
     likelihood = prepared.state.model.likelihood
     x = source.x.astype(np.float64)
     check_rows_fit(likelihood, prepared.schema, Source(x, source.names, name="other"))
@@ -361,13 +361,13 @@ def test_a_value_outside_the_range_seen_is_refused_in_images_and_surprising_in_t
     x = source.x.copy()
     x.reshape(60, -1)[5, 1] = 5000
     other = Source(x, name="other")
-    prepared = prepare(Specification(), source)
+    prepared = prepare(Settings(), source)
     if source is IMAGES:
         with pytest.raises(VaekitError, match="range=open"):
             check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
     else:
         check_rows_fit(prepared.state.model.likelihood, prepared.schema, other)
-    opened = prepare(Specification().changed(likelihood="discretized-logistic:range=open"), source)
+    opened = prepare(Settings().changed(likelihood="discretized-logistic:range=open"), source)
     check_rows_fit(opened.state.model.likelihood, opened.schema, other)
 
 
@@ -375,7 +375,7 @@ def test_late_rows_are_checked_too():
     x = np.zeros((9000, 1))
     x[::2] = 1
     source = Source(x)
-    prepared = prepare(Specification(), source)
+    prepared = prepare(Settings(), source)
     x = x.copy()
     x[8999] = 2
     with pytest.raises(VaekitError, match="row 8999"):
@@ -383,7 +383,7 @@ def test_late_rows_are_checked_too():
 
 
 def test_rows_of_another_shape_or_other_columns_are_refused():
-    prepared = prepare(Specification(), REAL)
+    prepared = prepare(Settings(), REAL)
     likelihood, schema = prepared.state.model.likelihood, prepared.schema
     with pytest.raises(VaekitError, match=r"short.*\(3,\).*\(4,\)"):
         check_rows_fit(likelihood, schema, Source(REAL.x[:, :3], name="short"))
@@ -407,22 +407,22 @@ CHOICES = [
 
 @pytest.mark.parametrize(("source", "changes", "kind"), CHOICES)
 def test_a_model_is_a_function_of_the_seed(source, changes, kind):
-    spec = Specification().changed(**changes, latent_dim=2, start="random")
-    prepared = prepare(spec, source)
+    settings = Settings().changed(**changes, latent_dim=2, start="random")
+    prepared = prepare(settings, source)
     weights = prepared.state.model.state_dict()
     assert isinstance(prepared.state.model.likelihood, kind)
     torch.manual_seed(1234)
-    again = build_model(prepared.spec, prepared.schema)
+    again = build_model(prepared.settings, prepared.schema)
     assert weights.keys() == again.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in again.state_dict().items())
-    other = build_model(prepared.spec.changed(seed=1), prepared.schema).state_dict()
+    other = build_model(prepared.settings.changed(seed=1), prepared.schema).state_dict()
     assert any(not torch.equal(weights[name], value) for name, value in other.items())
 
 
 def test_building_leaves_the_global_random_state_alone():
     torch.manual_seed(7)
     before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-    prepare(Specification(), REAL)
+    prepare(Settings(), REAL)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)
 
@@ -437,18 +437,18 @@ def test_every_name_in_the_tables_can_be_built():
         *({"network": name} for name in tables.NETWORKS),
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
-        spec, _ = resolve(Specification().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
-        draw = build_model(spec, schema).draw(Batch(torch.zeros(2, 3, 2, 2)), torch.zeros(1, 2, 1))
-        assert build_objective(spec).samples == (4 if "objective" in changes else 1)
+        settings, _ = resolve(Settings().changed(**changes, latent_dim=1, hidden=(3,)), schema, 50, False)
+        draw = build_model(settings, schema).draw(Batch(torch.zeros(2, 3, 2, 2)), torch.zeros(1, 2, 1))
+        assert build_objective(settings).samples == (4 if "objective" in changes else 1)
         assert draw.log_w.shape == (1, 2)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
 @pytest.mark.parametrize("objective", tables.OBJECTIVES)
 def test_a_warm_up_ends_before_training_however_much_of_it_was_asked_for(steps, objective):
-    spec = Specification().changed(objective=f"{objective}:samples=2")
+    settings = Settings().changed(objective=f"{objective}:samples=2")
     for part, expected in ((0.0, 0), (0.25, steps // 4), (0.5, steps // 2), (np.nextafter(1.0, 0.0), steps - 1)):
-        found = build_objective(spec.changed(objective=f"{objective}:samples=2,warmup={part}"))
+        found = build_objective(settings.changed(objective=f"{objective}:samples=2,warmup={part}"))
         found.begin(steps)
         assert found.settled == expected < max(steps, 1)
 
@@ -469,7 +469,7 @@ def settings_of(objective) -> dict:
     (ImportanceWeighted, ImportanceWeighted()),
 ])  # fmt: skip
 def test_an_objective_gets_every_argument(text, wanted):
-    assert settings_of(build_objective(Specification().changed(objective=text))) == settings_of(wanted)
+    assert settings_of(build_objective(Settings().changed(objective=text))) == settings_of(wanted)
 
 
 @pytest.mark.parametrize(
@@ -487,14 +487,14 @@ def test_an_objective_gets_every_argument(text, wanted):
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words):
     with pytest.raises(VaekitError) as error:
-        prepare(Specification().changed(**settings), REAL)
+        prepare(Settings().changed(**settings), REAL)
     for word in words:
         assert word in str(error.value)
 
 
 def test_networks_have_the_widths_asked_for_mirrored():
     prepared = prepare(
-        Specification().changed(network="mlp", hidden=(9, 5), latent_dim=2, likelihood="gaussian:sigma=shared"), REAL
+        Settings().changed(network="mlp", hidden=(9, 5), latent_dim=2, likelihood="gaussian:sigma=shared"), REAL
     )
     model = prepared.state.model
     shapes = lambda net: [tuple(p.shape) for name, p in net.named_parameters() if "weight" in name]  # noqa: E731
@@ -503,7 +503,7 @@ def test_networks_have_the_widths_asked_for_mirrored():
 
 
 def test_the_decoder_starts_at_the_mean_of_the_training_rows():
-    prepared = prepare(Specification().changed(hidden=()), load("digits"))
+    prepared = prepare(Settings().changed(hidden=()), load("digits"))
     model = prepared.state.model
     start = model.decode(torch.zeros(1, 1, model.latent_dim)).mean[0, 0].detach().numpy()
     train = load("digits").x[prepared.split["train"]].mean(0)
@@ -514,7 +514,7 @@ def test_the_floor_of_sigma_is_the_rounding_of_the_finest_column():
     x = np.round(RNG.normal(size=(60, 2)) * [100, 1], 2) / [1, 1]
     x[:, 0] = np.round(x[:, 0])
     x[0, 0] = x[1, 0] + 0.5
-    prepared = prepare(Specification().changed(likelihood="gaussian", validation=0.0, test=0.0), Source(x))
+    prepared = prepare(Settings().changed(likelihood="gaussian", validation=0.0, test=0.0), Source(x))
     likelihood = prepared.state.model.likelihood
     with torch.no_grad():
         likelihood.raw.fill_(-100.0)
@@ -533,7 +533,7 @@ def test_devices():
 
 
 def test_a_prepared_run_holds_its_rows_apart():
-    prepared = prepare(Specification().changed(validation=0.2, test=0.1), REAL)
+    prepared = prepare(Settings().changed(validation=0.2, test=0.1), REAL)
     assert [len(rows) for rows in prepared.rows.values()] == [42, 12, 6]
     for part, rows in prepared.rows.items():
         assert np.allclose(rows.stored.numpy(), REAL.x[prepared.split[part]])
@@ -574,7 +574,7 @@ def test_the_test_rows_are_scored_whole():
     x = RNG.normal(size=(400, 3))
     x[:2, 1] = 1e6
     source = Source(x, parts={"test": np.array([0]), "validation": np.array([1]), "train": np.arange(2, 400)})
-    prepared = prepare(Specification(), source)
+    prepared = prepare(Settings(), source)
     masks = {part: next(rows.blocks())[1].mask for part, rows in prepared.rows.items()}
     assert masks["test"] is None
     assert (~masks["validation"][:1]).sum() == 1
@@ -584,7 +584,7 @@ def test_the_test_rows_are_scored_whole():
 def test_a_start_at_factor_analysis_wants_a_linear_path():
     x = np.random.default_rng(0).normal(size=(60, 3))
     for model in ({"network": "skip"}, {"hidden": ()}):
-        assert prepare(Specification().changed(**model), Source(x)).spec.model.start == "factor-analysis"
-    assert prepare(Specification().changed(network="mlp"), Source(x)).spec.model.start == "random"
+        assert prepare(Settings().changed(**model), Source(x)).settings.model.start == "factor-analysis"
+    assert prepare(Settings().changed(network="mlp"), Source(x)).settings.model.start == "random"
     with pytest.raises(VaekitError, match="choose network skip"):
-        prepare(Specification().changed(network="mlp", start="factor-analysis"), Source(x))
+        prepare(Settings().changed(network="mlp", start="factor-analysis"), Source(x))

@@ -1,4 +1,4 @@
-"""The closed tables of names: all that a specification can ask for."""
+"""The closed tables of names: all that settings can ask for."""
 
 from collections.abc import Callable
 
@@ -75,6 +75,6 @@ SCHEDULES = (recipe.COSINE, recipe.PLATEAU)
 PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
-    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "FOR_IMAGES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES", "POSTERIORS",
-    "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
+    "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "FOR_IMAGES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES",
+    "POSTERIORS", "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Specification + schema → model, objective, recipe."""
+"""Settings + schema → model, objective, recipe."""
 
 from collections.abc import Iterator
 from threading import Lock
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from vaekit.core import Objective
-from vaekit.data import Rows, Schema
+from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
-from vaekit.maths import derive_seed
 from vaekit.models import VAE
 from vaekit.models.start import Factors, factor_analysis
 from vaekit.models.start import start as start_at
-from vaekit.spec.settings import AUTO, Specification
-from vaekit.spec.tables import DEVICES, FACTOR_ANALYSIS
+from vaekit.noise import derive_seed
+from vaekit.settings.declared import AUTO, Settings
+from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS
 from vaekit.training import Recipe, State
 
 TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
@@ -24,39 +24,39 @@ SEEDING = Lock()
 """PyTorch's layers draw their weights from the process's generator: one model at a time"""
 
 
-def build_model(spec: Specification, schema: Schema) -> VAE:
-    """The model of a resolved specification, weights drawn from its seed; global random state is left as it was."""
-    known: dict[str, Any] = {**vars(spec.model), "schema": schema, "shape": schema.shape}
+def build_model(settings: Settings, schema: Schema) -> VAE:
+    """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
+    known: dict[str, Any] = {**vars(settings.model), "schema": schema, "shape": schema.shape}
     with SEEDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(spec.training.seed, "weights"))
-        known["likelihood"] = spec.made("likelihood", **known)
-        known["posterior"] = spec.made("posterior", **known)
-        prior = spec.made("prior", **known)
-        encoder, decoder = spec.made("network", **known)
+        torch.default_generator.manual_seed(derive_seed(settings.training.seed, "weights"))
+        known["likelihood"] = settings.made("likelihood", **known)
+        known["posterior"] = settings.made("posterior", **known)
+        prior = settings.made("prior", **known)
+        encoder, decoder = settings.made("network", **known)
     return VAE(encoder, known["posterior"], prior, decoder, known["likelihood"])
 
 
-def build_objective(spec: Specification) -> Objective:
+def build_objective(settings: Settings) -> Objective:
     """The objective by its name."""
-    return spec.made("objective")
+    return settings.made("objective")
 
 
 def build_state(
-    spec: Specification, schema: Schema, rows: int, device: torch.device, train: Rows | None = None
+    settings: Settings, schema: Schema, rows: int, device: torch.device, train: Dataset | None = None
 ) -> State:
-    """A resolved specification's training state before its first step, for a number of training rows.
+    """The training state of resolved settings before its first step, for a number of training rows.
 
     train    the training rows, for a model that starts at what a linear model makes of them; without them its weights
              are random: to be overwritten by a checkpoint
     """
-    recipe = build_recipe(spec, schema, rows)
-    model = build_model(spec, schema).to(device)
-    if spec.model.start == FACTOR_ANALYSIS and train is not None:
-        start_at(model, _factors(schema, train, spec.model.latent_dim))
-    return State(model, build_objective(spec), recipe)
+    recipe = build_recipe(settings, schema, rows)
+    model = build_model(settings, schema).to(device)
+    if settings.model.start == FACTOR_ANALYSIS and train is not None:
+        start_at(model, _factors(schema, train, settings.model.latent_dim))
+    return State(model, build_objective(settings), recipe)
 
 
-def _factors(schema: Schema, train: Rows, latents: int) -> Factors:
+def _factors(schema: Schema, train: Dataset, latents: int) -> Factors:
     mean, scale = schema.shifted("mean").flatten(), schema.array("scale").flatten()
 
     def blocks() -> Iterator[np.ndarray]:
@@ -68,9 +68,9 @@ def _factors(schema: Schema, train: Rows, latents: int) -> Factors:
     return factor_analysis(blocks(), mean, scale, latents)
 
 
-def build_recipe(spec: Specification, schema: Schema, rows: int) -> Recipe:
-    """The recipe of a resolved specification for a number of training rows."""
-    training = spec.training
+def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:
+    """The recipe of resolved settings for a number of training rows."""
+    training = settings.training
     size = min(training.batch_size, rows)
     steps = training.epochs * max(1, rows // size)
     return Recipe(

@@ -1,17 +1,17 @@
-"""Rows + specification → all that training needs."""
+"""Rows + settings → all that training needs."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from vaekit.data import Rows, Schema, Source, describe
+from vaekit.data import Dataset, Schema, Source, describe
 from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError, listed
-from vaekit.spec.automatic import WORTH_COMPILING, check_fits, resolve
-from vaekit.spec.build import build_state, choose_device
-from vaekit.spec.hints import extremes
-from vaekit.spec.settings import Specification
+from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
+from vaekit.settings.build import build_state, choose_device
+from vaekit.settings.declared import Settings
+from vaekit.settings.hints import extremes
 from vaekit.training import State
 
 
@@ -19,13 +19,13 @@ from vaekit.training import State
 class Prepared:
     """A run ready to be trained, or to be taken up again."""
 
-    spec: Specification
+    settings: Settings
     """with nothing left to "auto" but the device"""
     reasons: dict[str, str]
     """why each automatic choice was made"""
     schema: Schema
     split: dict[str, np.ndarray]
-    rows: dict[str, Rows]
+    rows: dict[str, Dataset]
     state: State
     notes: list[str]
     """what is left out of training"""
@@ -33,30 +33,32 @@ class Prepared:
     """(n,) of all the rows, where the source has some"""
 
 
-def prepare(spec: Specification, source: Source, schema: Schema | None = None) -> Prepared:
+def prepare(settings: Settings, source: Source, schema: Schema | None = None) -> Prepared:
     """Split, describe, choose, build.
 
     schema    that of an earlier run on the same data, whose state is about to be restored; without it the data is
               described, and the state is that before the first step
     """
     again = schema is not None
-    split = source.split(spec.training.seed, spec.data.validation, spec.data.test)
+    split = source.split(settings.training.seed, settings.data.validation, settings.data.test)
     if schema is None:
         stored = describe(source.x, source.names, split["train"], source.layout)
-        schema = stored if spec.data.binarize == "none" else stored.as_binary(spec.data.binarize)
-        check_fits(spec, schema)
+        schema = stored if settings.data.binarize == "none" else stored.as_binary(settings.data.binarize)
+        check_fits(settings, schema)
     count = len(split["train"])
-    spec, reasons = resolve(spec, schema, count, len(split["validation"]) > 0)
-    device = choose_device(spec.training.device)
+    settings, reasons = resolve(settings, schema, count, len(split["validation"]) > 0)
+    device = choose_device(settings.training.device)
     rows = {
-        part: Rows(source.x, schema, seed=spec.training.seed, device=device, index=index, hide_extremes=part != "test")
+        part: Dataset(
+            source.x, schema, seed=settings.training.seed, device=device, index=index, hide_extremes=part != "test"
+        )
         for part, index in split.items()
     }
-    state = build_state(spec, schema, count, device, None if again else rows["train"])
+    state = build_state(settings, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
     trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
     notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
-    return Prepared(spec, reasons, schema, split, rows, state, notes, source.labels)
+    return Prepared(settings, reasons, schema, split, rows, state, notes, source.labels)
 
 
 def worth_compiling(prepared: Prepared) -> bool:

@@ -1,0 +1,11 @@
+"""Inference: what a model makes of rows and of latents, and averages over rows. Knows no training and no method of
+estimating log p(x)."""
+
+from vaekit.inference.averages import Averages, active_units, over_rows, posterior_means
+from vaekit.inference.encoding import decode, encode, reconstruct, sample
+from vaekit.inference.joint import joint_in_pieces
+
+__all__ = [
+    "Averages", "active_units", "decode", "encode", "joint_in_pieces", "over_rows", "posterior_means", "reconstruct",
+    "sample",
+]  # fmt: skip
