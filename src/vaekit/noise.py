@@ -132,6 +132,8 @@ class RowNoise:
     def __call__(self, samples: int, rows: int, dims: int) -> Tensor:
         purpose = f"score-{self.calls}"
         self.calls += 1
+        if not dims:  # of a part that takes no chance
+            return torch.zeros(samples, rows, 0, dtype=self.dtype, device=self.device)
         points = _points(self.total, dims, derive_seed(self.seed, purpose) % 2**31)
         shift = torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))
         points = points[self.start : self.start + samples, None].to(self.device, self.dtype)

@@ -536,6 +536,8 @@ def test_the_rate_falls_apart_into_that_of_each_latent(generator):
     q, p = _pair(generator, 6, 3, full=False)
     each = q.rate(p, None, None)
     assert each.shape == (1, 6, 3)
+    of_each_draw = Normal(q.loc.expand(4, -1, -1), q.log_scale)
+    assert torch.allclose(of_each_draw.rate(p, None, None), each.expand(4, -1, -1))
     single = Normal(q.loc[:, 1:2], q.log_scale[:, 1:2])
     assert torch.allclose(each[0, :, 1], kl(single, Normal(p.loc[:, 1:2], p.log_scale[:, 1:2])))
 

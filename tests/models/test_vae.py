@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaekit import inference
 from vaekit.core import Batch, Bound, Latent, Objective, Penalty, UnknownError
+from vaekit.data import Dataset, describe
 from vaekit.distributions import Normal
+from vaekit.evaluation import ImportanceSampling, evaluate
 from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.objectives import ELBO, ImportanceWeighted
@@ -199,6 +202,13 @@ def test_a_distribution_that_knows_its_own_draws_only_has_every_bound_and_says_w
     assert torch.equal(draw.log_w, open_draw.log_w)
     assert draw.rate_each.shape == (K, B, 1)
     assert torch.allclose(draw.rate, (draw.log_q - draw.log_pz).mean(0))
+    data = Dataset(rows().numpy(), describe(rows().numpy()), seed=0)
+    found = evaluate(model, data, ImportanceSampling(5))
+    assert found.parts is None
+    assert "Secret knows the density of its own draws only" in found.verdicts[-1]
+    codes, spread = inference.encode(model, data)
+    assert torch.allclose(codes, open_draw.q.mean)  # of a normal, its draw at ε = 0
+    assert spread.isnan().all()
     for ask in (lambda: draw.q.log_prob(draw.z), lambda: draw.q.mean, lambda: draw.q.detach()):
         with pytest.raises(UnknownError, match="Secret"):
             ask()

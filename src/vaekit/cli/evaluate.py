@@ -163,9 +163,13 @@ def _numbers(result, binarized: str, method) -> list[tuple[str, str, str]]:
         lines.append(("by draws", by_draws, ""))
     lines += [
         ("ELBO", f"{result.elbo:.3f} nats", f"a lower bound on {of}"),
-        ("rate", f"{result.rate:.3f} nats", "KL(q(z|x) ‖ p(z)), of which"),
-        ("  information", f"{parts.information:.3f} nats", f"I_q(x; z), at most log n = {parts.ceiling:.2f}"),
-        ("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts)),
+        ("rate", f"{result.rate:.3f} nats", "KL(q(z|x) ‖ p(z))" + ("" if parts is None else ", of which")),
+    ]  # fmt: skip
+    if parts is not None:
+        ceiling = f"I_q(x; z), at most log n = {parts.ceiling:.2f}"
+        lines.append(("  information", f"{parts.information:.3f} nats", ceiling))
+        lines.append(("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts)))
+    lines += [
         ("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"),
         ("active units", f"{result.active_units} of {result.latent_dim}", "latents that carry something about x"),
     ]  # fmt: skip

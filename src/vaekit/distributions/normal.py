@@ -54,7 +54,8 @@ class Normal(Factorised, Latent):
         return -0.5 * (standardised.square() + LOG_2PI) - self.log_scale
 
     def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
-        """KL per latent, (1, B, D), in closed form against another diagonal normal; else as `Latent.rate`:
+        """KL per latent, (1, B, D), or (K, B, D) where the parameters are of each draw (a lower rung of a ladder), in
+        closed form against another diagonal normal; else as `Latent.rate`:
 
             ½ [ (σ/s)² + ((μ − m)/s)² − 1 ] − log(σ/s),    for p = N(0, 1)   ½ [ σ² + μ² − 1 − log σ² ]
 
@@ -64,7 +65,8 @@ class Normal(Factorised, Latent):
             return super().rate(p, z, log_q)
         log_ratio = self.log_scale - p.log_scale
         distance = (self.loc - p.loc) * (-p.log_scale).exp()
-        return (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).unsqueeze(0)
+        each = 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
+        return each if each.dim() > 2 else each.unsqueeze(0)
 
     def detach(self) -> "Normal":
         """The same distribution with its parameters held constant."""

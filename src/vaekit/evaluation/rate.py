@@ -109,7 +109,8 @@ def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tup
     for count, batch in rows.blocks(at_once(model.width)):
         q = model.encode(batch)
         parts = z.split(max(1, CELLS // (len(batch.x) * z.shape[-1])))
-        log_q = torch.cat([q.log_prob(part[:, None])[:, :count].double().logsumexp(1) for part in parts])
+        every = (part[:, None].expand(-1, len(batch.x), -1) for part in parts)
+        log_q = torch.cat([q.log_prob(part)[:, :count].double().logsumexp(1) for part in every])
         total = torch.logaddexp(total, log_q)
         each = q.rate(prior, *_drawn(model, batch, 1, seed))
         rate_each = rate_each + each[:, :count].double().mean(0).sum(0)

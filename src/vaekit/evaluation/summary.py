@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaekit.core import LatentModel
+from vaekit.core import LatentModel, UnknownError
 from vaekit.data import Dataset
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
@@ -42,8 +42,9 @@ class Evaluation:
     latent_dim: int
     n: int
     """rows"""
-    parts: RateParts
-    """what the rate is made of, and the rate of each latent"""
+    parts: RateParts | None
+    """what the rate is made of, and the rate of each latent; None where the posterior does not know the density of any
+    z, which a verdict says"""
     generalisation: Gap | None
     """None without training rows"""
     baselines: tuple[Baseline, ...]
@@ -70,7 +71,7 @@ class Evaluation:
         return {
             **{name: getattr(self, name) for name in plain},
             "log_likelihood": self.log_likelihood.to_dict(),
-            "rate_parts": self.parts.to_dict(),
+            "rate_parts": None if self.parts is None else self.parts.to_dict(),
             "generalisation": None if self.generalisation is None else vars(self.generalisation),
             "baselines": [self._beside(baseline) for baseline in self.baselines],
             "comparison": self.comparison,
@@ -98,7 +99,7 @@ def evaluate(
     found = log_likelihood(model, rows, method, seed, advance)
     averages, likelihood = elbo(model, rows, seed), model.likelihood
     means = {name: term.double().mean().item() for name, term in averages.terms.items()}
-    parts = rate_parts(model, rows, seed=seed)
+    parts, unknown = _rate_parts(model, rows, seed)
     codes = likelihood.integers and likelihood.normalised
     simple = None if train is None else SimpleModels(train, rows, model.latent_dim, likelihood.integers)
     gap = None if train is None else _gap(model, averages, train.some(len(rows)), seed)
@@ -112,9 +113,17 @@ def evaluate(
         parts=parts,
         generalisation=gap,
         baselines=() if simple is None else simple.baselines,
-        verdicts=() if simple is None else verdicts(found, means["rate"], gap, simple),
+        verdicts=unknown if simple is None else (*verdicts(found, means["rate"], gap, simple), *unknown),
         two_sided=two_sided(model, SIMULATED, method, seed) if isinstance(method, AnnealedImportance) else None,
     )
+
+
+def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts | None, tuple[str, ...]]:
+    """The parts, or why there are none."""
+    try:
+        return rate_parts(model, rows, seed=seed), ()
+    except UnknownError as error:
+        return None, (f"What the rate is made of is not known: {error}",)
 
 
 def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel, Objective, at_once, in_pieces
+from vaekit.core import Batch, Latent, LatentModel, Objective, UnknownError, at_once, in_pieces
 from vaekit.maths import joined
 from vaekit.noise import RowNoise
 from vaekit.threads import suited
@@ -49,7 +49,7 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
     def found() -> Iterator[dict[str, Tensor]]:
         for count, batch in in_pieces(blocks, at_once(model.width, objective.samples)):
             each = _values(objective, model, batch, seed)
-            each[MEANS] = model.encode(batch).mean
+            each[MEANS] = code(model, batch, model.encode(batch))
             yield {name: rows[:count] for name, rows in each.items()}
 
     with suited(model, objective.samples * at_once(model.width, objective.samples)):
@@ -86,7 +86,17 @@ def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> 
     size = at_once(model.width)
     with suited(model, size):
         pieces = in_pieces(blocks, size)
-        return joined({MEANS: model.encode(batch).mean[:count]} for count, batch in pieces)[MEANS]
+        return joined({MEANS: code(model, batch, model.encode(batch))[:count]} for count, batch in pieces)[MEANS]
+
+
+def code(model: LatentModel, batch: Batch, q: Latent) -> Tensor:
+    """What q(z|x) is represented by, (B, D): its mean, or where that is not known its draw at ε = 0."""
+    try:
+        return q.mean
+    except UnknownError:
+        x = batch.x
+        z, _ = q.draw(torch.zeros(1, len(x), model.noise, dtype=x.dtype, device=x.device))
+        return z[0]
 
 
 def active_units(means: Tensor) -> int:

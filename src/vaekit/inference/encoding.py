@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaekit.core import at_once
+from vaekit.core import Latent, UnknownError, at_once
 from vaekit.data import Dataset
+from vaekit.inference.averages import code
 from vaekit.maths import joined
 from vaekit.noise import normal_noise
 from vaekit.threads import suited
@@ -15,18 +16,27 @@ from vaekit.threads import suited
 
 @torch.no_grad()
 def encode(model, rows: Dataset) -> tuple[Tensor, Tensor]:
-    """The posterior's mean and standard deviation, (n, D) each."""
+    """The posterior's mean, or what represents it (`averages.code`), and its standard deviation, (n, D) each."""
 
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for count, batch in rows.blocks(size):
             q = model.encode(batch)
-            yield {"mean": q.mean[:count], "stddev": q.stddev[:count]}
+            mean = code(model, batch, q)
+            yield {"mean": mean[:count], "stddev": _stddev(q, mean)[:count]}
 
     with suited(model, size):
         found = joined(blocks(), len(rows))
     return found["mean"], found["stddev"]
+
+
+def _stddev(q: Latent, mean: Tensor) -> Tensor:
+    """Standard deviations (B, D), NaN where they are not known"""
+    try:
+        return q.stddev
+    except UnknownError:
+        return torch.full_like(mean, torch.nan)
 
 
 @torch.no_grad()
