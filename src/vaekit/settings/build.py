@@ -1,6 +1,7 @@
 """Settings + schema → model, objective, recipe."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -21,14 +22,13 @@ from vaekit.training import Recipe, State
 TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
 """nats per row, and per feature, by which a bound has to rise to count as risen"""
 SEEDING = Lock()
-"""PyTorch's layers draw their weights from the process's generator: one model at a time"""
+"""one model at a time"""
 
 
 def build_model(settings: Settings, schema: Schema) -> VAE:
     """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
     known: dict[str, Any] = {**vars(settings.model), "schema": schema, "shape": schema.shape}
-    with SEEDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(settings.training.seed, "weights"))
+    with _seeded(settings, "weights"):
         known["likelihood"] = settings.made("likelihood", **known)
         known["posterior"] = settings.made("posterior", **known)
         prior = settings.made("prior", **known)
@@ -37,8 +37,17 @@ def build_model(settings: Settings, schema: Schema) -> VAE:
 
 
 def build_objective(settings: Settings) -> Objective:
-    """The objective by its name."""
-    return settings.made("objective")
+    """The objective by its name; weights that it has of its own (a critic's) are drawn from the seed too."""
+    with _seeded(settings, "objective"):
+        return settings.made("objective")
+
+
+@contextmanager
+def _seeded(settings: Settings, purpose: str) -> Iterator[None]:
+    """PyTorch's layers draw their weights from the process's generator: it is seeded, and left as it was."""
+    with SEEDING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(settings.training.seed, purpose))
+        yield
 
 
 def build_state(
