@@ -39,6 +39,7 @@ def test_every_parameter_has_a_finite_gradient_and_the_step_is_traced_whole(part
     assert whole().item() == pytest.approx(loss.item(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_raises_the_bound_of_rows_held_out_and_repeats(parts):
     values = []
     for _ in range(2):
