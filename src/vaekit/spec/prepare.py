@@ -10,7 +10,7 @@ from vaekit.data.schema import check_rows, row_blocks
 from vaekit.errors import VaekitError, listed
 from vaekit.spec.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.spec.build import build_state, choose_device
-from vaekit.spec.hints import extremes
+from vaekit.spec.hints import coarse, extremes
 from vaekit.spec.settings import Specification
 from vaekit.training import State
 
@@ -28,7 +28,7 @@ class Prepared:
     rows: dict[str, Rows]
     state: State
     notes: list[str]
-    """what is left out of training"""
+    """what is left out of training, or held less exactly than it is given"""
     labels: np.ndarray | None = None
     """(n,) of all the rows, where the source has some"""
 
@@ -55,7 +55,9 @@ def prepare(spec: Specification, source: Source, schema: Schema | None = None) -
     state = build_state(spec, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
     trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
-    notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
+    notes = coarse(source.x, schema)
+    if schema.typical_low is not None:
+        notes += extremes(source.x[trained_on], schema)
     return Prepared(spec, reasons, schema, split, rows, state, notes, source.labels)
 
 
