@@ -182,10 +182,9 @@ def _learning_rate(features: int) -> float:
 
 def _epochs(steps_an_epoch: int, network: str, rows: int) -> int:
     """As many passes as the budget of steps allows: an epoch at least."""
+    steps = FEW_STEPS if rows < FEW_ROWS else MOST_STEPS
     if network in tables.FOR_IMAGES:
         steps = MOST_CONVOLVED
-    else:
-        steps = FEW_STEPS if rows < FEW_ROWS else MOST_STEPS
     return max(1, steps // steps_an_epoch)
 
 
