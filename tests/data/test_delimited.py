@@ -59,6 +59,23 @@ def test_what_is_read_otherwise_than_written_is_said(tmp_path, case):
     assert source.x[: len(values), -1].tolist() == values if values else np.array_equal(source.x[:, -1], X[:, 1])
 
 
+@pytest.mark.parametrize("header", ["a,b,", ",a,b", "a,b,,"])
+def test_a_column_left_out_by_itself_may_be_excluded_too(tmp_path, header):
+    """Whatever a file's unnamed column holds, the same option does without it; but not where there is none."""
+    row = {"a,b,": "{a},{b},", ",a,b": "{i},{a},{b}", "a,b,,": "{a},{b},,"}[header]
+    source = load(write(tmp_path, table(header, row)), exclude=("",))
+    assert source.names == ("a", "b")
+    assert np.array_equal(source.x, X)
+    with pytest.raises(VaekitError, match="unknown column"):
+        load(write(tmp_path, table("a,b", "{a},{b}")), exclude=("",))
+
+
+def test_nobody_is_told_to_do_without_every_column(tmp_path):
+    found = message(write(tmp_path, table("a,b", "red,{i}x")))
+    assert "'a' (row 0: 'red'), 'b' (row 0: '0x')" in found
+    assert "--exclude" not in found
+
+
 def test_a_plain_table_needs_no_note(tmp_path):
     assert load(write(tmp_path, table("a,b", "{a},{b}"))).notes == ()
 

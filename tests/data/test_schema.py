@@ -337,6 +337,27 @@ def test_numbers_too_large_for_single_precision_are_named():
         describe(np.array([[1.0], [1e300], [2.0]]))
 
 
+def test_a_column_too_small_for_single_precision_is_named_and_another_unit_helps():
+    x = np.column_stack([np.arange(9) % 4, 5e-38 * np.arange(9)])
+    with pytest.raises(VaekitError, match=r"column 'charge' has a standard deviation of 1\.3e-37.*smaller unit"):
+        describe(x, ("n", "charge"))
+    assert describe(x * [1, 1e9], ("n", "charge")).scale[1] == pytest.approx(1.29e-28, rel=1e-2)
+
+
+@pytest.mark.parametrize("value", [6.6e-34, -3e-39, 4e-310])
+def test_a_constant_next_to_nothing_has_a_scale_that_single_precision_holds(value):
+    x = np.column_stack([np.arange(9.0) / 2, np.full(9, value)])
+    schema = describe(x)
+    assert schema.constant == (False, True)
+    assert np.float32(schema.scale[1]) >= 1e-36
+    assert schema.from_stored(schema.centred(x))[0, 1] == value
+
+
+def test_columns_of_very_different_size_are_held_without_an_overflow():
+    x = np.column_stack([np.arange(9) / 8, 3e27 * np.arange(-4, 5)])
+    assert np.array_equal(describe(x).centred(x), x.astype(np.float32))
+
+
 def test_cells_have_names_that_a_person_can_find():
     assert describe(np.eye(2), ("a", "b")).column(1) == "column 'b'"
     assert describe(np.eye(2)).column(1) == "column 1"

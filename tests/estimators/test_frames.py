@@ -97,6 +97,26 @@ def test_all_faults_are_in_one_message(frame):
     VAE(**TINY).fit(whole)
 
 
+def test_nobody_is_told_to_do_without_every_column(frame):
+    with pytest.raises(ValueError, match=r"text in 'a' \(row 0: '0,5'\), 'b' \(row 0: 'x'\)") as error:
+        VAE(**TINY).fit(frame({"a": ["0,5"] * ROWS, "b": ["x"] * ROWS}))
+    assert "do without" not in str(error.value)
+
+
+def test_nobody_is_told_to_do_without_what_was_learned(frame):
+    vae = VAE(**TINY).fit(frame(REAL))
+    with pytest.raises(ValueError, match=r"text in 'age' .*\n.*was fitted to these columns"):
+        vae.score_samples(frame(REAL | {"age": ["old"] * ROWS}))
+    with pytest.raises(ValueError, match=r"To do without: .*\['extra'\]"):
+        vae.score_samples(frame(REAL | {"extra": ["old"] * ROWS}))
+
+
+def test_whole_numbers_that_had_to_be_real_are_warned_of(frame):
+    columns = {"id": np.arange(ROWS) * 7 * 10**8, "rooms": np.arange(ROWS) % 5}
+    with pytest.warns(UserWarning, match="'id' has whole numbers from 0 to 41300000000"):
+        VAE(**TINY).fit(frame(columns))
+
+
 def test_categories_are_not_taken_for_quantities():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match=r"'kind' \(row 0: of type Categorical"):

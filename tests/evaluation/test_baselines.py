@@ -367,6 +367,22 @@ def test_constants_beside_real_columns_change_no_baseline_and_no_structure(count
     assert with_constants.structure.gain == pytest.approx(alone.structure.gain, abs=1e-6)
 
 
+@pytest.mark.parametrize(("make", "value"), [(real, 4e7), (real, -1e17), (whole, 10**6)], ids=["real", "far", "whole"])
+def test_extreme_cells_that_were_not_trained_on_change_no_baseline(make, value):
+    """A model that left them out is not to win against simple ones that did not."""
+    x = make(600).astype(np.float64)
+    clean, rows = x.copy(), make(300, seed=1)
+    x[17, 1] = value
+
+    def models(train):
+        schema = describe(train)
+        return SimpleModels(Dataset(train, schema, seed=0, hide_extremes=True), Dataset(rows, schema, seed=0), 2)
+
+    spoilt, others = found(models(x)), found(models(clean))
+    for name in baselines.MODELS:
+        assert spoilt[name].nats == pytest.approx(others[name].nats, abs=0.1)
+
+
 def test_an_offset_changes_no_baseline():
     x, other = np.round(real(300, 4), 3), np.round(real(100, 4, seed=1), 3)
     for kind in (np.float64, np.int64):

@@ -133,6 +133,15 @@ def test_differences_are_of_the_same_rows(behind, said):
     assert ("worse" in comparison(log_p, [other])) == said
 
 
+@pytest.mark.parametrize(("gain", "said"), [(-0.02, "worse"), (-0.004, "told apart"), (0.004, "told apart")])
+def test_a_difference_that_prints_as_nothing_is_none(gain, said):
+    """However sure it is: of two models that are the same but for rounding, neither wins."""
+    log_p = rows(-3.0)
+    other = scored("independent columns", log_p - gain)
+    assert said in comparison(log_p, [other])
+    assert (below_baselines(log_p, [other]) is not None) == (said == "worse")
+
+
 def test_a_model_above_all_of_them_is_not():
     assert below_baselines(rows(-79.0), [baseline("lzma", -80.0), baseline("none", None)]) is None
     assert below_baselines(rows(-79.0), []) is None

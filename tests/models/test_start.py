@@ -53,6 +53,20 @@ def test_every_draw_gives_the_exact_log_likelihood(posterior, latents, network):
     assert np.abs(off.mean()) < 5e-3
 
 
+@pytest.mark.parametrize("unit", [7e-36, 1e-31, 1e25])
+def test_units_shift_the_bound_and_nothing_else(unit):
+    """Squares of such numbers are none in 32 bits."""
+    noise = torch.randn(2, len(X), 3, generator=torch.manual_seed(0))
+
+    def log_w(x):
+        sigmas = parts.likelihoods.Gaussian((12,), mean=x.mean(0), scale=x.std(0), floor=x.std(0) / 1e4)
+        model, _ = started(POSTERIORS["diagonal"], sigmas, 3, x)
+        with torch.no_grad():
+            return model.draw(Batch(torch.tensor(x, dtype=torch.float32)), noise).log_w.numpy()
+
+    assert np.allclose(log_w(X * unit) + 12 * np.log(unit), log_w(X), atol=0.02)
+
+
 def test_more_latents_than_columns_say_nothing_more():
     few, many = (factor_analysis([X], X.mean(0), X.std(0), latents) for latents in (12, 15))
     assert np.allclose(many.loading[:, 12:], 0)

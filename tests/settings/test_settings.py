@@ -7,10 +7,12 @@ import pytest
 import tomli_w
 import torch
 
+from vaekit import inference
 from vaekit.core import Batch
 from vaekit.data import Source, describe, load
 from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
+from vaekit.noise import generator
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
 from vaekit.settings import (
@@ -20,8 +22,8 @@ from vaekit.settings import (
     build_recipe,
     check_rows_fit,
     choose_device,
+    coarse,
     extremes,
-    hints,
     prepare,
     resolve,
     shortfall,
@@ -371,6 +373,17 @@ def test_a_value_outside_the_range_seen_is_refused_in_images_and_surprising_in_t
     check_rows_fit(opened.state.model.likelihood, opened.schema, other)
 
 
+def test_a_count_of_none_is_drawn_without_a_sign():
+    """As −0 it would be written "-0.0" into a table."""
+    prepared = prepare(
+        Settings().changed(likelihood="discretized-logistic:range=open"),
+        Source(RNG.poisson(0.6, (80, 3)), name="rare"),
+    )
+    drawn = inference.sample(prepared.state.model, 200, generator(5, "rare")).numpy()
+    assert (drawn == 0).any()
+    assert not np.signbit(drawn).any()
+
+
 def test_late_rows_are_checked_too():
     x = np.zeros((9000, 1))
     x[::2] = 1
@@ -553,9 +566,12 @@ def test_fair_coins_are_not_told_to_train_longer():
 
 def test_whole_numbers_that_had_to_be_real_are_pointed_out():
     x = np.stack([np.arange(40) * 10**9, np.arange(40)], 1)
-    (line,) = hints(x, describe(x, ("id", "n")), "gaussian")
+    (line,) = coarse(x, describe(x, ("id", "n")))
     assert "column 'id' has whole numbers from 0 to 39000000000" in line
-    assert hints(x % 1000, describe(x % 1000), "discretized-logistic") == []
+    assert line.endswith("better left out (--exclude 'id').")
+    assert coarse(x, describe(x))[0].endswith("better left out.")  # there is no name to exclude
+    assert coarse(x % 1000, describe(x % 1000)) == []
+    assert coarse(x + 0.5, describe(x + 0.5)) == []
 
 
 def test_what_is_left_out_of_training_is_counted_by_column():

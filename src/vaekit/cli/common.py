@@ -131,13 +131,16 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:
-    """The rows that a run was trained on, from its `source` where that is at hand; None where they cannot be had."""
+    """The rows that a run was trained on, extreme cells hidden as they were then, from its `source` where that is at
+    hand; None where they cannot be had."""
     try:
         source = training_source(run.settings) if source is None else source
     except VaekitError:
         return None
     split = source.split(run.settings.training.seed, run.settings.data.validation, run.settings.data.test)
-    return Dataset(source.x, run.schema, seed=run.settings.training.seed, device=device, index=split["train"])
+    return Dataset(
+        source.x, run.schema, seed=run.settings.training.seed, device=device, index=split["train"], hide_extremes=True
+    )
 
 
 LONG = 20.0

@@ -19,6 +19,10 @@ THOUSANDS = r"^[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 DECIMALS = r"^[-+]?(([1-9]\d{0,2}(\.\d{3})+|\d*),\d+|\d+,)([eE][-+]?\d+)?$"
 POINTED_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(\.\d{3})+$"
 DATE = r"^\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})\b"
+NOTHING_LEFT = "These are all the columns there are: make numbers of some first."
+"""where a table without the columns concerned would have none"""
+NEEDED = "The model was fitted to these columns: it needs numbers in all of them."
+"""where it is too late to do without them"""
 COPIED = 12
 """columns that a message offers to leave out, each by its name"""
 WHERE = {

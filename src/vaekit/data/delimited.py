@@ -32,6 +32,8 @@ class Delimited:
     """every column of text; the names without the blanks around them"""
     separator: str
     notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """names of columns that the file has and the table has not"""
 
 
 def read_delimited(path: Path) -> Delimited:
@@ -58,7 +60,9 @@ def read_delimited(path: Path) -> Delimited:
     if comments:
         notes.append(f"{comments} line{'s' * (comments > 1)} that start{'s' * (comments == 1)} with # left out.")
     table = _without_blank_ends(table, notes)
-    return Delimited(_named(table, header, path.name, notes), separator, tuple(notes))
+    table = _named(table, header, path.name, notes)
+    left_out = tuple(set(header) - set(table.columns))
+    return Delimited(table, separator, tuple(notes), left_out)
 
 
 def _content(path: Path) -> bytes:

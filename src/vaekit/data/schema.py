@@ -14,8 +14,8 @@ Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
 KINDS = ("binary", "integer", "real")
-LARGEST = 1e30
-"""larger numbers leave no room for sums in 32-bit arithmetic"""
+LARGEST, SMALLEST = 1e30, 1e-36
+"""larger numbers leave no room for sums in 32-bit arithmetic, and smaller standard deviations none for differences"""
 BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
 """what is worked on at a time, so that arrays larger than memory can be described"""
 LOOKED_AT_CELLS = 2**24
@@ -90,8 +90,8 @@ class Schema:
         farthest = FARTHEST * np.asarray(self.scale)
         if self.kind == "binary" or not rows.size or np.abs(rows).max() < farthest.min():
             return rows
-        mean, scale = self.shifted("mean"), self.array("scale")
-        return np.clip(rows, mean - FARTHEST * scale, mean + FARTHEST * scale, dtype=np.float32)
+        mean, reach = self.shifted("mean"), np.minimum(FARTHEST * self.array("scale"), LARGEST)
+        return np.clip(rows, mean - reach, mean + reach, dtype=np.float32)
 
     def uncentred(self, rows: np.ndarray) -> np.ndarray:
         """The inverse: rows (…, *shape) in the data's own units, as float64 where there is an offset."""
@@ -218,7 +218,8 @@ def describe(
 
     layout    what the axes of x mean, as a Source knows it; None: find out, channels first
 
-    Raises VaekitError where x is empty, not numeric or not finite, naming row and column.
+    Raises VaekitError where x is empty, not numeric or not finite, naming row and column, and where 32 bits cannot hold
+    how a column varies.
 
     >>> describe(np.array([[0.5, 1.0], [1.5, 1.0]])).scale
     (0.5, 1.0)
@@ -255,7 +256,15 @@ def describe(
         values |= {"typical_low": least, "typical_high": most}
     packed = {name: _pack(v) for name, v in values.items()}
     form = {"layout": layout.kind, "channels_axis": layout.channels, "dtype": x.dtype.name}
-    return Schema(shape=tuple(shape), kind=kind, names=names, **form, **packed)
+    schema = Schema(shape=tuple(shape), kind=kind, names=names, **form, **packed)
+    too_small = ~constant & (scale < SMALLEST)
+    if too_small.any():
+        column = int(too_small.argmax())
+        raise VaekitError(
+            f"{schema.column(column)} has a standard deviation of {scale[column]:.2g}, too small for 32-bit "
+            f"arithmetic: give it in a smaller unit, so that its numbers are larger."
+        )
+    return schema
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -406,8 +415,9 @@ def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
 
 
 def _magnitude(values: np.ndarray) -> np.ndarray:
-    """|v|, 1 where v = 0: the only scale that a constant column has."""
-    return np.where(values == 0, 1.0, np.abs(values.astype(np.float64)))
+    """|v|, 1 where that is next to nothing: the only scale that a constant column has."""
+    size = np.abs(values.astype(np.float64))
+    return np.where(size < SMALLEST, 1.0, size)
 
 
 def _moments(

@@ -5,13 +5,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import leave_out, numbers, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, leave_out, numbers, quoted, refusal
 from vaekit.data.delimited import read_delimited
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
@@ -43,13 +43,18 @@ class Columns:
         """Whether this can only be meant for a table."""
         return bool(self.asked or (self.strict and (self.exclude or self.label or self.keep)))
 
+    def without(self, names: Sequence[str]) -> "Columns":
+        """What is left to ask of a table from which columns of these names were left out already."""
+        exclude, asked = (tuple(n for n in given if n not in names) for given in (self.exclude, self.asked))
+        return replace(self, exclude=exclude, asked=asked)
+
 
 def read_csv(path: Path, columns: Columns) -> dict:
     """The fields of a Source from a file of text in UTF-8 with a header; see `read_delimited`."""
     file = read_delimited(path)
     options = "infer_schema_length=None" + f", separator={file.separator!r}" * (file.separator != ",")
     rescue = _rescue(f"read_csv({str(path)!r}, {options})", "csv")
-    return _fields(file.table, path.name, columns, file.separator, list(file.notes), rescue)
+    return _fields(file.table, path.name, columns.without(file.left_out), file.separator, list(file.notes), rescue)
 
 
 def _rescue(reading: str, ending: str) -> str:
@@ -131,9 +136,12 @@ def _fields(
     if faults:
         order = {name: j for j, name in enumerate(learned.columns)}
         faults.sort(key=lambda fault: order[fault.column])
-        without = leave_out([fault.column for fault in faults], rescue)
         if columns.needed is not None:
-            without = "The model was fitted to these columns: it needs numbers in all of them."
+            without = NEEDED
+        elif len(faults) == learned.width:
+            without = NOTHING_LEFT
+        else:
+            without = leave_out([fault.column for fault in faults], rescue)
         raise refusal(file, "rows counted from 0, below the header", faults, without)
     if columns.needed is None:
         notes += _counting(found)

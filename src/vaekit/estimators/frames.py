@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vaekit.data.cells import Fault, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, refusal
 from vaekit.data.tables import UNNAMED, is_running
 from vaekit.errors import VaekitError, listed
 
@@ -80,6 +80,10 @@ def _checked_frame(X: Any, names: Sequence[str] | None) -> Any:
         drop = DROP.get(frame.implementation.name, "X without {}")
         shown = [fault.column for fault in faults]
         without = f"To do without: {drop.format(shown)}" if len(str(shown)) < 400 else "Leave these columns out."
+        if not set(shown).isdisjoint([] if names is None else names):
+            without = NEEDED
+        elif len(faults) == len(frame.columns):
+            without = NOTHING_LEFT
         raise refusal("X", "rows counted from 0", faults, without)
     if names is None:
         _warn_of_index(frame)
@@ -102,7 +106,10 @@ def _fault(column: "nw.Series") -> Fault | None:
 
     kind = column.dtype
     objects = kind == nw.Object
-    if not (kind.is_numeric() or objects or kind in (nw.Boolean, nw.Unknown)):
+    if kind == nw.String and column.null_count() < len(column):
+        row = int((~column.is_null()).arg_max())
+        return Fault("text", str(column.name), row, column[row])
+    if not (kind.is_numeric() or objects or kind in (nw.Boolean, nw.Unknown, nw.String)):
         return Fault("date" if kind.is_temporal() else "type", str(column.name), 0, f"of type {kind}")
     if column.null_count():
         return Fault("empty", str(column.name), int(column.is_null().arg_max()), "")

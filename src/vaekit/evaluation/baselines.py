@@ -166,6 +166,7 @@ class Histograms:
 class SimpleModels:
     """Simple models of the rows `train`, scored on `rows`: better others, or a model of many numbers is flattered.
 
+    train         rows that hide extreme cells, as a training does: one of them would ruin these models too
     latent_dim    that of probabilistic PCA
     integers      whether the VAE beside them gives probabilities of values on a grid (`likelihood.integers`), so that
                   they must as well; None: where the data allows it. Else all are densities
@@ -372,8 +373,13 @@ def principal(
 
 
 def _blocks(rows: Dataset) -> Iterator[Tensor]:
-    """The rows as they are scored, (B, d) float64 at a time"""
-    return (batch.x[:count].flatten(1).double() for count, batch in rows.blocks())
+    """The rows as they are scored, (B, d) float64 at a time; where cells are hidden, their column's mean"""
+    mean = torch.from_numpy(rows.schema.shifted("mean")).to(rows.device)
+    for count, batch in rows.blocks():
+        x = batch.x[:count].double()
+        if batch.mask is not None:
+            x = torch.where(batch.mask[:count], x, mean)
+        yield x.flatten(1)
 
 
 def _mean(values: Tensor) -> tuple[float, float | None]:

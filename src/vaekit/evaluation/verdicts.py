@@ -13,6 +13,8 @@ from vaekit.evaluation.likelihood import LogLikelihood
 
 SURE = 2.0
 """standard errors"""
+SHOWN = 0.005
+"""nats a row: a smaller difference is printed as 0.00, and nobody is better by that"""
 WORTH = 1.0
 """nats a row: a smaller gap between training and other rows is every model's, and no fault to mend"""
 COLLAPSED = 0.1
@@ -94,7 +96,8 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
 
 
 def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
-    """Which simple models are better, and by how much: by more than twice the standard error of the rows' differences.
+    """Which simple models are better, and by how much: by more than twice the standard error of the rows' differences,
+    and by what can be seen in two decimals.
 
     log_p     (n,) estimated from below, nats
 
@@ -107,12 +110,17 @@ def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
         if one.nats is None:
             continue
         gain, error = one.gain(log_p)
-        if not gain > -SURE * (error or 0.0):
+        if not gain > -_told_from(error):
             worse.append((gain, error, one.name))
     if not worse:
         return None
     named = [f"{name} is better by {-gain:,.2f}{_plus_minus(error)}" for gain, error, name in sorted(worse)]
     return f"The model is worse than simple ones: {', '.join(named)} nats a row."
+
+
+def _told_from(error: float | None) -> float:
+    """The difference in nats a row from which on one model is better than another."""
+    return max(SURE * (error or 0.0), SHOWN)
 
 
 def _plus_minus(error: float | None) -> str:
@@ -136,7 +144,7 @@ def comparison(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
         return worse
     best = max(known, key=lambda one: one.nats)
     gain, error = best.gain(log_p)
-    if gain > SURE * (error or 0.0):
+    if gain > _told_from(error):
         size = f"{gain:,.2f}{_plus_minus(error)} nats a row"
         return f"The model is better than every simple one: than the best of them, {best.name}, by {size}."
     between = f"{gain:+,.2f}{_plus_minus(error)} nats a row"

@@ -87,7 +87,7 @@ def start(model: nn.Module, factors: Factors) -> None:
     """Write a factor analysis into a model whose networks have a map `linear`: `nets.SkipMLP`, or `nets.MLP` without
     hidden layers."""
     likelihood = model.likelihood
-    to = {"dtype": torch.get_default_dtype(), "device": next(model.parameters()).device}
+    to = {"dtype": torch.float64, "device": next(model.parameters()).device}  # squares of small units are smaller still
     mean, loading, deviation, precision = (torch.as_tensor(values, **to) for values in factors)
     weight, bias = likelihood.affine(mean, loading, deviation)
     model.decoder.linear.weight.copy_(weight)

@@ -303,9 +303,10 @@ class DiscretizedLogistic(Likelihood):
                  larger ones are possible, and smaller ones where some are negative
         """
         low, high, mean = (schema.shifted(name) for name in ("low", "high", "mean"))
+        least = 0 - schema.array("offset")  # and not −offset, which may be −0, and be drawn as that
         return cls(
             schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
-            least=-schema.array("offset"), by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
+            least=least, by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
         )  # fmt: skip
 
     @classmethod

@@ -1,12 +1,11 @@
 """Near misses: data that would have been served better in another form, pointed out and left as it is; and what a
 trained model says that its owner should know."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from vaekit import inference
 from vaekit.data import Schema
+from vaekit.data.cells import quoted
 from vaekit.data.schema import EXACT, row_blocks
 from vaekit.noise import generator
 
@@ -39,8 +38,6 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
             f"these look like 8-bit images scaled to {low:g} … {high:g}: the original whole numbers can be given a "
             f"probability (discretized-logistic), and bits per dimension."
         ]
-    if schema.kind == "real" and (values == np.round(values)).all():
-        return list(_coarse(schema))
     if schema.kind == "integer" and likelihood.startswith("gaussian"):
         return [
             "every value is a whole number, and a density says little about those: discretized-logistic gives them "
@@ -95,18 +92,28 @@ def _more(columns: np.ndarray) -> list[str]:
     return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
 
 
-def _coarse(schema: Schema) -> Iterator[str]:
-    """Of whole numbers that are taken for real ones, since 32 bits cannot hold them."""
+def coarse(x: np.ndarray, schema: Schema) -> list[str]:
+    """A line where the rows x (n, *X) are whole numbers and taken for real ones, since 32 bits cannot hold them.
+
+    >>> from vaekit.data import describe
+    >>> x = np.array([[7], [7 * 10**9]])
+    >>> coarse(x, describe(x))[0].split(',')[0]
+    'column 0 has whole numbers from 7 to 7000000000'
+    """
+    some = x[:LOOK]
+    if schema.kind != "real" or schema.binarized != "none" or (some != np.round(some)).any():
+        return []
     reach = np.maximum(np.abs(schema.shifted("low")), np.abs(schema.shifted("high"))).flatten()
     columns = np.flatnonzero(reach > EXACT)
-    if len(columns):
-        j = int(columns[reach[columns].argmax()])
-        low, high, step = (schema.array(name).flatten()[j] for name in ("low", "high", "resolution"))
-        yield (
-            f"{schema.column(j)} has whole numbers from {low:.0f} to {high:.0f}, a wider range than 32 bits hold: all "
-            f"columns are taken for real numbers, this one to within {step:.0f}. An identifier is better left out "
-            f"(--exclude)."
-        )
+    if not len(columns):
+        return []
+    j = int(columns[reach[columns].argmax()])
+    low, high, step = (schema.array(name).flatten()[j] for name in ("low", "high", "resolution"))
+    remedy = f" (--exclude {quoted(schema.names[j])})" if schema.names else ""
+    return [
+        f"{schema.column(j)} has whole numbers from {low:.0f} to {high:.0f}, a wider range than 32 bits hold: all "
+        f"columns are taken for real numbers, this one to within {step:.0f}. An identifier is better left out{remedy}."
+    ]
 
 
 def shortfall(bound: float, schema: Schema, error: float = 0.0) -> list[str]:

@@ -11,7 +11,7 @@ from vaekit.errors import VaekitError, listed
 from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.settings.build import build_state, choose_device
 from vaekit.settings.declared import Settings
-from vaekit.settings.hints import extremes
+from vaekit.settings.hints import coarse, extremes
 from vaekit.training import State
 
 
@@ -28,7 +28,7 @@ class Prepared:
     rows: dict[str, Dataset]
     state: State
     notes: list[str]
-    """what is left out of training"""
+    """what is left out of training, or held less exactly than it is given"""
     labels: np.ndarray | None = None
     """(n,) of all the rows, where the source has some"""
 
@@ -57,7 +57,9 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
     state = build_state(settings, schema, count, device, None if again else rows["train"])
     check_rows_fit(state.model.likelihood, schema, source)
     trained_on = np.sort(np.concatenate([split["train"], split["validation"]]))
-    notes = [] if schema.typical_low is None else extremes(source.x[trained_on], schema)
+    notes = coarse(source.x, schema)
+    if schema.typical_low is not None:
+        notes += extremes(source.x[trained_on], schema)
     return Prepared(settings, reasons, schema, split, rows, state, notes, source.labels)
 
 
