@@ -380,7 +380,7 @@ def of_page(page: str, files: dict[str, str], instead: dict[str, str] | None = N
             for kind, content in blocks(DOCS / page):
                 for words, others in (instead or {}).items():
                     content = content.replace(words, others)
-                if kind in ("python", "vaekit"):
+                if kind != "text":
                     run(kind, content, names)
             for file, name in files.items():
                 shutil.copyfile(file, FOLDER / name)

@@ -1,8 +1,10 @@
 """What the documents show is run."""
 
+import importlib
 import re
 import runpy
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +14,21 @@ from vaekit.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r'^```(\w*)(?: title="(\w+\.py)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+"""language, file name or "", content"""
 NUMBER = re.compile(r"[-−]?\d[\d,.]*")
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """(kind, content) of a page's code blocks: "python", "vaekit", "text" (output of the block before) or ""."""
-    for language, content in BLOCK.findall(page.read_text()):
-        command = language in ("bash", "console") and content.startswith("vaekit ")
-        yield "vaekit" if command else language if language in ("python", "text") else "", content
+    """(kind, content) of a page's code blocks: "python", "vaekit", "text" (output of the block before), the name of the
+    file that it is where it has a title, or ""."""
+    for language, title, content in BLOCK.findall(page.read_text()):
+        if title:
+            yield title, content
+        elif language in ("bash", "console") and content.startswith("vaekit "):
+            yield "vaekit", content
+        else:
+            yield language if language in ("python", "text") else "", content
 
 
 def run(kind: str, content: str, names: dict) -> None:
@@ -32,6 +40,21 @@ def run(kind: str, content: str, names: dict) -> None:
             with pytest.raises(SystemExit) as stop:
                 main(shlex.split(command, comments=True)[1:])
             assert stop.value.code == 0, command
+    elif kind.endswith(".py"):
+        Path(kind).write_text(content)
+        importlib.invalidate_caches()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A page's folder: the modules that it writes can be imported, and are forgotten with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is not None and tmp_path in Path(file).parents:
+            del sys.modules[name]
 
 
 def shape(output: str) -> set[str]:
@@ -46,8 +69,7 @@ def shape(output: str) -> set[str]:
     [page for page in PAGES if any(kind for kind, _ in blocks(page))],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_blocks_of_a_page_run(page, folder, capsys):
     names, printed = {"__name__": page.stem}, ""
     for kind, content in blocks(page):
         if kind == "text":
@@ -55,6 +77,24 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
         elif kind:
             run(kind, content, names)
             printed = capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_titled_block_is_a_module_of_its_page_alone(number, folder):
+    assert "my_part" not in sys.modules
+    page = folder / "page.md"
+    page.write_text(f"""```python title="my_part.py"
+number = {number}
+```
+
+```python
+from my_part import number
+```
+""")
+    names = {"__name__": "page"}
+    for kind, content in blocks(page):
+        run(kind, content, names)
+    assert names["number"] == number
 
 
 def test_the_readme_example_runs(tmp_path, monkeypatch):
@@ -93,7 +133,7 @@ WIDEST = 88
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_code_stays_in_its_column(page):
-    code = [content for language, content in BLOCK.findall(page.read_text()) if language != "text"]
+    code = [content for language, _, content in BLOCK.findall(page.read_text()) if language != "text"]
     assert [line for content in code for line in content.splitlines() if len(line) > WIDEST] == []
 
 

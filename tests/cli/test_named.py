@@ -9,6 +9,7 @@ import pytest
 
 import vaekit
 from vaekit import VAE
+from vaekit.core import Penalty
 from vaekit.errors import VaekitError
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods, posteriors, priors
@@ -71,6 +72,11 @@ def test_an_instance_that_forgets_an_argument_is_refused_with_a_remedy():
 
     with pytest.raises(VaekitError, match=r"self\.components.*functools\.partial"):
         text_of(Forgetful(2))
+
+
+def test_an_instance_with_what_no_text_can_say_is_refused():
+    with pytest.raises(VaekitError, match=r"ELBO was given penalties.*function of a module"):
+        text_of(ELBO(penalties=[(2.0, Penalty())]))
 
 
 def test_a_part_gets_what_it_asks_for():

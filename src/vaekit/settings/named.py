@@ -15,7 +15,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -92,11 +92,20 @@ def text_of(part: Any) -> str:
     if not isinstance(part, nn.Module):
         raise VaekitError(f"{part!r} names no part: give NAME:ARGUMENT=VALUE, or a class.")
     arguments = {}
+    kind = type(part).__name__
     for name, parameter in inspect.signature(type(part)).parameters.items():
-        if name in KNOWN or not isinstance(parameter.default, str | int | float | bool | type(parameter.empty)):
+        if name in KNOWN:
+            continue
+        if not isinstance(parameter.default, str | int | float | bool | type(parameter.empty)):
+            kept = getattr(part, name, parameter.default)
+            none = isinstance(kept, Sized) and len(kept) == 0
+            if kept is not parameter.default and not none:
+                raise VaekitError(
+                    f"{kind} was given {name}, which cannot be written as text, so that it could not be made again: "
+                    f"give a function of a module, whose arguments are numbers and words, that returns the {kind}."
+                )
             continue
         if not hasattr(part, name):
-            kind = type(part).__name__
             raise VaekitError(
                 f"{kind} does not keep its argument {name}, so that it could not be made again: set self.{name}, or "
                 f"give functools.partial({kind}, {name}=…)."
