@@ -70,14 +70,14 @@ WAITING = """
 import sys
 from vaekit.cli import main, train
 
-def fit_and_save(*arguments, real=train.drive):
+def fit_and_save(*arguments, real=train.fit_and_save):
     for record in real(*arguments):
         if record.step == 30:
             print("at step 30", flush=True)
             sys.stdin.readline()
         yield record
 
-train.drive = drive
+train.fit_and_save = fit_and_save
 main(sys.argv[1:])
 """
 """the command line, which waits for a word after step 30"""
@@ -97,8 +97,11 @@ def test_a_process_stopped_by_ctrl_c_goes_on_to_the_same_result(vaekit, whole, t
     assert "Traceback" not in err
     assert f"vaekit resume {folder}" in err
     assert not Run.open(folder).finished
-    assert vaekit("evaluate", folder, "--samples", 2).code == 0
+    early = vaekit("evaluate", folder, "--samples", 2)
+    assert early.code == 0
+    assert f"{folder} is not finished: these are its weights after step 30" in early.err
     assert vaekit("resume", folder).code == 0
+    assert "not finished" not in vaekit("evaluate", folder, "--samples", 2).err
     assert_same_run(folder, whole)
 
 

@@ -73,7 +73,7 @@ def command(arguments: list[str], log: str, line: Connection, script: dict, save
             yield record
 
     torch.set_num_threads(1)
-    train.drive = driven
+    train.fit_and_save = driven
     train.write_all = lambda *arguments: []
     if not locked:
         sys.modules[Lock.__module__]._taken = lambda file: True

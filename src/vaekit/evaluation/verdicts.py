@@ -85,7 +85,7 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
     """
     if structure is None or structure.gain_se is None or not rate < COLLAPSED:
         return None
-    if not structure.gain > SURE * structure.gain_se:
+    if not structure.gain > max(SURE * structure.gain_se, COLLAPSED):
         return None
     latents = f"{structure.latent_dim} latent{'s' * (structure.latent_dim != 1)}"
     return (

@@ -75,8 +75,8 @@ class Likelihood(nn.Module):
         return y.unflatten(-1, (self.per_feature, *self.shape)).unbind(-1 - len(self.shape))
 
 
-BEYOND = 1e-4
-"""probability of a column's values outside the range seen in fitting, which costs each row as much in nats"""
+BEYOND, BEYOND_PIXEL = 1e-4, 1e-6
+"""probability of values outside the range seen in fitting, of a column and of a pixel: what it costs a row, in nats"""
 
 
 def _values(schema: Schema, of: str) -> str:
@@ -294,6 +294,8 @@ class DiscretizedLogistic(Likelihood):
 
     per_feature = 2
     integers = True
+    tails: tuple[float, float] = (BEYOND, BEYOND_PIXEL)
+    """`beyond` for tables and for images, where the data says what else there is"""
 
     @classmethod
     def of(cls, schema: Schema, range: Literal["seen", "open"] = "seen") -> "DiscretizedLogistic":
@@ -306,7 +308,7 @@ class DiscretizedLogistic(Likelihood):
         least = 0 - schema.array("offset")  # and not −offset, which may be −0, and be drawn as that
         return cls(
             schema.shape, low=low, high=high, mean=mean, scale=schema.array("scale"), bounded=range == "seen",
-            least=least, by_scale=not schema.is_image, beyond=0.0 if schema.is_image else BEYOND,
+            least=least, by_scale=not schema.is_image, beyond=cls.tails[schema.is_image],
         )  # fmt: skip
 
     @classmethod
@@ -398,6 +400,7 @@ class ColourLogistic(DiscretizedLogistic):
     """
 
     per_feature = 3
+    tails = (0.0, 0.0)
 
     @classmethod
     def suits(cls, schema: Schema) -> str | None:
