@@ -163,7 +163,7 @@ ANY = {
     "evaluate other shape": ("evaluate RUN table.npy", "table.npy", "(3,)", "(8, 8)"),
     "evaluate with a misspelt option": ("evaluate RUN --sample 3", "--samples"),
     "encode other shape": ("encode RUN table.npy -o z.npy", "table.npy", "(3,)", "(8, 8)"),
-    "encode outside the support": ("encode RUN loud.npy -o z.npy", "loud.npy", "row 4", "(2, 3)", "17"),
+    "encode outside the support": ("encode RUN loud.npy -o z.npy", "loud.npy", "row 4", "(2, 3)", "16.5"),
     "encode to a picture": ("encode RUN digits -o z.png", ".csv"),
     "encode without output": ("encode RUN digits", "-o"),
     "encode to no folder": ("encode RUN digits -o nowhere/z.npy", "nowhere"),
@@ -184,8 +184,8 @@ ANY = {
 
 @pytest.mark.parametrize("name", ANY)
 def test_commands_refuse(vaekit, here, digits_run, table_run, name):
-    loud = np.zeros((6, 8, 8), np.uint8)
-    loud[4, 2, 3] = 17
+    loud = np.zeros((6, 8, 8), np.float32)
+    loud[4, 2, 3] = 16.5
     np.save("loud.npy", loud)
     Path("holes.csv").write_text("length,width\n1,\n")
     command, *words = ANY[name]
