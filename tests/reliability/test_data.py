@@ -310,8 +310,8 @@ def test_columns_are_found_by_their_names(fitted, tmp_path, case, command):
 
 
 def test_values_outside_the_support_are_named(pictured, tmp_path):
-    loud = np.zeros((6, 8, 8), np.uint8)
-    loud[4, 2, 3] = 17
+    loud = np.zeros((6, 8, 8), np.float32)
+    loud[4, 2, 3] = 16.5
     np.save(tmp_path / "x.npy", loud)
     for command in ("encode", "score"):
         result = call(command, pictured, tmp_path / "x.npy", "-o", tmp_path / "out.npy")
@@ -396,7 +396,7 @@ def test_links_in_a_circle_are_walked_once(tmp_path):
 SIZES = {
     "10^12 units": ("--hidden", 10**12),
     "10^12 latents": ("--latent-dim", 10**12),
-    "10^12 draws": ("--samples", 10**12),
+    "10^12 draws": ("--objective", f"elbo:samples={10**12}"),
 }
 
 

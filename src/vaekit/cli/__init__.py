@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         from vaekit.errors import VaekitError, reason
 
         if _needs_memory(error):
-            _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --samples, --batch-size).")
+            _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --batch-size, samples).")
         if isinstance(error, OSError):
             _fail(f"{error.filename}: {reason(error)}." if error.filename else f"{reason(error)}.")
         if not isinstance(error, VaekitError):
