@@ -104,6 +104,20 @@ class MyObjective(Objective):
         return Bound(value.detach(), -value.mean(), {name: term.detach() for name, term in terms.items()})
 
 
+class Unbounded(Objective):
+    """The squared error of x̂ at the posterior's mean: a bound on nothing, and no noise."""
+
+    name = "squared"
+
+    def noise(self, model, rows) -> tuple:
+        return ()
+
+    def forward(self, model, batch, *noise, step=0) -> Bound:
+        z = model.encode(batch).mean
+        error = (model.decode(z[None]).mean[0] - batch.x).flatten(1).square().sum(-1)
+        return Bound(None, error.mean(), {"error": error.detach()})
+
+
 def my_network(posterior, likelihood, width: int = 8):
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(likelihood.inputs, width), nn.Tanh(),
                             nn.Linear(width, posterior.features))  # fmt: skip

@@ -126,7 +126,7 @@ def negated(right):
 BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
 IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
-    "what a part is owed in the value": Defect(BOUNDS + "Descended.bound", debt_in_the_value, "models"),
+    "what a part is owed in the value": Defect(BOUNDS + "BoundObjective.bound", debt_in_the_value, "models"),
     "a prior of posteriors in the data's space": Defect(
         "vaekit.models.vae:VAE.pz", prior_of_the_data, "models objectives"
     ),

@@ -48,7 +48,7 @@ class Range:
         return self.low <= number < self.below
 
     def __str__(self) -> str:
-        return f"{self.low:g} or more" + (f" and below {self.below:g}" if math.isfinite(self.below) else "")
+        return f"{self.low} or more" + (f" and below {self.below}" if math.isfinite(self.below) else "")
 
 
 class Batch(NamedTuple):

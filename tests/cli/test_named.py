@@ -48,6 +48,7 @@ def test_a_name_is_read_and_written_alike(text):
     (ELBO(samples=3, beta=0.5), "vaekit.objectives.bounds:ELBO:samples=3,beta=0.5"),
     (ImportanceWeighted, "vaekit.objectives.bounds:ImportanceWeighted"),
     (priors.StandardNormal(9), "vaekit.parts.priors:StandardNormal"),
+    (own_parts.Unbounded(), "own_parts:Unbounded"),
 ])  # fmt: skip
 def test_a_part_given_as_an_object_has_a_name(part, text):
     assert text_of(part) == text
@@ -83,6 +84,29 @@ def test_a_part_gets_what_it_asks_for():
     table = {"diagonal": posteriors.Diagonal, "logistic": likelihoods.DiscretizedLogistic}
     assert made("posterior", table, "diagonal", latent_dim=3, schema=None).latent_dim == 3
     assert made("prior", {}, OWN["prior"], trust=["own_parts"], latent_dim=2, schema=None).components == 4
+
+
+def test_an_argument_may_have_the_name_of_a_setting_that_no_part_asks_for():
+    def network(posterior, start: float = 0.5) -> float:
+        return start
+
+    known = {"posterior": None, "start": "random", "network": "mlp"}
+    assert made("network", {"mine": network}, "mine:start=0.25", **known) == 0.25
+    assert made("network", {"mine": network}, "mine", **known) == 0.5
+
+
+def test_an_objective_without_a_bound_is_fitted_and_nothing_is_called_one(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.round(4 * X).astype(int))  # whole numbers, of which a bound could fall short
+    fit = ("fit", tmp_path / "x.npy", "--objective", "own_parts:Unbounded", "--latent-dim", 2, "--epochs", 2)
+    found = call(*fit, "--out", tmp_path / "run")
+    assert found.code == 0, found.err
+    assert "LOSS" in found.out
+    assert "Best validation loss" in found.out
+    assert not any(word in found.out for word in ("ELBO", "SQUARED", "nats", "simple"))
+    assert (tmp_path / "run/pictures/training.png").exists()
+    vae = VAE(objective=own_parts.Unbounded(), latent_dim=2, max_epochs=2, verbose=1, device="cpu").fit(X)
+    assert "LOSS" in capsys.readouterr().out
+    assert "loss" in vae.history_[-1]
 
 
 # strangers

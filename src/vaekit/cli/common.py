@@ -81,7 +81,7 @@ def open_model(
 ) -> tuple[Run, torch.nn.Module, torch.device]:
     """A run and its trained model on a device; `trust` names modules of its own."""
     run = Run.open(folder, trust=trust or ())
-    if not run.finished:
+    if not run.manifest["finished"]:
         step = run.manifest["counters"]["step"]
         note = f"{folder} is not finished: these are its weights after step {step:,}. `vaekit resume {folder}` goes on."
         print(f"vaekit: {note}", file=sys.stderr)

@@ -41,8 +41,6 @@ def encode(
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     device
         auto, cpu or cuda; by default the run's
-    trust
-        a module of your own that the run's parts are in; may be given several times
     """
     import numpy as np
 

@@ -44,8 +44,6 @@ def evaluate(
         a column of a table to leave out, beside those of the run; may be given several times
     device
         auto, cpu or cuda; by default the run's
-    trust
-        a module of your own that the run's parts are in; may be given several times
     json
         the numbers as JSON
     """

@@ -36,8 +36,6 @@ def fit(
         the run folder; by default runs/NAME, numbered where that is taken
     config
         the run.toml of an earlier run to repeat; options given beside it win
-    trust
-        a module of your own that the configuration names parts of; may be given several times
     overwrite
         replace the run that is in --out
     json

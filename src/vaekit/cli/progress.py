@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vaekit.runs import selected
 from vaekit.training import Record
 
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 if hasattr(signal, "SIGHUP"):
     STOPS[signal.SIGHUP] = 129
-
-BOUNDS = ("iwae", "elbo")
-"""the names under which records hold the bound that is climbed, the tightest first"""
 
 
 class Interrupt:
@@ -84,11 +82,11 @@ def _bar(records: Iterator[Record], steps: int) -> dict | None:
 
 def _numbers(metrics: dict) -> str:
     """The bound of training and validation rows side by side, rate, distortion and active units."""
-    name = next(name for name in BOUNDS if name in metrics)
+    name = selected(metrics)
     parts = [f"{name.upper()} {metrics[name]:.2f}"]
     if f"validation_{name}" in metrics:
         parts.append(f"validation {metrics[f'validation_{name}']:.2f}")
-    parts += [f"rate {metrics['rate']:.2f}", f"distortion {metrics['distortion']:.2f}"]
+    parts += [f"{term} {metrics[term]:.2f}" for term in ("rate", "distortion") if term in metrics]
     if "active_units" in metrics:
         parts.append(f"active {metrics['active_units']}")
     return "  ".join(parts)

@@ -48,8 +48,6 @@ def reconstruct(
         of the draws
     device
         auto, cpu or cuda; by default the run's
-    trust
-        a module of your own that the run's parts are in; may be given several times
     """
     from vaekit import inference
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows

@@ -39,8 +39,6 @@ def resume(
         the same of its test rows
     allow_changes
         go on under another version of vaekit or torch, and record that in the run
-    trust
-        a module of your own that the run's parts are in; may be given several times
     json
         one JSON record a line instead of a progress bar
     """

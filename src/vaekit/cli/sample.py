@@ -34,8 +34,6 @@ def sample(
         another seed, another sample
     device
         auto, cpu or cuda; by default the run's
-    trust
-        a module of your own that the run's parts are in; may be given several times
     """
     from vaekit import inference
     from vaekit.cli.common import check_output, feature_names, open_model, write_rows

@@ -44,8 +44,6 @@ def score(
         iwae: draws a row, by default 100; ais: chains a row
     device
         auto, cpu or cuda; by default the run's
-    trust
-        a module of your own that the run's parts are in; may be given several times
     json
         what was written as one JSON object: run, data, output, seed, versions, the mean log p(x) with its errors
     """

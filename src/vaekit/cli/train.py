@@ -10,16 +10,18 @@ from vaekit.evaluation import beaten
 from vaekit.inference import over_rows
 from vaekit.maths import standard_error
 from vaekit.report import write_all
-from vaekit.runs import Run, fit_and_save
+from vaekit.runs import Run, fit_and_save, selected
 from vaekit.settings import Prepared, impossible, shortfall
 from vaekit.training import Record, State
+from vaekit.training.descent import LOSS
 
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     """Train to the end or to a Ctrl-C, the folder's lock held; returns the exit code."""
     state, folder = prepared.state, run.folder
     with Interrupt().listening() as interrupt:
-        show(_announced(fit_and_save(run, prepared, interrupt), state), state.recipe.steps, as_json=as_json)
+        records = _announced(fit_and_save(run, prepared, interrupt), state)
+        last = show(records, state.recipe.steps, as_json=as_json)
         if interrupt() and not state.finished:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
@@ -34,9 +36,12 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         print(f"Compiling the step took {state.descend.seconds:.0f} s.")
     if state.best is not None:
         early = "" if state.step >= state.recipe.steps else " (it had stopped rising)"
-        name, best = state.objective.name.upper(), f"{state.best_value:.2f} nats at step {state.best_step:,}"
-        print(f"Best validation {name} {best} of {state.step:,}{early}.")
-        for line in _shortfall(state, prepared) or _beaten(model, prepared):
+        bounded = last is None or selected(last) != LOSS
+        best = f"loss {-state.best_value:.4g}"
+        if bounded:
+            best = f"{state.objective.name.upper()} {state.best_value:.2f} nats"
+        print(f"Best validation {best} at step {state.best_step:,} of {state.step:,}{early}.")
+        for line in _shortfall(state, prepared) or _beaten(model, prepared) if bounded else []:
             print(f"Note: {line}")
     if state.still_rising:
         more = 2 * prepared.settings.training.epochs
@@ -63,7 +68,7 @@ def _beaten(model: LatentModel, prepared: Prepared) -> list[str]:
     """Whether simple models of the same training rows are better on the validation rows."""
     rows = prepared.rows
     line = beaten(model, rows["train"], rows["validation"], prepared.settings.training.seed)
-    return [f"On the validation rows, {line[0].lower()}{line[1:]}"] if line else []
+    return [f"On the validation rows, {line}"] if line else []
 
 
 def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:

@@ -4,4 +4,5 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Trust = Annotated[list[str] | None, Parameter(name="--trust", negative=())]
+HELP = "a module of your own that the run's parts are in; may be given several times"
+Trust = Annotated[list[str] | None, Parameter(name="--trust", help=HELP, negative=())]

@@ -17,9 +17,10 @@ from vaekit.estimators.frames import plain_rows
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
-from vaekit.runs import Run, save_state
+from vaekit.runs import Run, save_state, selected
 from vaekit.settings import Settings, check_rows_fit, choose_device, impossible, prepare
 from vaekit.training import State, fit
+from vaekit.training.descent import LOSS
 
 MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
 """of z, for `lower_bound_`: many a row where there are few rows"""
@@ -140,11 +141,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         prepared = prepare(self._settings(), source)
         _warn(prepared.notes)
         state, history, began = prepared.state, [], time.monotonic()
-        name = state.objective.name
         for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
             if record.metrics:
                 history.append(record.metrics)
                 if self.verbose:
+                    name = selected(record.metrics)
                     print(f"step {record.step}/{state.recipe.steps}  {name.upper()} {record.metrics[name]:.3f}"
                           f"  {time.monotonic() - began:.0f} s")  # fmt: skip
         if state.still_rising:
@@ -158,9 +159,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self._keep(prepared.settings, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
         _warn(impossible(self.model_, self.schema_, state.recipe.seed, IMPOSSIBLE))
         train, held_out = prepared.rows["train"], prepared.rows["validation"]
-        beaten = evaluation.beaten(self.model_, train, held_out, state.recipe.seed)
+        bounded = not history or selected(history[-1]) != LOSS
+        beaten = evaluation.beaten(self.model_, train, held_out, state.recipe.seed) if bounded else None
         if beaten:
-            _warn([f"on the rows held out, {beaten[0].lower()}{beaten[1:]}"])
+            _warn([f"on the rows held out, {beaten}"])
         draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(train)))
         averages = over_rows(ELBO(draws), self.model_, train.blocks(), state.recipe.seed)
         self.lower_bound_ = averages.value.double().mean().item()

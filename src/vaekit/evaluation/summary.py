@@ -128,12 +128,14 @@ def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts
 
 def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:
     """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x), by more
-    than twice the standard error of the differences; None where not, or where a row alone cannot show it."""
+    than twice the standard error of the differences: the end of a sentence that says so. None where not, or where a row
+    alone cannot show it."""
     train, rows = train.some(MOST_FITTED), rows.some(MOST_COMPARED)
     if len(rows) < 2 or not len(train):
         return None
     simple = SimpleModels(train, rows, model.latent_dim, model.likelihood.integers)
-    return below_baselines(log_likelihood(model, rows, seed=seed).value, simple.models)
+    line = below_baselines(log_likelihood(model, rows, seed=seed).value, simple.models)
+    return line and line[0].lower() + line[1:]
 
 
 def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:

@@ -8,7 +8,7 @@ What an objective reports is one of these bounds, whatever it descends to get th
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from vaekit.maths import log_mean_exp
 
 STANDARD, STICKING, DOUBLY = "standard", "sticking-the-landing", "doubly-reparameterised"
 GRADIENTS = (STANDARD, STICKING, DOUBLY)
+OfTheELBO, OfTheWeighted = Literal["standard", "sticking-the-landing"], Literal["standard", "doubly-reparameterised"]
 Penalties = Sequence[tuple[float, Penalty]]
 Draws = Annotated[int, Range(1, below=2**20 + 1)]
 Weight = Annotated[float, Range(0)]
@@ -26,7 +27,7 @@ Share = Annotated[float, Range(0, below=1)]
 """of training"""
 
 
-class Descended(Objective):
+class BoundObjective(Objective):
     """What the bounds share: how their loss may differ from the negative value.
 
     samples      draws per row, each through the decoder
@@ -79,13 +80,13 @@ class Descended(Objective):
         return f"{loss} with β = {self.beta:g}{grows}{extra}"
 
 
-class ELBO(Descended):
+class ELBO(BoundObjective):
     """The evidence lower bound, the KL in closed form where there is one (Kingma & Welling 2014, arXiv:1312.6114).
 
         value = (1/m) Σ_j log p(x|z_j) − KL(q(z|x) ‖ p(z)),    z_j ~ q(z|x),  j = 1 … m
         loss  = distortion + β_t · Σ_d max(λ, KL_d), averaged over the rows
 
-    samples, beta, warmup, penalties    as in `Descended`; m = samples
+    samples, beta, warmup, penalties    as in `BoundObjective`; m = samples
     free_bits   λ, nats per latent below which KL_d, a mean over the batch, costs λ and has no gradient (Kingma et al.
                 2016, arXiv:1606.04934)
     gradient    "standard", or "sticking-the-landing": log q(z|x) by draws, its parameters held constant, so that the
@@ -95,11 +96,11 @@ class ELBO(Descended):
     """
 
     name, title = "elbo", "elbo"
-    gradients = (STANDARD, STICKING)
+    gradients = get_args(OfTheELBO)
 
     def __init__(
         self, samples: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0, free_bits: Weight = 0.0,
-        gradient: Literal["standard", "sticking-the-landing"] = STANDARD, penalties: Penalties = (),
+        gradient: OfTheELBO = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if gradient == STICKING and free_bits:
@@ -141,14 +142,14 @@ class ELBO(Descended):
         return self.described("distortion + β · rate", free)
 
 
-class ImportanceWeighted(Descended):
+class ImportanceWeighted(BoundObjective):
     """The importance-weighted bound (Burda et al. 2016, arXiv:1509.00519), M times over (Rainforth et al. 2018,
     arXiv:1802.04537):
 
         value = (1/M) Σ_m log (1/K) Σ_k w_mk,    w = p(x|z) p(z) / q(z|x),   z_mk ~ q(z|x)
         loss  = the same with w_β = p(x|z) (p(z)/q(z|x))^β, negative, averaged over the rows
 
-    beta, warmup, penalties    as in `Descended`
+    beta, warmup, penalties    as in `BoundObjective`
     samples     M·K, draws per row in all
     repeats     M, the bounds they are shared between: K = samples / repeats
     gradient    "standard", or "doubly-reparameterised": the encoder's is Σ_k w̃_k² ∂log w_k/∂z_k · ∂z_k/∂φ, w̃ the
@@ -157,11 +158,11 @@ class ImportanceWeighted(Descended):
     """
 
     name, title = "iwae", "importance-weighted bound"
-    gradients = (STANDARD, DOUBLY)
+    gradients = get_args(OfTheWeighted)
 
     def __init__(
         self, samples: Draws = 5, repeats: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0,
-        gradient: Literal["standard", "doubly-reparameterised"] = STANDARD, penalties: Penalties = (),
+        gradient: OfTheWeighted = STANDARD, penalties: Penalties = (),
     ):  # fmt: skip
         super().__init__(samples, beta, warmup, gradient, penalties)
         if repeats < 1 or samples % repeats or samples < 2 * repeats:

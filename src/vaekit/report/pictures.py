@@ -12,7 +12,7 @@ from vaekit.core import at_once
 from vaekit.data import Dataset
 from vaekit.data.schema import Schema
 from vaekit.noise import generator, normal_noise
-from vaekit.runs import Run, storage
+from vaekit.runs import Run, selected, storage
 
 GRID, PAGE = 10, 4000
 """pictures a side, or fewer where the page would have more pixels a side"""
@@ -186,10 +186,13 @@ def training_curve(metrics: list[dict], path: Path) -> Path:
     """Train and validation ELBO against steps, with rate and distortion below."""
     figure, (above, below) = _figure(2, (8, 6.5), sharex=True)
     steps = [m["step"] for m in metrics]
-    bounds = [name for name in ("iwae", "elbo") if metrics and name in metrics[-1]]
+    known = metrics[-1] if metrics else {}
+    bounds = [*dict.fromkeys([selected(known), "elbo"])] if known else []
     for axis, name in (*((above, name) for name in bounds), (below, "rate"), (below, "distortion")):
+        if name not in known:
+            continue
         axis.plot(steps, [m[name] for m in metrics], label=f"{name}, training rows")
-        if metrics and f"validation_{name}" in metrics[-1]:
+        if f"validation_{name}" in known:
             axis.plot(steps, [m[f"validation_{name}"] for m in metrics], "--", label=f"{name}, validation rows")
         axis.legend(frameon=False, fontsize=8)
         axis.set_ylabel("nats per row")

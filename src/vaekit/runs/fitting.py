@@ -50,3 +50,12 @@ def fit_and_save(
         run.save(state)
         raise
     run.save(state)
+
+
+def selected(metrics: dict) -> str:
+    """The name of what a record's weights are selected on: the bound that is climbed, or "loss" where there is none.
+
+    >>> selected({"step": 3, "learning_rate": 0.1, "iwae": -2.0, "elbo": -2.5})
+    'iwae'
+    """
+    return next(name for name in metrics if name not in ("step", "learning_rate"))

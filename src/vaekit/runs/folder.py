@@ -168,7 +168,7 @@ class Run:
             log = (self.manifest or {}).get("logs", {}).get(name)
             if log is not None and (self.folder / name).exists():
                 kept = storage.read(self.folder / name)[: log["bytes"]]
-            else:  # no checkpoint yet, or one of 0.1.0
+            else:  # no checkpoint yet
                 known = (r for r in checkpoint.lines(self.folder / name) if r["step"] <= step)
                 kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
             storage.write(self.folder / name, kept)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vaekit.core import Range
 from vaekit.data.layout import LAYOUTS
 from vaekit.errors import VaekitError, unknown
 from vaekit.settings import tables
@@ -17,15 +18,15 @@ WIDEST = 2**20
 
 
 def setting(
-    default: Any, kind: type, help: str = "", *, choices: Collection[str] = (), low: float | None = None,
-    below: float | None = None, also: tuple[str, ...] = (),
+    default: Any, kind: type, help: str = "", *, choices: Collection[str] = (), within: Range | None = None,
+    also: tuple[str, ...] = (),
 ):  # fmt: skip
-    """A field with its rule: type, closed list of names, smallest value, and first value that is too large.
+    """A field with its rule: type, closed list of names, and range.
 
     help    what it is, for the command line; without it, it is no option
     also    other names of the option
     """
-    rule = {"kind": kind, "choices": tuple(choices), "low": low, "below": below, "auto": default == AUTO}
+    rule = {"kind": kind, "choices": tuple(choices), "within": within, "auto": default == AUTO}
     return dataclasses.field(default=default, metadata={**rule, "help": help, "also": also})
 
 
@@ -72,18 +73,19 @@ class DataSettings(Section):
         choices=tables.BINARIZE,
     )  # fmt: skip
     validation: float | str = setting(
-        0.1, float, "a fraction of the rows, or a file or folder of rows, to select on", low=0, below=1
+        0.1, float, "a fraction of the rows, or a file or folder of rows, to select on", within=Range(0, below=1)
     )
     test: float | str = setting(
-        0.1, float, "a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate`", low=0, below=1
-    )
+        0.1, float, "a fraction of the rows, or a file or folder of rows, kept for `vaekit evaluate`",
+        within=Range(0, below=1),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ModelSettings(Section):
     """The three distributions and the networks between them."""
 
-    latent_dim: int | str = setting(AUTO, int, "number of latents, or auto", low=1, below=WIDEST + 1)
+    latent_dim: int | str = setting(AUTO, int, "number of latents, or auto", within=Range(1, below=WIDEST + 1))
     likelihood: str = part(
         AUTO, tables.LIKELIHOODS,
         "bernoulli, gaussian (sigma=column, a σ per column; shared, one learned σ; or unit, σ = 1), "
@@ -101,7 +103,7 @@ class ModelSettings(Section):
         AUTO, int,
         "widths of the hidden layers, such as 200,200; none for a linear model; for the others the channels of the "
         "stages, each half the size of the one before; or auto",
-        low=1, below=WIDEST + 1,
+        within=Range(1, below=WIDEST + 1),
     )  # fmt: skip
     activation: str = setting(
         AUTO, str, "relu, leaky-relu, elu, gelu, silu, softplus, tanh or auto", choices=tables.ACTIVATIONS
@@ -128,10 +130,11 @@ class TrainingSettings(Section):
     )  # fmt: skip
     epochs: int | str = setting(
         AUTO, int,
-        "passes over the training rows, or auto: until the bound stops rising, within a budget of steps", low=1,
+        "passes over the training rows, or auto: until the bound stops rising, within a budget of steps",
+        within=Range(1),
     )  # fmt: skip
-    batch_size: int | str = setting(AUTO, int, "rows per step, or auto", low=1)
-    learning_rate: float | str = setting(AUTO, float, "peak of the schedule, or auto", low=0, also=("lr",))
+    batch_size: int | str = setting(AUTO, int, "rows per step, or auto", within=Range(1))
+    learning_rate: float | str = setting(AUTO, float, "peak of the schedule, or auto", within=Range(0), also=("lr",))
     schedule: str = setting(
         AUTO, str,
         "cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto",
@@ -141,9 +144,9 @@ class TrainingSettings(Section):
         AUTO, int,
         "records without a better bound (of the validation rows, where there are any) before stopping (0: never), or "
         "auto",
-        low=0,
+        within=Range(0),
     )  # fmt: skip
-    seed: int = setting(0, int, "of the split, the weights, the order and the noise", low=0)
+    seed: int = setting(0, int, "of the split, the weights, the order and the noise", within=Range(0))
     device: str = setting(AUTO, str, "cpu, cuda or auto", choices=tables.DEVICES)
     precision: str = setting(
         AUTO, str,
@@ -271,11 +274,10 @@ def _one(name: str, rule: Any, value: Any) -> Any:
         whole = number == value and not isinstance(value, bool | str)
     except (TypeError, ValueError, OverflowError):
         whole = False
-    low, below = rule["low"], rule["below"]
-    if not whole or not abs(number) < float("inf") or (low is not None and number < low) or (below and number >= below):
+    if not whole or number not in rule["within"]:
         wanted = "a whole number" if kind is int else "a number"
-        limits = "" if low is None else f", {low} or more" + (f" and below {below}" if below else "")
-        raise VaekitError(f"{name} is {value!r}: give {wanted}{limits}{' or auto' if rule['auto'] else ''}.")
+        auto = " or auto" if rule["auto"] else ""
+        raise VaekitError(f"{name} is {value!r}: give {wanted}, {rule['within']}{auto}.")
     return number
 
 

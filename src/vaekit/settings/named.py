@@ -94,7 +94,7 @@ def text_of(part: Any) -> str:
     arguments = {}
     kind = type(part).__name__
     for name, parameter in inspect.signature(type(part)).parameters.items():
-        if name in KNOWN:
+        if name in KNOWN or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if not isinstance(parameter.default, str | int | float | bool | type(parameter.empty)):
             kept = getattr(part, name, parameter.default)
@@ -133,7 +133,7 @@ def made(kind: str, table: Mapping[str, Callable], text: str, trust: Collection[
     make = found(kind, table, named, trust)
     arguments = checked(kind, make, named)
     asked = inspect.signature(make).parameters
-    given = {name: value for name, value in known.items() if name in asked}
+    given = {name: known[name] for name in KNOWN if name in asked and name in known}
     return make(**given, **arguments)
 
 
@@ -214,11 +214,9 @@ def _read(name: str, text: str, hint: Any) -> Any:
         return text
     try:
         number = kind(text)
-        right = abs(number) < float("inf")
+        right = abs(number) < float("inf") and all(number in rule for rule in rules)
     except ValueError:
         right = False
-    for rule in rules:
-        right = right and number in rule
     if not right:
         limits = "".join(f", {rule}" for rule in rules)
         raise VaekitError(f"{name} is {text!r}: give {'a whole number' if kind is int else 'a number'}{limits}.")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from vaekit.core import Batch, Bound, Objective
+from vaekit.inference import Averages
 from vaekit.training.recipe import Recipe
 
 EPSILON = 1e-8
@@ -191,10 +192,15 @@ def _follow(state: Trained) -> None:
         torch._foreach_copy_(*state.buffers)
 
 
+def told(objective: Objective, found: Bound | Averages) -> dict[str, Tensor]:
+    """What is recorded, by name: the bound and its terms; where there is no bound, the loss."""
+    first = {LOSS: found.loss} if found.value is None else {objective.name: found.value}
+    return {**first, **found.terms}
+
+
 def _numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
     """Names of the means, and all of a Descent as one tensor: it leaves the device once."""
-    first = {LOSS: bound.loss} if bound.value is None else {objective.name: bound.value}
-    values = {**first, **bound.terms}
+    values = told(objective, bound)
     scale = torch.where(norm > limit, limit / norm, 1.0)
     finite = (norm.isfinite() & bound.loss.isfinite()).to(norm.dtype)
     return list(values), torch.stack([*(value.mean() for value in values.values()), norm, scale, finite])

@@ -8,13 +8,14 @@ from vaekit.data import Schema
 
 
 @torch.no_grad()
-def diagnosis(model: LatentModel, batch: Batch, noise: Tensor, numbers: Tensor, schema: Schema) -> str:
+def diagnosis(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...], numbers: Tensor, schema: Schema) -> str:
     """A sentence on the batch that could not be learned from.
 
-    noise      ε of the step that failed
+    noise      all ε of the step that failed, that of z first
     numbers    (B,) of the batch's rows among the training rows
     """
-    draw = model.draw(batch, noise)
+    first = noise[0] if noise else batch.x.new_zeros(1, len(batch.x), model.noise)
+    draw = model.draw(batch, first)
     distance = model.likelihood.standardise(batch.x).flatten(1).abs()
     term, row = _first({"the rate": draw.rate, "log p(x|z)": draw.log_px.sum(0)})
     if row is None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from vaekit.core import Batch
 from vaekit.data import Dataset
 from vaekit.inference import Averages, active_units, over_rows, posterior_means
-from vaekit.training.descent import LOSS
+from vaekit.training.descent import LOSS, told
 from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
 
@@ -70,7 +70,7 @@ def _step(state: State, batches: Batches) -> None:
         if state.recover():
             return
         numbers = batches.rows.numbers(state.step, batches.size)
-        culprit = diagnosis(state.model, batch, state.noise(batch)[0], numbers, batches.rows.schema)
+        culprit = diagnosis(state.model, batch, state.noise(batch), numbers, batches.rows.schema)
         raise NotFiniteError(f"{error} {culprit}") from error
 
 
@@ -89,8 +89,7 @@ def _metrics(state: State, few: Dataset | None, validation: Dataset | None) -> d
         metrics["setbacks"] = state.setbacks
     if few is None:
         found = _validated(state, validation)
-        first = {LOSS: found.loss} if found.value is None else {state.objective.name: found.value}
-        for name, value in {**first, **found.terms}.items():
+        for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
         state.keep(found.selected)
         state.judge(found.selected)

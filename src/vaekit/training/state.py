@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
-from vaekit.noise import generator
+from vaekit.noise import generator, normal_noise
 from vaekit.threads import NARROW, products, single_threaded
 from vaekit.training.descent import Adam, Descended, Eager, Noise, Pace, descent
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
@@ -178,8 +178,8 @@ class State:
         device, rows = batch.x.device, len(batch.x)
         shapes = self.objective.noise(self.model, rows)
         if device.type == "cpu":
-            source = generator(self.recipe.seed, "noise", step)
-            return tuple(torch.randn(*shape, generator=source) for shape in shapes)
+            normal = normal_noise(generator(self.recipe.seed, "noise", step))
+            return tuple(normal(*shape) for shape in shapes)
         cells = sum(math.prod(shape) for shape in shapes)
         together = max(1, min(TOGETHER, TOGETHER_CELLS // max(1, cells)))
         block, place = divmod(step, together)
