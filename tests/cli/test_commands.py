@@ -224,6 +224,7 @@ def test_evaluate_prints_the_same_numbers_as_a_table(vaekit, digits_run):
     assert all(said.count(sentence) == 1 for sentence in (numbers["comparison"], *numbers["verdicts"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_evaluate_fits_80_columns_and_breaks_no_word(vaekit, digits_run, table_run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)

@@ -150,6 +150,7 @@ def test_arrays_are_given_back_in_the_layout_in_which_they_came(vaekit, tmp_path
     assert polars.read_csv(tmp_path / "s.csv").shape == (3, np.prod(shape))
 
 
+@pytest.mark.slow
 def test_the_kind_is_shown_and_can_be_stated(vaekit, tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 20, 3)) * [1, 1e-3, 1e3]
     np.save(tmp_path / "x.npy", x)
@@ -206,6 +207,7 @@ def test_what_was_done_to_the_images_is_said(vaekit, tmp_path):
     assert "note: 30 images are see-through in places: laid on white." in result.out
 
 
+@pytest.mark.slow
 def test_channels_that_are_no_colours_are_shown(vaekit, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 9, 8, 5)))
     run = tmp_path / "run"

@@ -139,6 +139,7 @@ def test_all_faults_are_in_one_message_whatever_the_names(tmp_path):
     assert load(tmp_path / "x.csv", exclude=(" plain , two words,it's", *NAMES[2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_an_error_about_thousands_of_columns_is_three_lines_with_a_command_that_helps(tmp_path, monkeypatch, ending):
     columns = {f"measurement {j} of a long name": ["red", "blue"] for j in range(2500)}

@@ -528,6 +528,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
 SMALL = {"latent_dim": 1, "hidden": (16,), "max_epochs": 20, "batch_size": 64, "device": "cpu"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "cells"), [(1e6, 1), (1e20, 4), (-3e4, 1)])
 def test_extreme_cells_cost_the_other_rows_next_to_nothing(value, cells):
     rng = np.random.default_rng(3)
@@ -620,6 +621,7 @@ def test_the_range_of_whole_numbers_can_be_opened(tmp_path):
     assert loaded.score_samples([[0, 14]]) == opened.score_samples([[0, 14]])
 
 
+@pytest.mark.slow
 def test_one_large_count_leaves_counts_counts():
     rng = np.random.default_rng(0)
     x = rng.poisson(rng.gamma(0.5, 3, (500, 8)))
@@ -644,6 +646,7 @@ def test_mass_where_no_value_can_be_is_said():
     VAE(**options).fit(x + np.array([2000, 0]))  # as far from 0, a Gaussian is right about that
 
 
+@pytest.mark.slow
 def test_log_p_does_not_depend_on_the_shape_of_the_rows():
     rng = np.random.default_rng(0)
     wave = np.sin(np.arange(12) / 3 + rng.uniform(0, 6, (150, 1)))
@@ -668,6 +671,7 @@ def test_the_kind_of_rows_can_be_stated(tmp_path):
         VAE(kind="image").fit(x[:, 0])
 
 
+@pytest.mark.slow
 def test_an_image_may_have_any_number_of_latents():
     """More than there are Sobol dimensions: 16 at each of 38 × 37 places."""
     x = np.random.default_rng(0).integers(0, 256, (6, 300, 290)).astype(np.uint8)

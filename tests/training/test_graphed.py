@@ -54,6 +54,7 @@ class UnrecordedCompiled(Unrecorded, CompiledRecording):
 
 CLIPS = (0.0, 0.3)
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+compiled_slowly = (needs_compiler, pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def test_which_step_a_training_takes():
             for name, changes in CASES.items()
             for clip in CLIPS
         ),
-        pytest.param(CASES["doubly reparameterised"], 0.3, True, id="compiled", marks=needs_compiler),
+        pytest.param(CASES["doubly reparameterised"], 0.3, True, id="compiled", marks=compiled_slowly),
     ],
 )
 def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled):
@@ -101,7 +102,8 @@ def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled
 
 
 @pytest.mark.parametrize(
-    ("wrong", "compiled"), [(torch.inf, False), (torch.nan, False), pytest.param(torch.inf, True, marks=needs_compiler)]
+    ("wrong", "compiled"),
+    [(torch.inf, False), (torch.nan, False), pytest.param(torch.inf, True, marks=compiled_slowly)],
 )
 def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong, compiled):
     recorded, rows = state(Graphed(compiled))
