@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from results import machine, vaekit, write
 
+from vaekit.runs import Run
+
 HEADER = "| command | batch | steps |"
 """how the table in docs/results.md begins"""
 NETWORK = "--binarize dynamic --network mlp --hidden 200,200 --latent-dim 50 --activation tanh"
@@ -72,8 +74,8 @@ def main() -> None:
 
 def train(cell: Cell, seed: int, epochs: int | None, precision: str, run: Path) -> None:
     """Fit, go on with a fit that was stopped, or leave a finished one as it is."""
-    if (run / "checkpoint.json").exists():
-        if not json.loads((run / "checkpoint.json").read_text())["finished"]:
+    if (run / "model.safetensors").exists():
+        if not Run.open(run).finished:
             vaekit("resume", str(run), "--json")
         return
     network = NETWORK if "static" not in cell.data else NETWORK.replace("--binarize dynamic ", "")
@@ -84,12 +86,12 @@ def train(cell: Cell, seed: int, epochs: int | None, precision: str, run: Path) 
 
 def row(options: str, run: Path, result: dict, seconds: float) -> str:
     """A line of the table."""
-    cell, checkpoint = CELLS[options.split()[0]], json.loads((run / "checkpoint.json").read_text())
+    cell = CELLS[options.split()[0]]
     estimate = result["log_likelihood"]
     gap = f"{result['generalisation']['gap']:.2f}" if result.get("generalisation") else ""
     nll = f"**{-estimate['mean']:.2f}** ± {estimate['spread']:.2f}"
     return (
-        f"| `benchmarks/iwae_table.py {options}` | {cell.batch_size} | {checkpoint['counters']['step']:,} "
+        f"| `benchmarks/iwae_table.py {options}` | {cell.batch_size} | {Run.open(run).step:,} "
         f"| {training_seconds(run):,.0f} | {-result['elbo']:.2f} | {nll} | {estimate['error']:.3f} | {cell.published} "
         f"| {result['active_units']} | {gap} | {seconds:,.0f} | {machine()} |"
     )

@@ -44,7 +44,7 @@ def digest(tensors: dict) -> str:
 class Vaekit:
     """`vaekit fit`, `vaekit resume`."""
 
-    newest = "checkpoint.json"
+    newest = "checkpoint-*.safetensors"
 
     @staticmethod
     def train(folder: Path) -> None:
@@ -55,7 +55,7 @@ class Vaekit:
         train.write_all = lambda *arguments: []
         options = ["--hidden", "32", "--latent-dim", "4", "--batch-size", "64", "--epochs", str(EPOCHS),
                    "--patience", "0", "--binarize", "dynamic"]  # fmt: skip
-        resumed = (folder / "checkpoint.json").exists()
+        resumed = any(folder.glob("checkpoint-*.safetensors"))
         main(["resume", str(folder)] if resumed else ["fit", "digits", "--out", str(folder), *options])
 
     @staticmethod
@@ -64,7 +64,7 @@ class Vaekit:
 
         from vaekit.runs import Run
 
-        return Run.open(folder).state(torch.device("cpu")).tensors()
+        return Run.reopen(folder).state(torch.device("cpu")).tensors()
 
 
 def lightning_model():
@@ -205,7 +205,7 @@ def flips(name: str, folder: Path, count: int) -> tuple[int, int, int]:
     used = {"vaekit": "checkpoint*", "lightning": "last.ckpt", "pythae": "final/*"}[name]
     files = [path for path in folder.glob(used) if path.is_file() and path.stat().st_size]
     if name == "vaekit":  # the newest checkpoint, which is what is opened
-        files = [*sorted(files, key=lambda path: (len(path.name), path.name))[-1:], folder / "checkpoint.json"]
+        files = [max(files, key=lambda path: int(path.name.split("-")[1]))]
     for _ in range(count):
         (path,) = chance.choices(files, [file.stat().st_size for file in files])
         content, place = path.read_bytes(), chance.randrange(path.stat().st_size)

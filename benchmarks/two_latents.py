@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/two-latents"))
     given = parser.parse_args()
 
-    if not (given.out / "checkpoint.json").exists():
+    if not (given.out / "model.safetensors").exists():
         arguments = [*SETTING.split(), "--epochs", str(given.epochs), "--out", str(given.out)]
         subprocess.run([sys.executable, "-m", "vaekit", "fit", *arguments], check=True)
     run, model, device = open_model(given.out, None)

@@ -316,7 +316,7 @@ MNIST = (
 def digits():
     """Decoder means of 64 draws from the prior, none left out, in four lines."""
     fit, sample = MNIST
-    if not Path("runs/pictures-mnist/checkpoint.json").exists():
+    if not Path("runs/pictures-mnist/model.safetensors").exists():
         command(fit)
     command(sample)
     sheet(np.load("runs/pictures-mnist.npy"), FOLDER / "digits.png", columns=16, zoom=2)

@@ -105,7 +105,7 @@ def test_the_readme_example_runs(tmp_path, monkeypatch):
     assert names["scores"].shape == (50,)
     assert names["again"].shape == (50, 30)
     assert names["new"].shape == (100, 30)
-    assert (tmp_path / "runs/breast/checkpoint.json").exists()
+    assert (tmp_path / "runs/breast/model.safetensors").exists()
 
 
 @pytest.mark.slow

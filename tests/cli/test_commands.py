@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 from rich.console import Console
+from runs.conftest import newest
 
 from vaekit import VAE
 from vaekit import load as load_estimator
@@ -43,8 +44,7 @@ def strict(text: str) -> dict:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Those of the newest checkpoint."""
-    (name,) = (n for n in json.loads((folder / "checkpoint.json").read_text())["files"] if n.endswith(".safetensors"))
-    return safetensors.torch.load_file(folder / name)
+    return safetensors.torch.load_file(newest(folder))
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -65,7 +65,7 @@ def assert_picture(path: Path) -> tuple[int, int]:
 
 def test_a_run_folder_holds_what_re_creates_the_run(digits_run):
     names = {p.name for p in digits_run.iterdir()}
-    assert {"run.toml", "schema.json", "checkpoint.json", "metrics.jsonl", "times.jsonl", "pictures"} <= names
+    assert {"run.toml", "schema.json", "model.safetensors", "metrics.jsonl", "times.jsonl", "pictures"} <= names
     assert not [name for name in names if name.endswith((".part", ".pt", ".pkl"))]
     assert len(list(digits_run.glob("checkpoint-*.safetensors"))) == 2
     run = Run.open(digits_run)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import own_parts
 import pytest
+from runs.conftest import named
 
 import vaekit
 from vaekit import VAE
@@ -151,16 +152,15 @@ def test_all_of_them_at_once_go_through_every_command(tmp_path):
 def test_a_strangers_folder_runs_nothing(tmp_path, monkeypatch):
     vae = VAE(prior=OWN["prior"], latent_dim=2, hidden=(4,), max_epochs=1, device="cpu").fit(X)
     vae.save(tmp_path / "run")
-    for name in ("run.toml", "checkpoint.json"):
-        text = (tmp_path / "run" / name).read_text()
-        assert "own_parts" in text
+    for name in ("run.toml", "model.safetensors", "checkpoint"):
+        assert b"own_parts" in named(tmp_path / "run", name).read_bytes()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_parts.py").write_text("raise SystemExit('a stranger ran')")
     monkeypatch.delitem(sys.modules, "own_parts")
     for command in ("evaluate", "resume", "sample", "verify"):
         call(command, tmp_path / "run", *(("-o", "x.npy") if command == "sample" else ()))
         assert "own_parts" not in sys.modules
-    for ask in (lambda: vaekit.load("run"), lambda: Run.open("run").state(None)):
+    for ask in (lambda: vaekit.load("run"), lambda: Run.reopen("run").state(None)):
         with pytest.raises(VaekitError, match="trust own_parts"):
             ask()
     assert "own_parts" not in sys.modules

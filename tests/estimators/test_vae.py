@@ -381,7 +381,7 @@ def test_saving_over_a_run_must_be_asked_for(table, images, tmp_path):
 
 def test_a_damaged_run_is_not_loaded(table, tmp_path):
     table.save(tmp_path / "run")
-    (path,) = (tmp_path / "run").glob("*.safetensors")
+    (path,) = (tmp_path / "run").glob("checkpoint-*.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

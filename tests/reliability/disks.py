@@ -133,7 +133,7 @@ class RecordingDisk:
             fates = list(itertools.islice(itertools.product(*choices), 10 * most))
             for fate in fates if len(fates) <= most else chance.sample(fates, most):
                 folder = self._folder(certain, pending, fate)
-                key = tuple(sorted(folder.items()))
+                key = point == len(self.events), *sorted(folder.items())
                 if key not in seen:
                     seen.add(key)
                     yield point, folder

@@ -16,13 +16,14 @@ import pytest
 import safetensors.torch
 import torch
 from cli.conftest import call, write_table
-from runs.conftest import assert_equal
+from runs.conftest import assert_equal, named, newest
 
 import vaekit
 from reliability.conftest import cost, many
 from vaekit.errors import VaekitError
-from vaekit.runs import DamagedError, Run, checkpoint, storage, tensors, verify
+from vaekit.runs import DamagedError, Run, checkpoint, container, storage, verify
 from vaekit.settings.declared import WIDEST
+from vaekit.training import trained_tensors
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -46,9 +47,8 @@ def folder(table_run, tmp_path) -> Path:
 
 def stopped(folder: Path) -> Path:
     """Made the run that was stopped at its earlier checkpoint."""
-    run = Run.open(folder)
-    (folder / checkpoint.tensor_file(run.manifest)).unlink()
-    assert "before it, after step 0" in Run.open(folder, repair=True).notes[0]
+    newest(folder).unlink()
+    assert "before it, after step 0" in Run.reopen(folder, repair=True).notes[0]
     return folder
 
 
@@ -104,7 +104,7 @@ def undetected(folder: Path, count: int) -> list[str]:
 
 def test_d1_damage_is_seen_and_its_file_named(folder):
     assert not any(verify(folder).values())
-    assert len(covered(folder)) == 8
+    assert len(covered(folder)) == 7
     assert undetected(folder, many(1000, 20_000)) == []
     assert not any(verify(folder).values())
 
@@ -121,36 +121,40 @@ def test_d1_swapped_files_are_seen(folder):
 def test_d1_a_damaged_run_is_refused_or_it_is_the_right_one(folder):
     """Whatever the damage, what opens is what was saved."""
     run, chance, refused = Run.open(folder), random.Random(2), 0
-    state, metrics = run.state(CPU), run.metrics
+    metrics = run.metrics
+    model = run.model(CPU).state_dict()
+    state = Run.reopen(folder).state(CPU)
     for path, kind in itertools.product(covered(folder), DAMAGE):
         content = path.read_bytes()
         path.write_bytes(DAMAGE[kind](content, chance))
         try:
+            assert_equal(Run.reopen(folder).state(CPU), state)
             opened = Run.open(folder)
-            assert_equal(opened.state(CPU), state)
             assert opened.metrics == metrics
+            assert all(torch.equal(value, model[name]) for name, value in opened.model(CPU).state_dict().items())
         except DamagedError as error:
             refused += path.name in str(error)
         path.write_bytes(content)
-    assert refused >= 5 * 4  # of run.toml, the schema, checkpoint and tensors
+    assert refused >= 5 * 4  # of run.toml, the schema, checkpoint and model
 
 
 def test_d1_without_hashes_it_would_not_be_seen(folder, monkeypatch):
     monkeypatch.setattr(storage, "read", lambda path, sha256=None, most=None: path.read_bytes())
-    monkeypatch.setattr(checkpoint, "check", lambda folder, manifest, name: None)
+    monkeypatch.setattr(checkpoint, "check_log", lambda folder, manifest, name: None)
+    monkeypatch.setattr(container, "is_sealed", lambda content, manifest: True)
     assert undetected(folder, 50)
 
 
-@pytest.mark.parametrize("name", ["checkpoint.json", "checkpoint-*", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["checkpoint", "metrics.jsonl"])
 def test_d1_resume_goes_back_and_says_so(folder, table_run, name):
-    """The newest checkpoint, its tensors or its records are damaged: the one before is whole."""
-    path = max(folder.glob(name), key=lambda path: len(path.name))
+    """The newest checkpoint or its records are damaged: the one before is whole."""
+    path = named(folder, name)
     path.write_bytes(flip(path.read_bytes(), random.Random(3)))
     resumed = call("resume", folder)
     assert resumed.code == 0, resumed.err
     assert f"{path.name} is damaged" in resumed.err
     assert "after step 0" in resumed.err
-    assert_equal(Run.open(folder).state(CPU), Run.open(table_run).state(CPU))
+    assert_equal(Run.reopen(folder).state(CPU), Run.reopen(table_run).state(CPU))
     assert (folder / "metrics.jsonl").read_bytes() == (table_run / "metrics.jsonl").read_bytes()
 
 
@@ -174,11 +178,11 @@ def test_d1_damaged_wall_clock_costs_nothing_else(folder):
 
 def test_d1_a_wall_clock_begun_anew_is_no_damage_later(folder):
     (folder / "times.jsonl").unlink()
-    assert "begun anew" in Run.open(folder, repair=True).notes[0]
-    assert Run.open(folder, repair=True).notes == []
+    assert "begun anew" in Run.reopen(folder, repair=True).notes[0]
+    assert Run.reopen(folder, repair=True).notes == []
     assert not any(verify(folder).values())
-    (folder / "checkpoint.json").unlink()
-    (note,) = Run.open(folder, repair=True).notes
+    newest(folder).unlink()
+    (note,) = Run.reopen(folder, repair=True).notes
     assert "from the checkpoint before it" in note
 
 
@@ -201,18 +205,24 @@ def edit(path: Path, before: str, after: str) -> None:
 
 def forge(folder: Path, *, content: bytes | None = None, schema=None, **manifest) -> None:
     """A run folder whose hashes are all right, whatever is in it: `schema` and `manifest` are changed as said."""
-    found = checkpoint.read(folder)
-    name = checkpoint.tensor_file(found)
-    if content is not None:
-        found["files"][name] = storage.write(folder / name, content)
+    saved = checkpoint.read(newest(folder))
+    found = saved.manifest
     if schema is not None:
-        saved = storage.read_json(folder / "schema.json", most=MIB)
-        schema(saved)
-        found["files"]["schema.json"] = storage.write_json(folder / "schema.json", saved)
+        about = storage.read_json(folder / "schema.json", most=MIB)
+        schema(about)
+        found["files"]["schema.json"] = storage.write_json(folder / "schema.json", about)
     for key, change in manifest.items():
         found[key] = change(found[key]) if callable(change) else change
-    storage.write_json(folder / "checkpoint.json", found)
-    (folder / "previous.json").unlink(missing_ok=True)
+    tensors = safetensors.torch.load(saved.content)
+    model = container.seal(trained_tensors(tensors), found)
+    if content is None:
+        content = container.pack(tensors, found)
+    else:
+        model = content
+    for path in checkpoint.files(folder):
+        path.unlink()
+    checkpoint.commit(folder, content, None)
+    (folder / "model.safetensors").write_bytes(model)
 
 
 def test_c7_changed_data_is_refused(folder, tmp_path):
@@ -294,16 +304,16 @@ def zipped() -> bytes:
 
 
 def model(**values):
-    return {"specification": lambda settings: {**settings, "model": {**settings["model"], **values}}}
+    return {"settings": lambda settings: {**settings, "model": {**settings["model"], **values}}}
 
 
 def training(**values):
-    return {"specification": lambda settings: {**settings, "training": {**settings["training"], **values}}}
+    return {"settings": lambda settings: {**settings, "training": {**settings["training"], **values}}}
 
 
 def renamed(name: str):
-    """The file of tensors under another name."""
-    return {"files": lambda files: {n if "json" in n or "toml" in n else name: sha for n, sha in files.items()}}
+    """Another file in the place of schema.json."""
+    return {"files": lambda files: {n if "toml" in n else name: sha for n, sha in files.items()}}
 
 
 def counted(**values):
@@ -333,9 +343,11 @@ HOSTILE = {
     "header no JSON": {"content": packed(b"{" * 1000)},
     "header a list": {"content": packed([])},
     "other tensors": {"content": lambda: safetensors.torch.save({"last/x": torch.zeros(3)})},
-    "a name that leads out": renamed("../checkpoint-1.safetensors"),
-    "an absolute name": renamed("/etc/checkpoint-1.safetensors"),
-    "no tensors": {"files": lambda files: {n: s for n, s in files.items() if "safetensors" not in n}},
+    "a name that leads out": renamed("../schema.json"),
+    "an absolute name": renamed("/etc/passwd"),
+    "no schema": {"files": lambda files: {n: s for n, s in files.items() if n != "schema.json"}},
+    "a manifest of lists": {"changes": [[]] * 10**5},
+    "records elsewhere": {"logs": {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}},
     "files a list": {"files": []},
     "10^12 hidden units": model(hidden=[HUGE]),
     "10^12 times 10^12": model(hidden=[HUGE, HUGE]),
@@ -351,7 +363,7 @@ HOSTILE = {
     "a key too many": model(code="print(1)"),
     "epochs auto": training(epochs="auto"),
     "a device of one's own": training(device="mps:eval"),
-    "no specification": {"specification": {"model": 3}},
+    "no settings": {"settings": {"model": 3}},
     "counters of text": counted(step="7"),
     "a step of 2^70": counted(step=2**70),
     "a negative step": counted(step=-1),
@@ -371,6 +383,9 @@ HOSTILE = {
 }  # fmt: skip
 
 
+OF_TRAINING = {"sums of text", "no sums", "no rows", "rows of text"}
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_d2_a_hostile_run_is_refused(folder, tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
@@ -379,26 +394,31 @@ def test_d2_a_hostile_run_is_refused(folder, tmp_path, monkeypatch, case):
         changes["content"] = changes["content"]()
     forge(folder, **changes)
     del changes
-    assert_safe(folder, tmp_path)
+    assert_safe(folder, tmp_path, of_training=case in OF_TRAINING)
 
 
 @pytest.mark.parametrize("name", ["more", "last/more", "other/encoder"])
 def test_d2_a_tensor_too_many_is_refused(folder, tmp_path, name):
-    content = (folder / checkpoint.tensor_file(checkpoint.read(folder))).read_bytes()
-    forge(folder, content=safetensors.torch.save({**safetensors.torch.load(content), name: torch.zeros(())}))
+    saved = checkpoint.read(newest(folder))
+    more = {**safetensors.torch.load(saved.content), name: torch.zeros(())}
+    forge(folder, content=container.pack(more, saved.manifest))
     assert_safe(folder, tmp_path)
 
 
-def assert_safe(folder, home) -> None:
-    """Rule R, in work and memory, for whatever opens a run."""
+def assert_safe(folder, home, *, of_training: bool = False) -> None:
+    """Rule R, in work and memory, for whatever opens a run.
+
+    of_training     what is wrong concerns going on alone, and is not looked at by what uses the model
+    """
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.name != "run.lock"}
     attempts = {
-        "sample": lambda: refused(call("sample", folder, "-o", home / "x.npy")),
         "resume": lambda: refused(call("resume", folder)),
         "resume longer": lambda: refused(call("resume", folder, "--epochs", 99)),
         "load": lambda: cannot_load(folder),
     }
+    if not of_training:
+        attempts["sample"] = lambda: refused(call("sample", folder, "-o", home / "x.npy"))
     for name, attempt in attempts.items():
         taken = cost(attempt)
         assert taken.calls < MOST_CALLS, name
@@ -437,18 +457,22 @@ def manifest_of_noise(path: Path, kind: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes, no /dev")
 @pytest.mark.parametrize("kind", ["a pipe", "endless", "a folder", "brackets", "lists", "5 MiB"])
-@pytest.mark.parametrize("name", ["checkpoint.json", "schema.json", "checkpoint-*"])
+@pytest.mark.parametrize("name", ["model.safetensors", "schema.json", "checkpoint"])
 def test_d2_what_is_no_file_is_refused(folder, tmp_path, name, kind):
-    (folder / "previous.json").unlink()
-    manifest_of_noise(max(folder.glob(name), key=lambda path: len(path.name)), kind)
-    assert_safe(folder, tmp_path)
+    for path in checkpoint.files(folder)[1:]:
+        path.unlink()
+    manifest_of_noise(named(folder, name), kind)
+    if name == "schema.json":
+        assert_safe(folder, tmp_path)
+    with pytest.raises(DamagedError):
+        Run.open(folder) if name == "model.safetensors" else Run.reopen(folder)
 
 
 def test_d2_without_a_check_of_sizes_it_would_not_be_refused(folder, monkeypatch):
     forge(folder, **model(hidden=[WIDEST - 1] * 2))
-    monkeypatch.setattr(tensors, "check_fits", lambda *arguments: None)
+    monkeypatch.setattr(container, "check_state", lambda *arguments: None)
     with pytest.raises(RuntimeError, match="memory"):
-        Run.open(folder).state(CPU)
+        Run.reopen(folder).state(CPU)
 
 
 def test_d2_the_right_run_opens(folder):

@@ -2,20 +2,24 @@
 
 import gzip
 import io
+import json
 import random
 import struct
 import tomllib
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
+from runs.conftest import newest
 
 from reliability.conftest import cost, many
 from vaekit.data import load
 from vaekit.errors import VaekitError
-from vaekit.runs import Run
+from vaekit.runs import Run, checkpoint, container, storage
 from vaekit.settings import Settings
+from vaekit.training import trained_tensors
 
 INPUTS = many(60, 10_000)
 OWN_PROCESS = many(5, 200)
@@ -115,42 +119,44 @@ def folder(small, tmp_path):
 
 
 def test_f1_the_container(folder, monkeypatch):
-    """The file of tensors and the manifest, as if whoever changed them had made their hashes right."""
-    from vaekit.runs import checkpoint, storage
-
-    path = folder / "checkpoint-3.safetensors"
-    good, manifest = path.read_bytes(), checkpoint.read(folder)
+    """A file of tensors with its manifest, as if whoever changed it had made its name right."""
+    monkeypatch.setattr(storage.os, "fsync", lambda handle: None)
 
     def read(content: bytes) -> None:
-        manifest["files"][path.name] = storage.write(path, content)
-        storage.write_json(folder / "checkpoint.json", manifest)
-        Run.open(folder).state(torch.device("cpu"))
+        replace(folder, content)
+        Run.reopen(folder).state(torch.device("cpu"))
 
+    fuzz(read, newest(folder).read_bytes())
+
+
+def replace(folder, content: bytes) -> None:
+    """Another newest checkpoint."""
+    newest(folder).unlink()
+    checkpoint.commit(folder, content, None)
+
+
+@pytest.mark.parametrize("name", ["the manifest", "schema.json"])
+def test_f1_json(folder, monkeypatch, name):
     monkeypatch.setattr(storage.os, "fsync", lambda handle: None)
-    fuzz(read, good)
-
-
-@pytest.mark.parametrize("name", ["checkpoint.json", "schema.json"])
-def test_f1_the_manifest(folder, monkeypatch, name):
-    from vaekit.runs import checkpoint, storage
-
-    good = (folder / name).read_bytes()
-    manifest = checkpoint.read(folder)
+    saved = checkpoint.read(newest(folder))
+    tensors = safetensors.torch.load(saved.content)
 
     def read(content: bytes) -> None:
         try:
-            value = storage.json.loads(content)
+            value = json.loads(content)
             value.pop("sha256", None)
         except (ValueError, AttributeError, RecursionError, TypeError):
             return
-        sha256 = storage.write_json(folder / name, value)
         if name == "schema.json":
-            manifest["files"][name] = sha256
-            storage.write_json(folder / "checkpoint.json", manifest)
-        Run.open(folder).state(torch.device("cpu"))
+            sha256 = storage.write_json(folder / name, value)
+            value = {**saved.manifest, "files": {**saved.manifest["files"], name: sha256}}
+        replace(folder, container.pack(tensors, value))
+        (folder / "model.safetensors").write_bytes(container.seal(trained_tensors(tensors), value))
+        for opened in (Run.reopen(folder).state, Run.open(folder).model):
+            opened(torch.device("cpu"))
 
-    monkeypatch.setattr(storage.os, "fsync", lambda handle: None)
-    fuzz(read, good)
+    manifest = json.dumps(saved.manifest).encode()
+    fuzz(read, manifest if name == "the manifest" else (folder / name).read_bytes())
 
 
 def test_f1_the_configuration(folder):

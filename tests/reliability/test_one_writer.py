@@ -85,21 +85,21 @@ def test_k1_readers_see_whole_files(vaekit, tmp_path):
 
 
 def test_k1_what_is_saved_while_verifying_is_no_damage(small, tmp_path, monkeypatch):
-    """The tensors of the checkpoint that was read are gone by the time they are looked for."""
+    """The checkpoints that were listed are gone by the time they are read."""
     run, states = (
         small.create(tmp_path / "run", small.prepare()),
         [small.trained(steps).state for steps in (1, 2, 3, 4)],
     )
     run.save(states[0])
-    real = checkpoint.check
+    real = checkpoint.read
 
-    def save_and_check(*arguments):
-        monkeypatch.setattr(checkpoint, "check", real)
+    def save_and_read(path):
+        monkeypatch.setattr(checkpoint, "read", real)
         for state in states[1:]:
             run.save(state)
-        real(*arguments)
+        return real(path)
 
-    monkeypatch.setattr(checkpoint, "check", save_and_check)
+    monkeypatch.setattr(checkpoint, "read", save_and_read)
     assert not any(verify(run.folder).values())
 
 

@@ -100,7 +100,7 @@ def prepared_as(name: str) -> Prepared:
 
 
 def go_on(name: str, folder: Path, stop: Callable[[State], bool] = lambda state: False) -> State:
-    run, prepared = Run.open(folder, repair=True), prepared_as(name)
+    run, prepared = Run.reopen(folder, repair=True), prepared_as(name)
     run.restore(prepared.state)
     run.forget_after(prepared.state.step)
     list(fit_and_save(run, prepared, lambda: stop(prepared.state)))
@@ -330,7 +330,7 @@ def test_c5_stopped_anyhow_and_anywhere_it_comes_to_the_same_result(undisturbed,
     step = range(whole.state.step + 1)[PLACES[place]]
     stopping = Stopping(name, tmp_path / "run", step)
     stop(stopping)
-    kept = Run.open(stopping.run.folder).state(CPU).step
+    kept = Run.reopen(stopping.run.folder).state(CPU).step
     assert step - loses <= kept <= step + loses
     state = go_on(name, stopping.run.folder)
     assert_same(stopping.run.folder, state, whole)

@@ -1,6 +1,5 @@
 """A run small enough to be trained hundreds of times."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from vaekit.data import Source
-from vaekit.runs import Run
+from vaekit.runs import Run, checkpoint
 from vaekit.settings import Prepared, Settings, prepare
 from vaekit.training import State, fit
 
@@ -40,11 +39,18 @@ class Small:
 
 
 def manifest(folder: Path) -> dict:
-    """What a run's newest checkpoint says, but for the wall-clock."""
-    found = json.loads((folder / "checkpoint.json").read_text())
-    del found["sha256"]
-    found["logs"].pop("times.jsonl", None)
-    return found
+    """What a run's newest checkpoint says."""
+    return checkpoint.read(newest(folder)).manifest
+
+
+def newest(folder: Path) -> Path:
+    """The file of a run's newest checkpoint."""
+    return checkpoint.files(folder)[0]
+
+
+def named(folder: Path, name: str) -> Path:
+    """A file of a run by what it is: "checkpoint" is the newest."""
+    return newest(folder) if name == "checkpoint" else folder / name
 
 
 def assert_equal(a: State, b: State) -> None:

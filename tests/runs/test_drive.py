@@ -31,11 +31,11 @@ def test_checkpoints_are_saved_by_time(small, tmp_path):
     seen = []
     for record in runs.fit_and_save(run, prepared, lambda: prepared.state.step == 10, clock=lambda: clock[0]):
         clock[0] += 11.0  # a step takes 11 seconds, a save is due after 30
-        seen.append((record.step, Run.open(run.folder).state(CPU).step))
+        seen.append((record.step, Run.reopen(run.folder).state(CPU).step))
     assert seen[0] == (1, 0)  # saved before the first step
     assert {saved for _, saved in seen} == {0, 4, 7, 10}
     assert seen[-1] == (10, 10)
-    assert Run.open(run.folder).state(CPU).step == 10
+    assert Run.reopen(run.folder).state(CPU).step == 10
 
 
 def test_a_finished_run_needs_no_further_step(small, whole, same, tmp_path):

@@ -1,5 +1,6 @@
 """A run folder gives back what was put in, or says what is wrong with it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,12 +9,25 @@ import pytest
 import safetensors.torch
 import torch
 
+from runs.conftest import manifest, named, newest
 from vaekit.errors import VaekitError
-from vaekit.runs import DamagedError, DiskError, Lock, Run, check_free, save_state, storage
+from vaekit.runs import (
+    DamagedError,
+    DiskError,
+    Lock,
+    Run,
+    check_free,
+    checkpoint,
+    container,
+    save_state,
+    storage,
+    verify,
+)
 from vaekit.runs.checkpoint import FORMAT
 
 CPU = torch.device("cpu")
-FILES = ("run.toml", "schema.json", "checkpoint.json", "checkpoint-7.safetensors")
+FILES = ("run.toml", "schema.json", "model.safetensors", "checkpoint")
+"""the last by the beginning of its name"""
 
 
 @pytest.fixture
@@ -26,9 +40,11 @@ def saved(small, tmp_path):
 
 
 def whole(folder) -> torch.nn.Module:
-    """Everything that reading a run for use touches."""
+    """Everything that reading a run touches, for use and to go on."""
+    assert Run.reopen(folder).state(CPU).step == 7
     run = Run.open(folder)
     assert run.finished is False
+    assert run.step == 7
     return run.model(CPU)
 
 
@@ -64,7 +80,7 @@ def test_the_model_is_the_best_one_where_there_was_validation(small, tmp_path, s
 def test_a_state_that_was_never_trained_round_trips(small, tmp_path, same):
     prepared = small.prepare()
     small.create(tmp_path / "run", prepared).save(prepared.state)
-    same(Run.open(tmp_path / "run").state(CPU), small.prepare().state)
+    same(Run.reopen(tmp_path / "run").state(CPU), small.prepare().state)
 
 
 def test_the_newest_two_checkpoints_are_kept(small, tmp_path, same):
@@ -72,17 +88,30 @@ def test_the_newest_two_checkpoints_are_kept(small, tmp_path, same):
     for kept in ((1,), (1, 5), (5, 9), (5, 9)):
         state = small.trained(kept[-1]).state
         run.save(state)
-        names = {p.name for p in (tmp_path / "run").glob("checkpoint-*")}
-        assert names == {f"checkpoint-{step}.safetensors" for step in kept}
-        same(Run.open(tmp_path / "run").state(CPU), state)
+        assert (
+            tuple(checkpoint.read(path).manifest["counters"]["step"] for path in checkpoint.files(run.folder)[::-1])
+            == kept
+        )
+        same(Run.reopen(tmp_path / "run").state(CPU), state)
 
 
 def test_no_pickle_and_a_digest_for_every_file(saved):
     folder, _ = saved
-    manifest = json.loads((folder / "checkpoint.json").read_text())
-    assert set(manifest["files"]) == {"run.toml", "schema.json", "checkpoint-7.safetensors"}
-    assert safetensors.torch.load_file(folder / "checkpoint-7.safetensors")
-    assert {p.name for p in folder.iterdir()} == set(FILES)
+    path = newest(folder)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.split("-")[2]
+    assert set(manifest(folder)["files"]) == {"run.toml", "schema.json"}
+    assert safetensors.torch.load_file(path)
+    assert (
+        safetensors.torch.load_file(folder / "model.safetensors").keys()
+        == Run.open(folder).model(CPU).state_dict().keys()
+    )
+    assert {p.name for p in folder.iterdir()} == {*FILES[:-1], path.name}
+
+
+def forged(folder, content: bytes) -> None:
+    """Other content as the newest checkpoint, under the name that it has to have."""
+    newest(folder).unlink()
+    (folder / f"checkpoint-9-{hashlib.sha256(content).hexdigest()}.safetensors").write_bytes(content)
 
 
 # Damage
@@ -91,7 +120,7 @@ def test_no_pickle_and_a_digest_for_every_file(saved):
 @pytest.mark.parametrize("name", FILES)
 def test_any_flipped_bit_is_noticed_and_its_file_named(saved, name):
     folder, _ = saved
-    path = folder / name
+    path = named(folder, name)
     content = path.read_bytes()
     stride = max(1, len(content) // 60)
     for place in [*range(0, len(content), stride), len(content) - 1]:
@@ -108,7 +137,7 @@ def test_any_flipped_bit_is_noticed_and_its_file_named(saved, name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_truncated_file_is_noticed_and_named(saved, name):
     folder, _ = saved
-    path = folder / name
+    path = named(folder, name)
     content = path.read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
@@ -120,29 +149,40 @@ def test_a_truncated_file_is_noticed_and_named(saved, name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(saved, name):
     folder, _ = saved
-    (folder / name).unlink()
+    path = named(folder, name)
+    path.unlink()
     with pytest.raises(VaekitError) as error:
         whole(folder)
     assert name in str(error.value)
+    assert any(verify(folder).values())
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "1", '"text"', "{}", '{"sha256": 1}', "[" * 100_000])
 def test_other_json_in_place_of_the_manifest_is_damage(saved, content):
     folder, _ = saved
-    (folder / "checkpoint.json").write_text(content)
-    with pytest.raises(DamagedError, match=r"checkpoint\.json"):
+    tensors = safetensors.torch.load_file(newest(folder))
+    forged(folder, safetensors.torch.save(tensors, metadata={"manifest": content}))
+    with pytest.raises(DamagedError, match="checkpoint-"):
         whole(folder)
 
 
-@pytest.mark.parametrize(("form", "words"), [(FORMAT + 1, r"7\.8.*upgrade"), (1, "before .*first release: fit again")])
-def test_another_format_is_refused_in_a_sentence(saved, form, words):
+def test_a_newer_format_is_refused_in_a_sentence(saved):
     folder, _ = saved
-    manifest = storage.read_json(folder / "checkpoint.json", most=2**20)
-    storage.write_json(folder / "checkpoint.json", {**manifest, "format": form, "vaekit": "7.8"})
-    with pytest.raises(VaekitError, match=words) as error:
-        whole(folder)
-    assert not isinstance(error.value, DamagedError)
-    assert str(folder) in str(error.value)
+    tensors = safetensors.torch.load_file(newest(folder))
+    newer = {**manifest(folder), "format": FORMAT + 1, "vaekit": "7.8"}
+    forged(folder, container.pack(tensors, newer))
+    (folder / "model.safetensors").write_bytes(container.seal(tensors, newer))
+    for attempt in (Run.open, Run.reopen):
+        with pytest.raises(VaekitError, match=r"7\.8.*upgrade") as error:
+            attempt(folder)
+        assert not isinstance(error.value, DamagedError)
+        assert str(folder) in str(error.value)
+
+
+def test_an_older_format_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "checkpoint.json").write_text("{}")
+    with pytest.raises(VaekitError, match=r"before .*first release: fit again"):
+        Run.open(tmp_path)
 
 
 def test_a_checkpoint_of_another_model_does_not_fit(small, saved):
@@ -178,8 +218,12 @@ def fail_at(monkeypatch, module, name: str, nth: int) -> None:
     monkeypatch.setattr(module, name, wrapper)
 
 
+OLD = (("fsync", 1), ("replace", 1))
+"""calls of a save before the new checkpoint has its name"""
+
+
 @pytest.mark.parametrize(
-    ("name", "nth"), [*(("fsync", nth) for nth in range(1, 7)), *(("replace", nth) for nth in range(1, 4))]
+    ("name", "nth"), [*(("fsync", nth) for nth in range(1, 5)), *(("replace", nth) for nth in range(1, 3))]
 )
 def test_a_failure_while_saving_leaves_a_whole_checkpoint(small, saved, same, monkeypatch, name, nth):
     folder, old = saved
@@ -188,11 +232,11 @@ def test_a_failure_while_saving_leaves_a_whole_checkpoint(small, saved, same, mo
     with pytest.raises(DiskError):
         run.save(new)
     monkeypatch.undo()
-    same(Run.open(folder).state(CPU), new if (name, nth) == ("fsync", 6) else old)
+    same(Run.reopen(folder).state(CPU), old if (name, nth) in OLD else new)
     assert not list(folder.glob("*.part"))
     assert not list(folder.glob(".*.part"))
     run.save(new)
-    same(Run.open(folder).state(CPU), new)
+    same(Run.reopen(folder).state(CPU), new)
 
 
 def test_a_file_has_its_new_content_only_when_it_is_on_disk(tmp_path, monkeypatch):
@@ -207,15 +251,57 @@ def test_a_file_has_its_new_content_only_when_it_is_on_disk(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_crash_between_weights_and_manifest_leaves_the_old_checkpoint(small, saved, same):
+def test_a_crash_between_checkpoint_and_model_is_mended(small, saved, same, monkeypatch):
     folder, old = saved
     new = small.trained(9).state
-    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in new.tensors().items()})
-    (folder / "checkpoint-9.safetensors").write_bytes(content[:-5])  # what a power cut may leave
-    (folder / ".checkpoint.json.1.part").write_bytes(b"{")
-    same(Run.open(folder).state(CPU), old)
-    Run.open(folder).save(new)
-    same(Run.open(folder).state(CPU), new)
+    (folder / ".model.safetensors.1.part").write_bytes(b"{")
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "seal", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Run.open(folder).save(new)
+    run = Run.open(folder)
+    assert run.step == 7
+    assert all(
+        torch.equal(value, old.trained().state_dict()[name]) for name, value in run.model(CPU).state_dict().items()
+    )
+    again = Run.reopen(folder, repair=True)
+    same(again.state(CPU), new)
+    run = Run.open(folder)
+    assert run.step == 9
+    assert all(
+        torch.equal(value, new.trained().state_dict()[name]) for name, value in run.model(CPU).state_dict().items()
+    )
+    assert not list(folder.glob(".*.part"))
+
+
+def test_a_model_that_is_lost_is_written_again(saved):
+    folder, _ = saved
+    whole_model = (folder / "model.safetensors").read_bytes()
+    for content in (None, whole_model[:-1], b""):
+        (folder / "model.safetensors").unlink()
+        if content is not None:
+            (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(DamagedError, match=r"vaekit resume .* writes it again"):
+            Run.open(folder)
+        (note,) = Run.reopen(folder, repair=True).notes
+        assert "model.safetensors is written again" in note
+        assert (folder / "model.safetensors").read_bytes() == whole_model
+
+
+def test_a_model_alone_is_enough_to_use_it(saved):
+    folder, state = saved
+    newest(folder).unlink()
+    model = Run.open(folder).model(CPU)
+    assert all(torch.equal(value, state.trained().state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(VaekitError, match="no checkpoint"):
+        Run.reopen(folder)
+
+
+def test_what_did_not_change_is_no_other_checkpoint(saved):
+    folder, state = saved
+    before = newest(folder)
+    Run.reopen(folder).save(state)
+    assert checkpoint.files(folder) == [before]
 
 
 def test_lengthening_a_run_and_a_crash_before_run_toml_is_written_loses_nothing(saved, same, monkeypatch):
@@ -228,11 +314,11 @@ def test_lengthening_a_run_and_a_crash_before_run_toml_is_written_loses_nothing(
     with pytest.raises(ZeroDivisionError):  # dies before run.toml is written
         run.respecify(run.settings.changed(epochs=20), old)
     monkeypatch.undo()
-    assert Run.open(folder).settings.training.epochs == 20  # the checkpoint is the truth, and knows what run.toml was
-    again = Run.open(folder, repair=True)
+    assert Run.reopen(folder).settings.training.epochs == 20  # the checkpoint is the truth, and knows what run.toml was
+    again = Run.reopen(folder, repair=True)
     assert "run.toml" in again.notes[0]
     assert "epochs = 20" in (folder / "run.toml").read_text()
-    same(Run.open(folder).state(CPU), old)
+    same(Run.reopen(folder).state(CPU), old)
 
 
 def test_a_respecified_run_keeps_its_new_specification(small, saved):
@@ -288,7 +374,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(small, saved, same):
     run = Run.open(folder)
     same(run.state(CPU), new.state)
     assert run.metrics == []
-    assert [p.name for p in folder.glob("checkpoint-*")] == ["checkpoint-3.safetensors"]
+    assert len(checkpoint.files(folder)) == 1
 
 
 def test_a_whole_run_at_once(small, tmp_path, same):
@@ -309,7 +395,7 @@ def test_a_whole_run_at_once(small, tmp_path, same):
 def test_a_run_can_be_moved(saved, tmp_path, same):
     folder, state = saved
     moved = shutil.move(folder, tmp_path / "elsewhere")
-    same(Run.open(moved).state(CPU), state)
+    same(Run.reopen(moved).state(CPU), state)
 
 
 # One writer
@@ -331,4 +417,4 @@ def test_saving_waits_for_no_one(small, saved, same):
     prepared = small.trained(3)
     with Lock(folder), pytest.raises(VaekitError, match="in use"):
         save_state(folder, prepared.settings, prepared.schema, small.data, prepared.state, [], overwrite=True)
-    same(Run.open(folder).state(CPU), state)
+    same(Run.reopen(folder).state(CPU), state)

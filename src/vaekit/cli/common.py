@@ -81,10 +81,9 @@ def open_model(
 ) -> tuple[Run, torch.nn.Module, torch.device]:
     """A run and its trained model on a device; `trust` names modules of its own."""
     run = Run.open(folder, trust=trust or ())
-    if not run.manifest["finished"]:
-        step = run.manifest["counters"]["step"]
-        note = f"{folder} is not finished: these are its weights after step {step:,}. `vaekit resume {folder}` goes on."
-        print(f"vaekit: {note}", file=sys.stderr)
+    if not run.finished:
+        note = f"{folder} is not finished: these are its weights after step {run.step:,}."
+        print(f"vaekit: {note} `vaekit resume {folder}` goes on.", file=sys.stderr)
     place = choose_device(device or run.settings.training.device)
     return run, run.model(place), place
 

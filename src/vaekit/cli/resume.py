@@ -50,7 +50,7 @@ def resume(
     from vaekit.settings import choose_device, prepare
 
     with Lock(check_run(run)):
-        opened = Run.open(run, repair=True, trust=trust or ())
+        opened = Run.reopen(run, repair=True, trust=trust or ())
         _say(opened.notes)
         training = opened.settings.training
         moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}

@@ -1,6 +1,7 @@
 """vaekit verify: is every file of a run folder what was written?"""
 
 import json as json_module
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) 
         print(json_module.dumps({"run": str(run), "whole": not any(found.values()), "files": found}))
         return 2 if any(found.values()) else 0
     for name, fault in found.items():
-        print(f"  {name:<28}{'damaged' if fault else 'whole'}")
+        print(f"  {_shortened(name):<32}{'damaged' if fault else 'whole'}")
     faults = [fault for fault in found.values() if fault]
     if not faults:
         print(f"{run}: all {len(found):,} files are what was written.")
@@ -37,3 +38,8 @@ def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) 
         print(f"{len(faults) - 1} more of its files are damaged: see above.", file=sys.stderr)
     print(f"`vaekit resume {run}` goes on from the last whole checkpoint, if there is one.", file=sys.stderr)
     return 2
+
+
+def _shortened(name: str) -> str:
+    """A checkpoint's name with the first digits of its SHA-256."""
+    return re.sub(r"(?<=-)([0-9a-f]{8})[0-9a-f]{56}(?=\.)", r"\1…", name)

@@ -270,7 +270,7 @@ def load(folder, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
     Raises VaekitError for a folder that is none, is damaged, is newer than this version, or names a module that is not
     trusted.
     """
-    run = Run.open(folder, trust=trust)
+    run = Run.reopen(folder, trust=trust)
     settings = run.settings
     values = {**vars(settings.data), **vars(settings.model), **vars(settings.training), "device": device}
     names = {name: RENAMED.get(name, name) for name in VAE().get_params() if name not in NO_SETTINGS}

@@ -1,167 +1,219 @@
-"""A checkpoint: a sealed manifest and all that it vouches for. The newest is kept, and the one before.
+"""The files of tensors in a run folder, each with its manifest in the header.
 
-checkpoint.json    the newest: counters, versions, and the SHA-256 of run.toml, schema.json, the tensors and the records
-previous.json      the same of the checkpoint before
+checkpoint-K-SHA256.safetensors   the training state at the Kth save, named by the SHA-256 of its bytes; the newest is
+                                  kept, and the one before
+model.safetensors                 the trained model alone, sealed by a SHA-256 within it
+
+A checkpoint is a function of the training: a run that was killed and resumed comes to the same bytes. What is not (the
+wall-clock, which save it was) stands with the model, which is written again from a checkpoint at any time.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import vaekit
 from vaekit.errors import VaekitError
-from vaekit.runs import storage
+from vaekit.runs import container, storage
 from vaekit.runs.storage import DamagedError
 
-FORMAT = 2
-NEWEST, PREVIOUS = "checkpoint.json", "previous.json"
-RUN, SCHEMA, METRICS, TIMES = "run.toml", "schema.json", "metrics.jsonl", "times.jsonl"
-TENSORS = re.compile(r"checkpoint-\d{1,18}(-\d)?\.safetensors")
-KEYS = {"vaekit": str, "finished": bool, "specification": dict, "counters": dict, "files": dict}
+FORMAT = 3
+RUN, SCHEMA, METRICS, TIMES, MODEL = "run.toml", "schema.json", "metrics.jsonl", "times.jsonl", "model.safetensors"
+NAME = re.compile(r"checkpoint-(\d{1,18})-([0-9a-f]{64})\.safetensors")
+OLD = "checkpoint.json"
+"""a file that folders had before format 3"""
+KEYS = {"vaekit": str, "finished": bool, "settings": dict, "counters": dict, "files": dict, "logs": dict}
 MOST = 2**20
-"""bytes of a manifest"""
+"""bytes of a run.toml"""
 
 
-def read(folder: Path, name: str = NEWEST) -> dict:
-    """A manifest; DamagedError where it is not as it was written, VaekitError where a newer vaekit wrote it."""
-    manifest = storage.read_json(folder / name, most=MOST)
-    form = manifest.get("format")
-    if form == 1:
-        raise VaekitError(f"{folder} was written before vaekit's first release: fit again.")
-    if isinstance(form, int) and form > FORMAT:
-        raise VaekitError(
-            f"{folder} was written by vaekit {manifest.get('vaekit')} (format {form}); this is "
-            f"{vaekit.__version__}, which reads up to format {FORMAT}: upgrade vaekit."
-        )
-    wrong = [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]
-    if form != FORMAT or wrong or not (_files_are_ours(manifest["files"]) and _logs_are_ours(manifest.get("logs", {}))):
-        raise DamagedError(f"{folder / name} is no manifest of a checkpoint: look at {', '.join(wrong) or 'files'}.")
-    return manifest
+@dataclass(frozen=True)
+class Saved:
+    """A file of tensors that was read and found whole."""
+
+    path: Path
+    content: bytes
+    manifest: dict
+    shapes: container.Shapes
 
 
-def _files_are_ours(files: dict) -> bool:
-    """Whether they are run.toml, schema.json and one file of tensors: a name cannot lead out of the folder."""
-    tensors = [name for name in files if TENSORS.fullmatch(name)]
-    return (
-        len(tensors) == 1 and set(files) == {RUN, SCHEMA, *tensors} and all(isinstance(f, str) for f in files.values())
-    )
+def files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first."""
+    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    return sorted(found, key=save_number, reverse=True)
 
 
-def _logs_are_ours(logs) -> bool:
-    return isinstance(logs, dict) and all(
-        name in (METRICS, TIMES)
-        and isinstance(log, dict)
-        and isinstance(log.get("bytes"), int)
-        and isinstance(log.get("sha256"), str)
-        for name, log in logs.items()
-    )
+def save_number(path: Path) -> int:
+    """Which save of its run a checkpoint is, from its name; 0 for other files."""
+    name = NAME.fullmatch(path.name)
+    return int(name[1]) if name else 0
 
 
-def whole(folder: Path, name: str = NEWEST) -> dict | None:
-    """A manifest that is there and whole, else None."""
+def read(path: Path) -> Saved:
+    """A checkpoint; DamagedError where it is not what its name says."""
+    name = NAME.fullmatch(path.name)
+    if name is None:
+        raise DamagedError(f"{path} is no checkpoint: its name holds no SHA-256.")
+    content = storage.read(path, name[2])
+    manifest, shapes = container.header(content, path)
+    _check_manifest(manifest, path)
+    return Saved(path, content, manifest, shapes)
+
+
+def read_model(folder: Path) -> Saved:
+    """The trained model; DamagedError where it is not as it was sealed, VaekitError where a newer vaekit wrote it."""
+    path = folder / MODEL
+    content = storage.read(path)
+    manifest, shapes = container.header(content, path)
+    if not container.is_sealed(content, manifest):
+        raise DamagedError(f"{path} is damaged: its SHA-256 is not the one sealed in it.")
+    _check_manifest(manifest, path)
+    return Saved(path, content, manifest, shapes)
+
+
+def whole_model(folder: Path) -> Saved | None:
+    """The trained model if it is whole, else None."""
     try:
-        return read(folder, name)
+        return read_model(folder)
     except VaekitError:
         return None
 
 
-def tensor_file(manifest: dict) -> str:
-    """The name of its file of tensors."""
-    return next(name for name in manifest["files"] if TENSORS.fullmatch(name))
+def _check_manifest(manifest: dict, path: Path) -> None:
+    form = manifest.get("format")
+    if isinstance(form, int) and form > FORMAT:
+        raise VaekitError(
+            f"{path.parent} was written by vaekit {manifest.get('vaekit')} (format {form}); this is "
+            f"{vaekit.__version__}, which reads up to format {FORMAT}: upgrade vaekit."
+        )
+    wrong = [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]
+    if form != FORMAT or wrong:
+        raise DamagedError(f"{path} holds no manifest of a run: look at {', '.join(wrong) or 'format'}.")
+    step = manifest["counters"].get("step")
+    if not alike(step, 0):
+        raise DamagedError(f"{path} holds no manifest of a run: its step is {step!r:.40}.")
+    if not _files_are_ours(manifest["files"]) or not _logs_are_ours(manifest["logs"]):
+        raise DamagedError(f"{path} holds no manifest of a run: look at its files and logs.")
 
 
-def commit(folder: Path, step: int, content: bytes, manifest: dict) -> dict:
-    """Write tensors and their manifest as the newest checkpoint; the newest so far becomes the previous one, and what
-    neither needs goes. Returns the manifest as written."""
-    newest, previous = whole(folder), whole(folder, PREVIOUS)
+def _files_are_ours(hashes: dict) -> bool:
+    """Whether they are run.toml and schema.json: a name cannot lead out of the folder."""
+    return set(hashes) == {RUN, SCHEMA} and all(isinstance(digest, str) for digest in hashes.values())
+
+
+def _logs_are_ours(logs: dict) -> bool:
+    for name, log in logs.items():
+        if name not in (METRICS, TIMES) or not isinstance(log, dict):
+            return False
+        if not isinstance(log.get("bytes"), int) or not isinstance(log.get("sha256"), str):
+            return False
+    return True
+
+
+def commit(folder: Path, content: bytes, before: Path | None) -> Path:
+    """Write the newest checkpoint and keep the one `before`; what neither is goes. Returns its path."""
     digest = hashlib.sha256(content).hexdigest()
-    needed = {tensor_file(one): one["files"][tensor_file(one)] for one in (previous, newest) if one is not None}
-    names = (f"checkpoint-{step}{suffix}.safetensors" for suffix in ("", "-1", "-2"))
-    name = next(name for name in names if needed.get(name, digest) == digest)
-    storage.write(folder / name, content)
-    if newest is not None and tensor_file(newest) != name:
-        storage.write_json(folder / PREVIOUS, newest)
-        previous = newest
-    manifest = {"format": FORMAT, **manifest, "files": {**manifest["files"], name: digest}}
-    storage.write_json(folder / NEWEST, manifest)
-    for old in folder.glob("checkpoint-*.safetensors"):
-        if old.name != name and (previous is None or old.name != tensor_file(previous)):
+    found = files(folder)
+    newest = max(map(save_number, found), default=0)
+    path = folder / f"checkpoint-{newest + 1}-{digest}.safetensors"
+    if before is not None and before.name.endswith(f"-{digest}.safetensors"):
+        path = before  # nothing has changed since
+    storage.write(path, content)
+    kept = (path, before)
+    if path == before:
+        kept = (path, *[other for other in found if save_number(other) < save_number(path)][:1])
+    for old in found:
+        if old not in kept:
             storage.remove(old)
-    return manifest
+    return path
 
 
-def seal_logs(folder: Path) -> dict[str, dict]:
-    """Make the records durable; for each file of them its number of bytes and their SHA-256."""
-    logs = {}
-    for name in (METRICS, TIMES):
-        if (folder / name).exists():
-            storage.sync_file(folder / name)
-            content = (folder / name).read_bytes()
-            logs[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    return logs
+def sealed_log(folder: Path, name: str) -> dict:
+    """Make a file of records durable; its number of bytes and their SHA-256, nothing where there is none."""
+    if not (folder / name).exists():
+        return {}
+    storage.sync_file(folder / name)
+    content = (folder / name).read_bytes()
+    return {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
 
 
-def without(folder: Path, log: str) -> dict:
-    """Both manifests without one file of records, which is begun anew; the newest as written."""
-    for name in (PREVIOUS, NEWEST):
-        manifest = whole(folder, name)
-        if manifest is not None:
-            logs = {known: about for known, about in manifest.get("logs", {}).items() if known != log}
-            manifest = {**manifest, "logs": logs}
-            storage.write_json(folder / name, manifest)
-    return manifest
+def check_file(folder: Path, manifest: dict, name: str) -> None:
+    """DamagedError where run.toml or schema.json is not the one that a manifest knows."""
+    storage.read(folder / name, manifest["files"][name])
 
 
-def covered(manifest: dict) -> list[str]:
-    """The names of all files that a manifest vouches for."""
-    return [*manifest["files"], *manifest.get("logs", {})]
+def check_log(folder: Path, manifest: dict, name: str) -> None:
+    """DamagedError where the records that a manifest knows were changed; those made since are not its affair."""
+    log = manifest["logs"].get(name)
+    if log is None:
+        return
+    known = storage.read(folder / name)
+    if not manifest["finished"]:  # nothing follows a finished run
+        known = known[: log["bytes"]]
+    if hashlib.sha256(known).hexdigest() != log["sha256"]:
+        raise DamagedError(f"{folder / name} is damaged: its SHA-256 is not the one recorded when it was written.")
 
 
-def check(folder: Path, manifest: dict, name: str) -> None:
-    """DamagedError where a file is not the one that the manifest knows; records made since are not its affair."""
-    if name in manifest["files"]:
-        storage.read(folder / name, manifest["files"][name])
-    elif name in manifest.get("logs", {}):
-        log, content = manifest["logs"][name], storage.read(folder / name)
-        known = content if manifest["finished"] else content[: log["bytes"]]  # nothing follows a finished run
-        if hashlib.sha256(known).hexdigest() != log["sha256"]:
-            raise DamagedError(f"{folder / name} is damaged: its SHA-256 is not the one recorded when it was written.")
+def missing(folder: Path, model: Saved | None) -> Path | None:
+    """The checkpoint that the model was written with, where it is neither there nor followed by another."""
+    name = model.manifest.get("checkpoint") if model else None
+    if not isinstance(name, str) or not NAME.fullmatch(name) or (folder / name).exists():
+        return None
+    path = folder / name
+    newest = max(map(save_number, files(folder)), default=0)
+    return path if save_number(path) > newest else None
 
 
 def verify(folder: str | Path) -> dict[str, str]:
     """Check every file of a run folder that is covered by a hash: what is wrong with each, "" where nothing is.
 
     >>> import tempfile
-    >>> verify(tempfile.mkdtemp())["checkpoint.json"].endswith("is missing: the run folder is incomplete.")
+    >>> verify(tempfile.mkdtemp())["model.safetensors"].endswith("is missing: the run folder is incomplete.")
     True
     """
     folder = Path(folder)
     while True:
-        newest, found = whole(folder), _verified(folder)
-        if not any(found.values()) or whole(folder) == newest:  # else a training saved meanwhile
+        before = files(folder)
+        found = _verified(folder)
+        if not any(found.values()) or files(folder) == before:  # else a training saved meanwhile
             return found
 
 
 def _verified(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in (NEWEST, PREVIOUS):
-        if name == NEWEST or (folder / name).exists():
-            found[name] = _complaint(read, folder, name)
-        if found.get(name) == "":
-            manifest = read(folder, name)
-            # what the newest vouches for is judged by it: an earlier run.toml may have said something else
-            names = covered(manifest) if name == NEWEST or found[NEWEST] else [tensor_file(manifest)]
-            found |= {one: _complaint(check, folder, manifest, one) for one in names}
+    manifests: list[dict] = []
+    """of the files that are whole: the first vouches for the others"""
+    for path in files(folder):
+        found[path.name] = _complaint(lambda path=path: manifests.append(read(path).manifest))
+    found[MODEL] = _complaint(lambda: manifests.append(read_model(folder).manifest))
+    if not manifests:
+        return found
+    model = manifests[-1] if not found[MODEL] else None
+    newest = next(iter(found))
+    judge = manifests[0]
+    if found[newest] and model is not None:  # an earlier run.toml may have said something else
+        judge = model
+    for name in (RUN, SCHEMA):
+        found[name] = _complaint(lambda name=name: check_file(folder, judge, name))
+    if METRICS in judge["logs"]:
+        found[METRICS] = _complaint(lambda: check_log(folder, judge, METRICS))
+    if model is not None:
+        if TIMES in model["logs"]:
+            found[TIMES] = _complaint(lambda: check_log(folder, model, TIMES))
+        lost = missing(folder, whole_model(folder))
+        if lost is not None:
+            found[lost.name] = f"{lost} is missing: the run folder is incomplete."
     return found
 
 
-def _complaint(check, *arguments) -> str:
+def _complaint(check: Callable[[], object]) -> str:
     try:
-        check(*arguments)
+        check()
     except VaekitError as error:
         return str(error)
     return ""
@@ -178,7 +230,7 @@ def versions(device: torch.device) -> dict:
     }
 
 
-def alike(saved, fresh) -> bool:
+def alike(saved: object, fresh: object) -> bool:
     """Whether saved counters are of the kinds that a fresh state's are; what is missing, `State.load` judges.
 
     >>> alike({"step": 7, "sums": {"elbo": -1.5}}, {"step": 0, "sums": {}}), alike({"step": "7"}, {"step": 0})

@@ -1,11 +1,11 @@
 """A run folder: everything that re-creates a trained model, or goes on training it.
 
-run.toml                    all settings; `vaekit fit --config run.toml` repeats the run
-schema.json                 what the data was: schema, digest, split sizes
-checkpoint-N.safetensors    every tensor of the training state after step N; of the newest checkpoint and the one before
-checkpoint.json             the newest checkpoint: its counters, and the SHA-256 of all that belongs to it
-previous.json               the same of the one before, which `resume` goes back to where the newest is damaged
-metrics.jsonl               one record a line; times.jsonl beside it holds the wall-clock
+run.toml                          all settings; `vaekit fit --config run.toml` repeats the run
+schema.json                       what the data was: schema, digest, split sizes
+checkpoint-K-SHA256.safetensors   every tensor of the training state, and in the header its counters and the hashes of
+                                  all that belongs to it: the newest, and the one before
+model.safetensors                 the trained model alone, which is all that scoring opens
+metrics.jsonl                     one record per line; times.jsonl beside it holds the wall-clock
 """
 
 import hashlib
@@ -18,12 +18,12 @@ import torch
 
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.runs import checkpoint, storage, tensors, toml
-from vaekit.runs.checkpoint import METRICS, NEWEST, PREVIOUS, RUN, SCHEMA, TIMES
+from vaekit.runs import checkpoint, container, storage, toml
+from vaekit.runs.checkpoint import METRICS, MODEL, RUN, SCHEMA, TIMES, Saved
 from vaekit.runs.lock import Lock, in_use, other_holder
-from vaekit.settings import Settings, build_state
+from vaekit.settings import Settings, build_model, build_state
 from vaekit.settings.declared import AUTO
-from vaekit.training import State
+from vaekit.training import State, trained_tensors
 
 PICTURES = "pictures"
 MOST = 2**26
@@ -31,16 +31,25 @@ MOST = 2**26
 
 
 class Run:
-    """A run folder, opened. `create` starts one, `open` reads one."""
+    """A run folder: `create` starts one, `open` reads its trained model, `reopen` its training state."""
 
     def __init__(self, folder: Path, settings: Settings, schema: Schema, data: dict, hashes: dict[str, str]):
-        self.folder, self.settings, self.schema, self.data, self.hashes = folder, settings, schema, data, hashes
-        self.manifest: dict | None = None
-        """the newest checkpoint's, where there is one"""
+        self.folder = folder
+        self.settings = settings
+        self.schema = schema
+        self.data = data
+        self.hashes = hashes
+        """of run.toml and schema.json"""
+        self.manifest: dict = {"finished": False, "logs": {}}
+        """of the file that was opened, or was saved last"""
         self.changes: list[dict] = []
         """of versions, device and threads, with the steps after which they came"""
         self.notes: list[str] = []
-        """what `open` had to repair"""
+        """what `reopen` had to repair"""
+        self._opened: Saved | None = None
+        """held until it is used"""
+        self._newest: Path | None = None
+        """the newest checkpoint that is known to be whole"""
 
     @classmethod
     def create(
@@ -53,10 +62,10 @@ class Run:
         folder = Path(folder)
         check_free(folder, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (NEWEST, PREVIOUS, METRICS, TIMES):  # without the first it is no run any more
+        for old in (*reversed(checkpoint.files(folder)), folder / MODEL):  # without the first it is no run any more
+            old.unlink(missing_ok=True)
+        for name in (METRICS, TIMES):
             (folder / name).unlink(missing_ok=True)
-        for old in folder.glob("checkpoint-*"):
-            old.unlink()
         storage.clear_parts(folder)
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         about = {"format": checkpoint.FORMAT, "schema": schema.to_dict(), "data": data}
@@ -67,144 +76,176 @@ class Run:
         return cls(folder, settings, schema, data, hashes)
 
     @classmethod
-    def open(cls, folder: str | Path, *, repair: bool = False, trust: Collection[str] = ()) -> "Run":
-        """Read a run folder; VaekitError where it is none, is newer than this version, or is damaged.
+    def open(cls, folder: str | Path, *, trust: Collection[str] = ()) -> "Run":
+        """The trained model of a run folder; VaekitError where it is none, is newer than this version, or is damaged.
 
         trust     modules that its parts may be imported from, where they are not vaekit's
-        repair    go back to the previous checkpoint where the newest is damaged, and write run.toml again where it is
-                  not what the checkpoint says; `notes` says what was done. For the holder of the folder's Lock alone
         """
         folder = check_run(folder)
+        try:
+            saved = checkpoint.read_model(folder)
+        except storage.DamagedError as error:
+            raise storage.DamagedError(f"{error} `vaekit resume {folder}` writes it again.") from error
+        run = cls._of(saved, trust)
+        run._check_settings()
+        return run
+
+    @classmethod
+    def reopen(cls, folder: str | Path, *, repair: bool = False, trust: Collection[str] = ()) -> "Run":
+        """The newest checkpoint of a run folder, to go on training; errors as `open`.
+
+        repair    go back to the checkpoint before where the newest is damaged, and write again what is not as that
+                  checkpoint says; `notes` says what was done. For the holder of the folder's Lock alone
+        """
+        folder = check_run(folder)
+        found = checkpoint.files(folder)
+        if not found:
+            raise storage.DamagedError(f"{folder} holds a trained model and no checkpoint: it cannot be trained on.")
         if not repair:
-            run = cls._read(folder, NEWEST, trust)
+            run = cls._of(checkpoint.read(found[0]), trust)
             run._check_settings()
             return run
         storage.clear_parts(folder)
-        try:
-            run = cls._read(folder, NEWEST, trust)
-            run._check_resumable()
-        except storage.DamagedError as error:
-            run = cls._previous(folder, error, trust)
-        run._repair()
+        model = checkpoint.whole_model(folder)
+        run = cls._newest_whole(folder, found, model, trust)
+        run._repair(model)
         return run
 
     @classmethod
-    def _read(cls, folder: Path, name: str, trust: Collection[str]) -> "Run":
-        manifest = checkpoint.read(folder, name)
-        hashes = {name: manifest["files"][name] for name in (RUN, SCHEMA)}
-        saved = storage.read_json(folder / SCHEMA, hashes[SCHEMA], most=MOST)
-        settings = Settings.from_dict(manifest["specification"], trust)
-        if not isinstance(saved.get("schema"), dict) or not isinstance(saved.get("data"), dict):
+    def _of(cls, saved: Saved, trust: Collection[str]) -> "Run":
+        folder, manifest = saved.path.parent, saved.manifest
+        about = storage.read_json(folder / SCHEMA, manifest["files"][SCHEMA], most=MOST)
+        if not isinstance(about.get("schema"), dict) or not isinstance(about.get("data"), dict):
             raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
-        run = cls(folder, settings, Schema.from_dict(saved["schema"]), saved["data"], hashes)
-        run.manifest, run.changes = manifest, manifest.get("changes", [])
-        run._check_complete()
+        settings = Settings.from_dict(manifest["settings"], trust)
+        run = cls(folder, settings, Schema.from_dict(about["schema"]), about["data"], dict(manifest["files"]))
+        run.manifest = manifest
+        run.changes = manifest.get("changes", [])
+        run._check_complete(saved.path)
+        run._check_fits(saved)
+        run._opened = saved
+        if saved.path.name != MODEL:
+            run._newest = saved.path
         return run
 
     @classmethod
-    def _previous(cls, folder: Path, error: VaekitError, trust: Collection[str]) -> "Run":
-        """The checkpoint before the newest, made the newest; `error` where it is damaged too."""
-        try:
-            run = cls._read(folder, PREVIOUS, trust)
-            run._check_resumable()
-        except VaekitError:
-            raise error from None
-        newest = checkpoint.whole(folder)
-        if newest is not None:  # it may be of a training made longer since
-            run.manifest["replaces"] = newest["files"][RUN]
-        storage.write_json(folder / NEWEST, run.manifest)
-        step = run.manifest["counters"]["step"]
-        run.notes.append(f"{error} Going on from the checkpoint before it, after step {step:,}.")
-        return run
+    def _newest_whole(cls, folder: Path, found: list[Path], model: Saved | None, trust: Collection[str]) -> "Run":
+        """The newest checkpoint that is whole with all that belongs to it; the newest's error where none is."""
+        first: VaekitError | None = None
+        lost = checkpoint.missing(folder, model)
+        if lost is not None:
+            first = storage.DamagedError(f"{lost} is missing.")
+        for path in found:
+            try:
+                run = cls._of(checkpoint.read(path), trust)
+                checkpoint.check_log(folder, run.manifest, METRICS)
+                run._trained_on()
+            except storage.DamagedError as error:
+                first = first or error
+                continue
+            except VaekitError as error:
+                raise first or error from None
+            if first is not None:
+                run.notes.append(f"{first} Going on from the checkpoint before it, after step {run.step:,}.")
+            return run
+        assert first is not None
+        raise first
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training had come to its end."""
+        return self.manifest["finished"]
+
+    @property
+    def step(self) -> int:
+        """The number of steps that had been taken."""
+        return self.manifest["counters"]["step"]
 
     def save(self, state: State, replaces: str | None = None) -> None:
-        """Write the state as the newest checkpoint and keep the one before; a failure leaves both as they were.
+        """Write the state as the newest checkpoint, and its model; keep the checkpoint before. A failure leaves both
+        checkpoints, and a model, as they were.
 
         replaces    the SHA-256 of a run.toml that is about to be written again
         """
         manifest = {
+            "format": checkpoint.FORMAT,
             **checkpoint.versions(state.parameters[0].device),
             "finished": state.finished,
-            "specification": self.settings.to_dict(),
+            "settings": self.settings.to_dict(),
             "counters": state.counters(),
             "files": self.hashes,
-            "logs": checkpoint.seal_logs(self.folder),  # a checkpoint must not know more than the records do
+            "logs": checkpoint.sealed_log(self.folder, METRICS),  # a checkpoint must not know more than the records do
             "changes": self.changes,
         }
-        content = tensors.pack(state.tensors())
-        self.manifest = checkpoint.commit(
-            self.folder, state.step, content, manifest if replaces is None else {**manifest, "replaces": replaces}
-        )
+        if replaces is not None:
+            manifest["replaces"] = replaces
+        tensors = state.tensors()
+        before = self._newest or next(iter(checkpoint.files(self.folder)), None)
+        self._newest = checkpoint.commit(self.folder, container.pack(tensors, manifest), before)
+        self.manifest = manifest
+        self._opened = None
+        self._write_model(tensors)
+
+    def _write_model(self, tensors: dict[str, torch.Tensor]) -> None:
+        assert self._newest is not None
+        times = checkpoint.sealed_log(self.folder, TIMES)
+        manifest = {**self.manifest, "checkpoint": self._newest.name, "logs": {**self.manifest["logs"], **times}}
+        storage.write(self.folder / MODEL, container.seal(trained_tensors(tensors), manifest))
 
     def restore(self, state: State) -> None:
-        """Put the newest checkpoint into a state of the same settings."""
-        self._load(state, self._content())
-
-    def _content(self) -> bytes:
-        """The newest checkpoint's tensors as bytes, found whole and of these settings."""
-        self.manifest = checkpoint.read(self.folder)
-        return self._fitting()
-
-    def _fitting(self) -> bytes:
-        """The tensors that the manifest vouches for, as bytes, before memory is taken for a model."""
-        name = checkpoint.tensor_file(self.manifest)
-        content = storage.read(self.folder / name, self.manifest["files"][name])
-        tensors.check_fits(content, self.folder / name, self.settings, self.schema)
-        return content
-
-    def _load(self, state: State, content: bytes) -> None:
-        counters = self.manifest["counters"]
+        """Put the checkpoint into a state of the same settings."""
+        saved, self._opened = self._opened, None
+        if saved is None or saved.path.name == MODEL:
+            saved = checkpoint.read(checkpoint.files(self.folder)[0])
+            self._check_fits(saved)
+        counters = saved.manifest["counters"]
         if not checkpoint.alike(counters, state.counters()):
-            raise storage.DamagedError(f"{self.folder / NEWEST} is damaged: its counters are not those of a training.")
-        found = tensors.unpack(content, self.folder / checkpoint.tensor_file(self.manifest))
+            raise storage.DamagedError(f"{saved.path} is damaged: its counters are not those of a training.")
         try:
-            state.load(found, counters)
+            state.load(container.unpack(saved.content, saved.path), counters)
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise VaekitError(f"{self.folder}: the weights do not fit the model that {RUN} describes.") from error
 
-    def forget_after(self, step: int) -> None:
-        """Drop the records of steps that the checkpoint does not know: they will be made again."""
-        for name in (METRICS, TIMES):
-            log = (self.manifest or {}).get("logs", {}).get(name)
-            if log is not None and (self.folder / name).exists():
-                kept = storage.read(self.folder / name)[: log["bytes"]]
-            else:  # no checkpoint yet
-                known = (r for r in checkpoint.lines(self.folder / name) if r["step"] <= step)
-                kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
-            storage.write(self.folder / name, kept)
+    def state(self, device: torch.device) -> State:
+        """The checkpoint as a training state, built from the settings alone."""
+        state = build_state(self.settings, self.schema, self._trained_on(), device)
+        self.restore(state)
+        return state
+
+    def model(self, device: torch.device) -> torch.nn.Module:
+        """The trained model, ready for use: the best weights, or the averaged ones where nothing was validated."""
+        saved, self._opened = self._opened, None
+        if saved is None or saved.path.name != MODEL:
+            saved = checkpoint.read_model(self.folder)
+            self._check_fits(saved)
+        model = build_model(self.settings, self.schema)
+        model.load_state_dict(container.unpack(saved.content, saved.path))
+        return model.to(device).eval().requires_grad_(False)
 
     def respecify(self, settings: Settings, state: State) -> None:
         """Go on under changed settings (more epochs): first in the checkpoint, which is the truth."""
-        before, self.settings, text = self.hashes[RUN], settings, toml.dump(settings)
+        before = self.hashes[RUN]
+        self.settings = settings
+        text = toml.dump(settings)
         self.hashes[RUN] = hashlib.sha256(text).hexdigest()
         self.save(state, replaces=before)
         storage.write(self.folder / RUN, text)
 
-    def state(self, device: torch.device) -> State:
-        """The newest checkpoint as a training state, built from the settings alone."""
-        content = self._content()  # before memory is taken for the model
-        state = build_state(self.settings, self.schema, self._trained_on(), device)
-        self._load(state, content)
-        return state
-
-    def _trained_on(self) -> int:
-        rows = self.data.get("train")
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-            raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
-        return rows
-
-    def model(self, device: torch.device) -> torch.nn.Module:
-        """The trained model, ready for use: the best weights, or the averaged ones where nothing was validated."""
-        return self.state(device).trained()
-
-    @property
-    def finished(self) -> bool:
-        return checkpoint.read(self.folder)["finished"]
+    def forget_after(self, step: int) -> None:
+        """Drop the records of steps that the checkpoint does not know: they will be made again."""
+        for name in (METRICS, TIMES):
+            log = self.manifest["logs"].get(name)
+            if log is not None and (self.folder / name).exists():
+                kept = storage.read(self.folder / name)[: log["bytes"]]
+            else:
+                known = (record for record in checkpoint.lines(self.folder / name) if record["step"] <= step)
+                kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
+            storage.write(self.folder / name, kept)
 
     @property
     def metrics(self) -> list[dict]:
         """The records so far, oldest first; DamagedError where those that the checkpoint knows were changed."""
-        checkpoint.check(self.folder, self.manifest or {"files": {}}, METRICS)
+        checkpoint.check_log(self.folder, self.manifest, METRICS)
         return list(checkpoint.lines(self.folder / METRICS))
 
     def log(self, metrics: dict, seconds: float | None = None) -> None:
@@ -220,23 +261,35 @@ class Run:
 
         Other versions of vaekit or torch, another device or number of threads can change results in the last bits.
         """
-        then, now = self.manifest, checkpoint.versions(device)
+        then = self.manifest
+        now = checkpoint.versions(device)
         return {name: [then[name], now[name]] for name in now if name in then and then[name] != now[name]}
 
     def note_changes(self, changes: dict[str, list]) -> None:
         """Record with every checkpoint from now on what changed here."""
         if changes:
-            self.changes = [*self.changes, {"after_step": self.manifest["counters"]["step"], **changes}]
+            self.changes = [*self.changes, {"after_step": self.step, **changes}]
 
-    def _check_complete(self) -> None:
+    def _trained_on(self) -> int:
+        rows = self.data.get("train")
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise storage.DamagedError(f"{self.folder / SCHEMA} is no run's: it was trained on {rows!r} rows.")
+        return rows
+
+    def _check_complete(self, path: Path) -> None:
         """Refuse what no run is: nothing in it is left to \"auto\" but where it computes."""
         left = [k for part in (self.settings.model, self.settings.training) for k, v in vars(part).items() if v == AUTO]
         if wrong := set(left) - {"device"}:
-            raise storage.DamagedError(f"{self.folder / NEWEST} is no run's: {', '.join(sorted(wrong))} is still auto.")
+            raise storage.DamagedError(f"{path} is no run's: {', '.join(sorted(wrong))} is still auto.")
+
+    def _check_fits(self, saved: Saved) -> None:
+        """Before memory is taken for a model."""
+        check = container.check_model if saved.path.name == MODEL else container.check_state
+        check(saved.shapes, saved.path, self.settings, self.schema)
 
     def _check_settings(self) -> None:
         try:
-            checkpoint.check(self.folder, self.manifest, RUN)
+            checkpoint.check_file(self.folder, self.manifest, RUN)
         except storage.DamagedError as error:
             if toml.sha256(self.folder / RUN) != self.manifest.get("replaces", ""):
                 raise storage.DamagedError(
@@ -244,27 +297,37 @@ class Run:
                     f"`vaekit resume` writes it again.)"
                 ) from error
 
-    def _check_resumable(self) -> None:
-        """All files but run.toml and the wall-clock, which are not needed to go on; tensors that are the model's."""
-        for name in checkpoint.covered(self.manifest):
-            if name not in (RUN, TIMES):
-                checkpoint.check(self.folder, self.manifest, name)
-        self._trained_on()
-        self._fitting()
+    def _repair(self, model: Saved | None) -> None:
+        """Write run.toml and the model again where they are not what the checkpoint says; begin times.jsonl anew if it
+        is damaged.
 
-    def _repair(self) -> None:
-        """Write run.toml again where it is not what the checkpoint says; begin times.jsonl anew if it is damaged."""
-        try:
-            checkpoint.check(self.folder, self.manifest, TIMES)
-        except storage.DamagedError as error:
-            self.manifest = checkpoint.without(self.folder, TIMES)
-            storage.remove(self.folder / TIMES)
-            self.notes.append(f"{error} It is begun anew.")
+        model    the trained model as it was found, if it was whole
+        """
+        self._repair_settings(model)
+        if model is not None:
+            try:
+                checkpoint.check_log(self.folder, model.manifest, TIMES)
+            except storage.DamagedError as error:
+                storage.remove(self.folder / TIMES)
+                self.notes.append(f"{error} It is begun anew.")
+                model = None
+        elif self.step or self.finished:
+            self.notes.append(f"{self.folder / MODEL} is written again: it was damaged, or missing.")
+        if model is None or any(
+            model.manifest.get(name) != value for name, value in self.manifest.items() if name != "logs"
+        ):
+            assert self._opened is not None
+            self._write_model(container.unpack(self._opened.content, self._opened.path))
+
+    def _repair_settings(self, model: Saved | None) -> None:
         found = toml.sha256(self.folder / RUN)
         if found == self.hashes[RUN]:
             return
+        replaced = [self.manifest.get("replaces")]
+        if model is not None:  # it may be of a training made longer since
+            replaced.append(model.manifest["files"][RUN])
         edits = toml.edits(self.folder / RUN, self.settings)
-        if edits and found != self.manifest.get("replaces"):
+        if edits and found not in replaced:
             raise VaekitError(
                 f"{self.folder / RUN} was edited since the run was trained: {'; '.join(edits)}. To go on as before, "
                 f"delete it: `vaekit resume` writes it again. For other settings, fit with --config and a copy."
@@ -278,14 +341,27 @@ def check_run(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise VaekitError(f"{folder} is no run folder: there is no such folder.")
-    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
-        raise VaekitError(f"{folder} is no run folder, or nothing was saved in it yet: it has no {NEWEST}.")
+    if not _holds_run(folder):
+        if (folder / checkpoint.OLD).exists():
+            raise VaekitError(f"{folder} was written before vaekit's first release: fit again.")
+        raise VaekitError(f"{folder} is no run folder, or nothing was saved in it yet: it has no {MODEL}.")
     return folder
 
 
+def _holds_run(folder: Path) -> bool:
+    return (folder / MODEL).exists() or bool(checkpoint.files(folder))
+
+
 def save_state(
-    folder, settings: Settings, schema: Schema, data: dict, state: State, records: list[dict], *, overwrite=False
-):
+    folder: str | Path,
+    settings: Settings,
+    schema: Schema,
+    data: dict,
+    state: State,
+    records: list[dict],
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write a whole run folder at once: a state trained elsewhere, with its records."""
     check_free(Path(folder), overwrite)
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -303,7 +379,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     holder = other_holder(folder)
     if holder is not None:
         raise in_use(folder, holder)
-    if not overwrite and any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+    if not overwrite and folder.exists() and _holds_run(folder):
         raise VaekitError(
             f"{folder} already holds a run: choose another --out, go on with `vaekit resume`, or --overwrite."
         )

@@ -3,6 +3,6 @@
 from vaekit.training.descent import Descended
 from vaekit.training.loop import Record, fit
 from vaekit.training.recipe import Recipe
-from vaekit.training.state import State, TrainingError
+from vaekit.training.state import State, TrainingError, trained_tensors
 
-__all__ = ["Descended", "Recipe", "Record", "State", "TrainingError", "fit"]
+__all__ = ["Descended", "Recipe", "Record", "State", "TrainingError", "fit", "trained_tensors"]

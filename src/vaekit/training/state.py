@@ -267,6 +267,13 @@ class State:
         )
 
 
+def trained_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of `State.trained`, by their names in the model, among the tensors of a state."""
+    groups = ("best/model.", "averaged/model.")
+    kept = next(group for group in groups if any(name.startswith(group) for name in tensors))
+    return {name.removeprefix(kept): tensor for name, tensor in tensors.items() if name.startswith(kept)}
+
+
 ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
 """the names of its tensors in a checkpoint"""
 COUNTERS = (
