@@ -1,12 +1,14 @@
 """The ways of estimating log p(x), by name."""
 
+from collections.abc import Callable
+
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.annealing import AnnealedImportance
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.scores import Method
 
-METHODS = {"iwae": ImportanceSampling, "quadrature": Quadrature, "ais": AnnealedImportance}
+METHODS: dict[str, Callable[..., Method]] = {"iwae": ImportanceSampling, "quadrature": Quadrature, "ais": AnnealedImportance}
 SIZES = {"iwae": "samples", "ais": "chains"}
 """what a number of draws a row is called in each, where it has one"""
 
