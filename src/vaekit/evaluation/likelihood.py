@@ -62,10 +62,9 @@ class LogLikelihood:
         The errors of sampling are independent; those of quadrature may all lie on one side.
         """
         each = self.scores.error
+        error = each.square().sum().sqrt().item() / self.n
         if self.method == "quadrature":
             error = each.mean().item()
-        else:
-            error = each.square().sum().sqrt().item() / self.n
         return error if math.isfinite(error) else None
 
     @property

@@ -8,7 +8,11 @@ from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.scores import Method
 
-METHODS: dict[str, Callable[..., Method]] = {"iwae": ImportanceSampling, "quadrature": Quadrature, "ais": AnnealedImportance}
+METHODS: dict[str, Callable[..., Method]] = {
+    "iwae": ImportanceSampling,
+    "quadrature": Quadrature,
+    "ais": AnnealedImportance,
+}
 SIZES = {"iwae": "samples", "ais": "chains"}
 """what a number of draws a row is called in each, where it has one"""
 

@@ -49,7 +49,6 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
     Rows and draws that are too many for the memory budget (`core.BUDGET`) go through the networks one part after
     another; only the importance-weighted bound takes all draws of a row at once.
     """
-
     size = at_once(model.width, objective.samples)
 
     def found() -> Iterator[dict[str, Tensor]]:

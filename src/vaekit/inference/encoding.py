@@ -72,9 +72,7 @@ def reconstruct(model: LatentModel, rows: Dataset, samples: int, generator: torc
 
 
 @torch.no_grad()
-def sample(
-    model: LatentModel, n: int, generator: torch.Generator, *, mean: bool = False
-) -> Tensor:
+def sample(model: LatentModel, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
     """Rows x ~ p(x|z) of n draws z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
     size = at_once(model.width)
 

@@ -23,8 +23,6 @@ class StandardNormal(nn.Module):
         self.noise = latent_dim
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
 
-    def forward(
-        self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent] | None = None
-    ) -> Normal:
+    def forward(self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent] | None = None) -> Normal:
         """The prior, whatever the conditions and the posterior are."""
         return Normal(self.zeros, self.zeros)
