@@ -283,14 +283,13 @@ class SimpleModels:
     @lazy
     def full(self) -> tuple[PrincipalGaussian, float]:
         """The Gaussian of full covariance, and the rows' worth of uncorrelated columns added to it."""
-        n = len(self.train)
-        ridge = RIDGES[2]
-        if n >= 5:
-            ridge = self._best_ridge()
-        return self.principal.ridged(n, ridge), ridge
+        ridge = self._best_ridge()
+        return self.principal.ridged(len(self.train), ridge), ridge
 
     def _best_ridge(self) -> float:
-        """The ridge with which four fifths of the training rows predict the others best."""
+        """The ridge with which four fifths of the training rows predict the others best; of few rows one in between."""
+        if len(self.train) < 5:
+            return RIDGES[2]
         numbers = np.arange(len(self.train))
         held_out = numbers % 5 == 4
         fitted = self.train.subset(numbers[~held_out])
