@@ -81,7 +81,7 @@ class Structure:
     """What probabilistic PCA gains over independent Gaussian columns on the same rows."""
 
     gain: float
-    """nats a row"""
+    """nats per row"""
     gain_se: float | None
     """standard error of the mean of the rows' differences; None for one row"""
     latent_dim: int

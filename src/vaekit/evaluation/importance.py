@@ -28,7 +28,7 @@ RESOLUTION = 1e-3
 
 @dataclass(frozen=True)
 class ImportanceSampling:
-    """The importance-weighted estimate of log p(x) from K = `samples` draws a row, a lower bound in expectation.
+    """The importance-weighted estimate of log p(x) from K = `samples` draws per row, a lower bound in expectation.
 
     The draws are one low-discrepancy point set, shifted by the row's key. Terms, one per row each:
 

@@ -14,9 +14,9 @@ from vaekit.evaluation.likelihood import LogLikelihood
 SURE = 2.0
 """standard errors"""
 SHOWN = 0.005
-"""nats a row: a smaller difference is printed as 0.00, and nobody is better by that"""
+"""nats per row: a smaller difference is printed as 0.00, and nobody is better by that"""
 WORTH = 1.0
-"""nats a row: a smaller gap between training and other rows is every model's, and no fault to mend"""
+"""nats per row: a smaller gap between training and other rows is every model's, and no fault to mend"""
 COLLAPSED = 0.1
 """nats: a smaller rate is near 0"""
 
@@ -52,7 +52,7 @@ def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleM
 def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:
     """Whether rows trained on score higher than rows held out, by a nat or more.
 
-    train, held_out    mean ELBO or log p(x), nats a row
+    train, held_out    mean ELBO or log p(x), nats per row
     gap_se             standard error of their difference; None where it is not known
 
     >>> overfitting(-80.0, -83.0, 0.5)
@@ -75,7 +75,7 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
     rows. Without such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component
     whose eigenvalue is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
 
-    rate         mean KL(q(z|x) ‖ p(z)), nats a row
+    rate         mean KL(q(z|x) ‖ p(z)), nats per row
     structure    None where it is not known
 
     >>> print(collapse(0.01, Structure(gain=2.5, gain_se=0.1, latent_dim=8)))   # doctest: +ELLIPSIS
@@ -120,7 +120,7 @@ def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
 
 
 def _told_from(error: float | None) -> float:
-    """The difference in nats a row from which on one model is better than another."""
+    """The difference in nats per row from which on one model is better than another."""
     return max(SURE * (error or 0.0), SHOWN)
 
 
