@@ -23,11 +23,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'vaekit' has no attribute '{name}'")
     home = importlib.import_module(_HOMES[name])
-    return home if home.__name__ == f"vaekit.{name}" else getattr(home, name)
+    if home.__name__ == f"vaekit.{name}":
+        return home
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ Shapes are always in the order K samples, B rows, then the event: D latents for 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,17 +19,27 @@ from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 
+T = TypeVar("T")
+Part = TypeVar("Part", Tensor, np.ndarray)
 
-class lazy:
-    """A property computed when first asked for and kept. (`functools.cached_property` cannot be traced by torch.)"""
 
-    def __init__(self, function):
-        self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
+class lazy(Generic[T]):
+    """A property computed when first asked for and kept: `functools.cached_property` cannot be traced by torch."""
 
-    def __get__(self, instance, owner=None):
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "lazy[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> "T | lazy[T]":
         if instance is None:
             return self
-        value = instance.__dict__[self.name] = self.function(instance)
+        value = self.function(instance)
+        instance.__dict__[self.name] = value
         return value
 
 
@@ -48,7 +58,9 @@ class Range:
         return self.low <= number < self.below
 
     def __str__(self) -> str:
-        return f"{self.low} or more" + (f" and below {self.below}" if math.isfinite(self.below) else "")
+        if math.isfinite(self.below):
+            return f"{self.low} or more and below {self.below}"
+        return f"{self.low} or more"
 
 
 class Batch(NamedTuple):
@@ -69,12 +81,21 @@ class Batch(NamedTuple):
         return self.x, self.mask, self.c
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """Some rows of it, one after another."""
-        return Batch(*(None if part is None else part[start:stop] for part in self))
+        """The rows from `start` up to, but without, `stop`."""
+        rows = slice(start, stop)
+        return Batch(self.x[rows], _cut(self.mask, rows), _cut(self.c, rows), _cut(self.key, rows))
 
 
-BUDGET, BLOCK = 2**22, 256
-"""what is worked on at once outside training: at most so many numbers in the widest layer, and at most so many rows"""
+def _cut(part: Part | None, rows: slice) -> Part | None:
+    if part is None:
+        return None
+    return part[rows]
+
+
+BUDGET = 2**22
+"""at most so many numbers in the widest layer are worked on at once outside training"""
+BLOCK = 256
+"""at most so many rows are worked on at once outside training"""
 
 
 def at_once(width: int, draws: int = 1) -> int:
@@ -83,7 +104,9 @@ def at_once(width: int, draws: int = 1) -> int:
     >>> at_once(784), at_once(3 * 512 * 512), at_once(3 * 512 * 512, draws=64)
     (256, 4, 1)
     """
-    return 1 << min(BLOCK, max(1, BUDGET // (width * draws))).bit_length() - 1
+    most = max(1, BUDGET // (width * draws))
+    rows = min(BLOCK, most)
+    return 1 << rows.bit_length() - 1
 
 
 def in_pieces(blocks: Iterable[tuple[int, Batch]], size: int) -> Iterator[tuple[int, Batch]]:
@@ -107,38 +130,45 @@ class Draw:
     asked for, once. All are in nats.
     """
 
-    def __init__(self, batch: Batch, q: "Latent", p: "Latent", px: "Distribution", z: Tensor, log_q: Tensor):
-        self.batch, self.q, self.p, self.px = batch, q, p, px
-        self.z, self.log_q = z, log_q
+    def __init__(self, batch: Batch, q: "Latent", p: "Latent", px: "Distribution", z: Tensor, log_q: Tensor) -> None:
+        self.batch = batch
+        self.q = q
+        self.p = p
+        self.px = px
+        self.z = z
+        self.log_q = log_q
 
     @lazy
     def log_pz(self) -> Tensor:
-        """log p(z), (K, B)"""
+        """The prior's log-density of each draw, log p(z), (K, B)."""
         return self.p.log_prob(self.z)
 
     @lazy
     def log_px(self) -> Tensor:
-        """log p(x|z) summed over the observed features, (K, B)"""
+        """The log-likelihood of each draw, log p(x|z) summed over the observed features, (K, B)."""
         return self.px.log_prob(self.batch.x, self.batch.mask)
 
     @lazy
     def log_w(self) -> Tensor:
-        """log w = log p(x, z) − log q(z|x), (K, B): the importance weight of each draw"""
+        """The log importance weight of each draw, log w = log p(x, z) − log q(z|x), (K, B)."""
         return self.log_px + self.log_pz - self.log_q
 
     @lazy
     def rate_each(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) as `Latent.rate` gives it, (K or 1, B, D or 1)"""
+        """The rate KL(q(z|x) ‖ p(z)) as `Latent.rate` gives it, (K or 1, B, D or 1)."""
         return self.q.rate(self.p, self.z, self.log_q)
 
     @lazy
     def rate(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (B,): in closed form where there is one, else the average of log q − log p over draws"""
+        """The rate KL(q(z|x) ‖ p(z)) of each row, (B,).
+
+        It is in closed form where there is one, and else the average of log q − log p over the draws.
+        """
         return self.rate_each.sum(-1).mean(0)
 
     @lazy
     def distortion(self) -> Tensor:
-        """−E_q log p(x|z), (B,), by the draws"""
+        """The distortion −E_q log p(x|z) of each row, by the draws, (B,)."""
         return -self.log_px.mean(0)
 
 
@@ -158,9 +188,17 @@ class Distribution(Protocol):
     """A (batch of) probability distribution(s) over events; densities in nats, features summed."""
 
     @property
-    def mean(self) -> Tensor: ...
-    def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor: ...
-    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor: ...
+    def mean(self) -> Tensor:
+        """The mean of the event, (…, *X)."""
+        ...
+
+    def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The log-density of x over the features where `mask` is True, all of them without one: (…), nats."""
+        ...
+
+    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws (*shape, …, *X) from a given generator."""
+        ...
 
 
 class UnknownError(VaekitError):
@@ -177,26 +215,29 @@ class Latent:
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """ε (K, B, E) ~ N(0, I) ↦ z (K, B, D) and its own log-density (K, B). No other chance comes in."""
+        """The draws z (K, B, D) of ε (K, B, E) ~ N(0, I), and their log-density (K, B). No other chance comes in."""
         raise NotImplementedError
 
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The log-density of any z (…, D), (…)"""
+        """The log-density of any z (…, D), (…) nats."""
         raise UnknownError(f"{type(self).__name__} knows the density of its own draws only.")
 
     def rate(self, p: "Latent", z: Tensor, log_q: Tensor) -> Tensor:
-        """KL(self ‖ p), (K or 1, B, D or 1): log q − log p at the draws z (K, B, D) of log-density log_q (K, B). One
-        that is known in closed form has one draw's axis, and per latent where it falls apart."""
+        """The divergence KL(self ‖ p), (K or 1, B, D or 1) nats.
+
+        It is log q − log p at the draws z (K, B, D) of log-density log_q (K, B). One that is known in closed form has
+        a single entry on the axis of draws, and one entry per latent where it falls apart.
+        """
         return (log_q - p.log_prob(z)).unsqueeze(-1)
 
     @property
     def mean(self) -> Tensor:
-        """E[z], (B, D)"""
+        """The mean E[z], (B, D)."""
         raise UnknownError(f"{type(self).__name__} does not know its mean.")
 
     @property
     def stddev(self) -> Tensor:
-        """The standard deviation of each latent, (B, D)"""
+        """The standard deviation of each latent, (B, D)."""
         raise UnknownError(f"{type(self).__name__} does not know its standard deviation.")
 
     def detach(self) -> "Latent":
@@ -208,11 +249,24 @@ class Latent:
 class Posterior(Protocol):
     """h, the encoder's (B, features), ↦ q(z|x) with batch (B,) and event (D,), drawn with `noise` numbers per draw."""
 
-    features: int
-    noise: int
-    latent_dim: int
+    @property
+    def features(self) -> int:
+        """How many numbers per row it wants of the encoder."""
+        ...
 
-    def __call__(self, h: Tensor) -> Latent: ...
+    @property
+    def noise(self) -> int:
+        """E, how many standard normals per draw it takes."""
+        ...
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the number of latents."""
+        ...
+
+    def __call__(self, h: Tensor) -> Latent:
+        """The posterior q(z|x) of the encoder's h (B, features)."""
+        ...
 
 
 @runtime_checkable
@@ -222,25 +276,61 @@ class Prior(Protocol):
     posterior    u ↦ q(z|u), for priors made of posteriors: u (M, inputs) is what the encoder sees, `Likelihood.encode`
     """
 
-    noise: int
+    @property
+    def noise(self) -> int:
+        """E, how many standard normals per draw it takes."""
+        ...
 
-    def __call__(self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent]) -> Latent: ...
+    def __call__(self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent]) -> Latent:
+        """The prior p(z), or p(z|c) of conditions c (B, C)."""
+        ...
 
 
 @runtime_checkable
 class Likelihood(Protocol):
     """y, the decoder's (K, B, features), ↦ p(x|z) with batch (K, B) and event X. It owns the data's scaling."""
 
-    inputs: int
-    features: int
-    shape: tuple[int, ...]
-    normalised: bool
-    integers: bool
-    support: str
+    @property
+    def inputs(self) -> int:
+        """How many numbers per row the encoder sees."""
+        ...
 
-    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor: ...
-    def supports(self, x: Tensor) -> Tensor: ...
-    def __call__(self, y: Tensor) -> Distribution: ...
+    @property
+    def features(self) -> int:
+        """How many numbers per row it wants of the decoder."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """X, the shape of an example."""
+        ...
+
+    @property
+    def normalised(self) -> bool:
+        """Whether p(x|z) sums or integrates to 1 over x: only then is the bound one on log p(x)."""
+        ...
+
+    @property
+    def integers(self) -> bool:
+        """Whether it is a probability of values on a grid, so that bits per dimension mean something."""
+        ...
+
+    @property
+    def support(self) -> str:
+        """Which values it gives a density, in words."""
+        ...
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the encoder sees of x (B, *X), of which the cells where `mask` is False are hidden."""
+        ...
+
+    def supports(self, x: Tensor) -> Tensor:
+        """Which cells of x have a density, (…, *X) bool."""
+        ...
+
+    def __call__(self, y: Tensor) -> Distribution:
+        """The likelihood p(x|z) of the decoder's y (K, B, features)."""
+        ...
 
 
 Joint = Callable[[Tensor], Tensor]
@@ -250,25 +340,70 @@ Joint = Callable[[Tensor], Tensor]
 class LatentModel(Protocol):
     """What objectives, training and evaluation may know of a model."""
 
-    latent_dim: int
-    noise: int
-    width: int
-    prior: Prior
-    likelihood: Likelihood
     precision: torch.dtype | None
+    """the type of the networks' matrix products, where it is not that of their inputs"""
 
-    def encode(self, batch: Batch) -> Latent: ...
-    def pz(self, c: Tensor | None = None) -> Latent: ...
-    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution: ...
-    def draw(self, batch: Batch, noise: Tensor) -> Draw: ...
-    def joint(self, batch: Batch) -> Joint: ...
-    def generate(self, n: int, generator: torch.Generator) -> Distribution: ...
+    @property
+    def latent_dim(self) -> int:
+        """D, the number of latents."""
+        ...
+
+    @property
+    def noise(self) -> int:
+        """E, the standard normals that a draw of z takes."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers in the widest layer that a row goes through: what memory is planned by."""
+        ...
+
+    @property
+    def prior(self) -> Prior:
+        """The part that gives p(z)."""
+        ...
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The part that gives p(x|z)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights, whose type and device random numbers take."""
+        ...
+
+    def encode(self, batch: Batch) -> Latent:
+        """The posterior q(z|x), batch (B,) and event (D,)."""
+        ...
+
+    def pz(self, c: Tensor | None = None) -> Latent:
+        """The prior p(z), or p(z|c) of c (B, C), event (D,)."""
+        ...
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """The likelihood p(x|z) of z (K, B, D), batch (K, B) and event X."""
+        ...
+
+    def draw(self, batch: Batch, noise: Tensor) -> Draw:
+        """The draws z ~ q(z|x) of ε (K, B, E), with all that a bound is made of."""
+        ...
+
+    def joint(self, batch: Batch) -> Joint:
+        """The function z (K, B, D) ↦ log p(x, z), (K, B) nats, of these rows."""
+        ...
+
+    def generate(self, n: int, generator: torch.Generator) -> Distribution:
+        """The likelihood p(x|z) of n draws z ~ p(z), batch (1, n) and event X."""
+        ...
 
 
 class Penalty(nn.Module):
     """A draw ↦ a scalar that is added to an objective's loss, with a weight; no value knows of it."""
 
+    __call__: Callable[..., Tensor]
+
     def forward(self, draw: Draw) -> Tensor:
+        """The scalar of one draw."""
         raise NotImplementedError
 
 
@@ -285,6 +420,7 @@ class Objective(nn.Module):
     settled: int = 0
     surrogate: str | None = None
     """what is descended, in words, where it is not the negative bound"""
+    __call__: Callable[..., Bound]
 
     def begin(self, steps: int) -> None:
         """Told how many steps training will take, before the first."""
@@ -299,4 +435,5 @@ class Objective(nn.Module):
         return [self]
 
     def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
+        """The bound of a batch, by noise of the shapes that `noise` wants, at a step of training."""
         raise NotImplementedError

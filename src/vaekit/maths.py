@@ -11,7 +11,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
-    """log (1/K) Σ_k exp x_k along `dim`, without overflow.
+    """The logarithm of a mean, log (1/K) Σ_k exp x_k along `dim`, without overflow.
 
     >>> log_mean_exp(torch.tensor([1000.0, 1000.0])).item()
     1000.0
@@ -20,16 +20,18 @@ def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
 
 
 def standard_error(values: Tensor) -> float | None:
-    """Of the mean of values (n,), sd/√n; None for one.
+    """The standard error of the mean of values (n,), sd/√n; None for one.
 
     >>> round(standard_error(torch.tensor([1.0, 3.0])), 3), standard_error(torch.ones(1))
     (1.0, None)
     """
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+    if len(values) < 2:
+        return None
+    return values.std().item() / math.sqrt(len(values))
 
 
 def masked_sum(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:
-    """Σ over the last `dims` axes, of the cells where `mask` is True (all of them without a mask).
+    """The sum over the last `dims` axes, of the cells where `mask` is True (all of them without a mask).
 
     Hidden cells are replaced, never multiplied by zero: 0 · NaN is NaN.
 
@@ -38,7 +40,9 @@ def masked_sum(values: Tensor, mask: Tensor | None, dims: int) -> Tensor:
     """
     if mask is not None:
         values = torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
-    return values.flatten(-dims).sum(-1) if dims else values
+    if not dims:
+        return values
+    return values.flatten(-dims).sum(-1)
 
 
 def joined(blocks: Iterable[dict[str, Tensor]], n: int = 0) -> dict[str, Tensor]:
@@ -53,8 +57,10 @@ def joined(blocks: Iterable[dict[str, Tensor]], n: int = 0) -> dict[str, Tensor]
     whole: dict[str, Tensor] = {}
     end = 0
     for block in blocks:
-        start, end = end, end + len(next(iter(block.values())))
-        if (start and block.keys() != whole.keys()) or any(len(rows) != end - start for rows in block.values()):
+        start = end
+        end = start + len(next(iter(block.values())))
+        other_names = start > 0 and block.keys() != whole.keys()
+        if other_names or any(len(rows) != end - start for rows in block.values()):
             raise ValueError(f"blocks that do not go together: {sorted(whole)} and {sorted(block)}")
         for name, rows in block.items():
             if end > len(whole.get(name, ())):
@@ -84,7 +90,7 @@ def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
 
 
 def log1mexp(x: Tensor) -> Tensor:
-    """log(1 − e^(−x)) for x > 0, accurate at both ends (Mächler 2012).
+    """The logarithm log(1 − e^(−x)) for x > 0, accurate at both ends (Mächler 2012).
 
     >>> round(log1mexp(torch.tensor(1e-6)).item(), 4)
     -13.8155
@@ -92,4 +98,6 @@ def log1mexp(x: Tensor) -> Tensor:
     small = x < math.log(2)
     near = torch.where(small, x, torch.ones_like(x))  # where() must not hide a log of an invalid entry
     far = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, torch.log(-torch.expm1(-near)), torch.log1p(-torch.exp(-far)))
+    by_expm1 = torch.log(-torch.expm1(-near))
+    by_log1p = torch.log1p(-torch.exp(-far))
+    return torch.where(small, by_expm1, by_log1p)

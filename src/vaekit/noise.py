@@ -17,7 +17,7 @@ NoiseSource = Callable[[int, int, int], Tensor]
 
 
 def normal_quantile(u: Tensor) -> Tensor:
-    """Φ⁻¹(u) for u in [0, 1], finite at both ends: in float32 up to 5.4.
+    """The standard normal's quantile Φ⁻¹(u) for u in [0, 1], finite at both ends: in float32 up to 5.4.
 
     >>> normal_quantile(torch.tensor([0.5])).item()
     0.0
@@ -33,7 +33,8 @@ def derive_seed(seed: int, purpose: str, *counters: int) -> int:
     True
     """
     text = "/".join([str(seed), purpose, *map(str, counters)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -60,14 +61,16 @@ def bytes_below(limit: int, shape: tuple[int, ...], source: np.random.Generator)
 
 
 def normal_noise(source: torch.Generator, dtype: torch.dtype | None = None) -> NoiseSource:
-    """ε drawn in sequence from a generator: the noise of training and of generation."""
-    return lambda samples, rows, dims: torch.randn(
-        samples, rows, dims, generator=source, device=source.device, dtype=dtype
-    )
+    """A source of ε drawn in sequence from a generator: the noise of training and of generation."""
+
+    def drawn(samples: int, rows: int, dims: int) -> Tensor:
+        return torch.randn(samples, rows, dims, generator=source, device=source.device, dtype=dtype)
+
+    return drawn
 
 
 def row_keys(x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """One 64-bit key a row, (n,) uint64: a hash of its content as float32, hidden cells zeroed.
+    """One 64-bit key per row, (n,) uint64: a hash of its content as float32, hidden cells zeroed.
 
     Equal rows have equal keys whatever their position, neighbours or stored type.
 
@@ -82,14 +85,15 @@ def row_keys(x: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 
 
 def keyed_uniform(keys: np.ndarray, seed: int, purpose: str, columns: int) -> np.ndarray:
-    """(n, columns) float64 uniforms in [0, 1): a counter-based generator (SplitMix64, Steele et al. 2014).
+    """Uniforms in [0, 1), (n, columns) float64, of a counter-based generator (SplitMix64, Steele et al. 2014).
 
     Row i depends on keys[i], the seed and the purpose alone.
     """
     gamma = np.uint64(0x9E3779B97F4A7C15)
     start = keys[:, None] ^ np.uint64(derive_seed(seed, purpose))
     with np.errstate(over="ignore"):
-        state = _mix(start) + gamma * np.arange(1, columns + 1, dtype=np.uint64)
+        counters = np.arange(1, columns + 1, dtype=np.uint64)
+        state = _mix(start) + gamma * counters
         return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -101,18 +105,20 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _points(samples: int, dims: int, seed: int) -> Tensor:
-    """(samples, dims) float64 in the unit cube: scrambled Sobol points, and independent uniforms in the dimensions
-    beyond those for which there are Sobol points (21,201)."""
+    """Points in the unit cube, (samples, dims) float64: scrambled Sobol points, and independent uniforms in the
+    dimensions beyond those for which there are Sobol points (21,201)."""
     even = min(dims, torch.quasirandom.SobolEngine.MAXDIM)
-    points = torch.quasirandom.SobolEngine(even, scramble=True, seed=seed).draw(samples, dtype=torch.float64)
+    engine = torch.quasirandom.SobolEngine(even, scramble=True, seed=seed)
+    points = engine.draw(samples, dtype=torch.float64)
     if dims == even:
         return points
     source = torch.Generator().manual_seed(seed)
-    return torch.cat([points, torch.rand(samples, dims - even, generator=source, dtype=torch.float64)], 1)
+    others = torch.rand(samples, dims - even, generator=source, dtype=torch.float64)
+    return torch.cat([points, others], 1)
 
 
 class RowNoise:
-    """ε for scoring: one low-discrepancy point set, shifted by a key a row (Cranley & Patterson 1976).
+    """The ε of scoring: one low-discrepancy point set, shifted by a key per row (Cranley & Patterson 1976).
 
     u_kb = (s_k + v_b) mod 1 and ε = Φ⁻¹(u): every ε_kb is N(0, I) over the random shift (to the resolution of the
     type: in float32 up to 5.4σ), so averages over k are unbiased, and row b's noise does not depend on any other row.
@@ -125,15 +131,32 @@ class RowNoise:
     torch.Size([8, 2, 3])
     """
 
-    def __init__(self, keys, seed: int, total: int, *, start: int = 0, dtype=torch.float32, device="cpu"):
-        self.keys, self.seed, self.total, self.start = keys, seed, total, start
-        self.dtype, self.device, self.calls = dtype, device, 0
+    def __init__(
+        self,
+        keys: np.ndarray | None,
+        seed: int,
+        total: int,
+        *,
+        start: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.keys = keys
+        self.seed = seed
+        self.total = total
+        self.start = start
+        self.dtype = dtype
+        self.device = device
+        self.calls = 0
 
     def __call__(self, samples: int, rows: int, dims: int) -> Tensor:
+        """The next ε, (samples, rows, dims)."""
         purpose = f"score-{self.calls}"
         self.calls += 1
         if not dims:  # of a part that takes no chance
             return torch.zeros(samples, rows, 0, dtype=self.dtype, device=self.device)
+        if self.keys is None:
+            raise ValueError("scoring noise is made of a key per row, and this batch has none")
         points = _points(self.total, dims, derive_seed(self.seed, purpose) % 2**31)
         shift = torch.from_numpy(keyed_uniform(self.keys, self.seed, purpose, dims))
         points = points[self.start : self.start + samples, None].to(self.device, self.dtype)

@@ -8,7 +8,7 @@ from vaekit.distributions.factorised import Factorised
 
 
 class Bernoulli(Factorised):
-    """p(x = 1) = x̂ = 1/(1 + e^(−l)), independent over the features.
+    """The Bernoulli distribution p(x = 1) = x̂ = 1/(1 + e^(−l)), independent over the features.
 
         log p(x) = x log x̂ + (1 − x) log(1 − x̂) = x l − log(1 + e^l)
 
@@ -19,15 +19,18 @@ class Bernoulli(Factorised):
     0.0
     """
 
-    def __init__(self, logits: Tensor, event_dims: int = 1):
-        self.logits, self.event_dims = logits, event_dims
+    def __init__(self, logits: Tensor, event_dims: int = 1) -> None:
+        self.logits = logits
+        self.event_dims = event_dims
 
     @property
     def mean(self) -> Tensor:
+        """The probability x̂ of a 1, (…, *X)."""
         return self.logits.sigmoid()
 
     @property
     def stddev(self) -> Tensor:
+        """The standard deviation √(x̂ (1 − x̂)), (…, *X)."""
         return (self.logits.sigmoid() * (-self.logits).sigmoid()).sqrt()
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
@@ -37,5 +40,6 @@ class Bernoulli(Factorised):
         return (u < self.mean).to(like.dtype)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
+        """The log-probability of each feature, x l − log(1 + e^l), (…, *X)."""
         nats = F.softplus(self.logits, threshold=40)  # the default, 20, is e⁻²⁰ off
         return (x * self.logits).sub_(nats)  # K · B · X numbers: one copy less of them is noticed

@@ -9,8 +9,10 @@ from vaekit.errors import VaekitError
 
 
 class ColourLogistic(Factorised):
-    """Pixels of three colours, a discretised logistic a colour, whose location follows the colours before it in the
-    same pixel (Salimans et al. 2017, arXiv:1701.05517):
+    """Pixels of three colours, each of which follows the colours before it in its pixel.
+
+    Each colour is a discretised logistic, whose location depends on the colours before it (Salimans et al. 2017,
+    arXiv:1701.05517):
 
         p(x) = Π_pixels P(r) P(g | r) P(b | r, g)
         location of r: μ_r      of g: μ_g + a (r − μ_r)      of b: μ_b + b (r − μ_r) + c (g − μ_g)
@@ -26,13 +28,26 @@ class ColourLogistic(Factorised):
     1.0
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, slopes: Tensor, low, high, step, event_dims: int = 3):
-        self.loc, self.log_scale, self.slopes = loc, log_scale, slopes
-        self.grid, self.event_dims = (low, high, step), event_dims
+    def __init__(
+        self,
+        loc: Tensor,
+        log_scale: Tensor,
+        slopes: Tensor,
+        low: Tensor | float,
+        high: Tensor | float,
+        step: Tensor | float,
+        event_dims: int = 3,
+    ) -> None:
+        self.loc = loc
+        self.log_scale = log_scale
+        self.slopes = slopes
+        self.grid = (low, high, step)
+        self.event_dims = event_dims
 
     @property
     def mean(self) -> Tensor:
-        """E[x] where no colour reaches an end of the grid: there the locations are those of every mean before."""
+        """The mean E[x], (…, 3, H, W), where no colour reaches an end of the grid: there the locations are those of
+        every mean before."""
         return DiscretizedLogistic(self.loc, self.log_scale, *self.grid, self.event_dims).mean
 
     def given(self, x: Tensor) -> DiscretizedLogistic:
@@ -46,15 +61,19 @@ class ColourLogistic(Factorised):
         """Draws (*shape, …, 3, H, W) from a given generator, a colour at a time."""
         x = self.loc.expand(*shape, *self.loc.shape).clone()
         for colour in range(3):
-            x.select(-self.event_dims, colour).copy_(self.given(x).sample(generator).select(-self.event_dims, colour))
+            drawn = self.given(x).sample(generator)
+            x.select(-self.event_dims, colour).copy_(drawn.select(-self.event_dims, colour))
         return x
 
     def log_prob_each(self, x: Tensor) -> Tensor:
-        """log p of each colour given those before it, (…, 3, H, W)"""
+        """The log-probability of each colour given those before it, (…, 3, H, W)."""
         return self.given(x).log_prob_each(x)
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x) over the pixels where `mask` is True (all without one): (…), nats. A pixel is hidden as a whole."""
+        """The log-probability of the pixels where `mask` is True (all without one), (…) nats.
+
+        A pixel is hidden as a whole.
+        """
         if mask is not None and (mask != mask.narrow(-self.event_dims, 0, 1)).any():
             raise VaekitError(
                 "a pixel has some of its colours hidden and others not, and their probability has no closed form: hide "

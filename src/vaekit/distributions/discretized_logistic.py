@@ -11,14 +11,14 @@ from vaekit.maths import log1mexp
 
 
 class DiscretizedLogistic(Factorised):
-    """A logistic variable of location μ and scale s, rounded to the grid low, low + step, …, high (Kingma et al. 2016,
-    arXiv:1606.04934; Salimans et al. 2017, arXiv:1701.05517).
+    """A logistic variable of location μ and scale s, rounded to the grid low, low + step, …, high.
 
         P(x) = σ((x + step/2 − μ)/s) − σ((x − step/2 − μ)/s),    the two ends of the grid taking the tails
 
     so that Σ_x P(x) = 1 exactly. With b, a the two arguments it is evaluated as
     log σ(b) + log σ(−a) + log(1 − e^(a − b)), which is stable for every μ and s. `low`, `high` and `step` broadcast
-    against the features; the grid may have no end above (high = ∞), or none at all (low = −∞ too).
+    against the features; the grid may have no end above (high = ∞), or none at all (low = −∞ too). (Kingma et al. 2016,
+    arXiv:1606.04934; Salimans et al. 2017, arXiv:1701.05517.)
 
     With `beyond` = ε the values outside the grid are not impossible: k steps from its end P = ε/(2 k (k + 1)), and
     within it P is 1 − ε of the above. Such values are surprising, whatever the parameters are, and none is drawn.
@@ -29,20 +29,40 @@ class DiscretizedLogistic(Factorised):
     1.0
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, low, high, step, event_dims: int = 1, beyond: float = 0.0):
-        self.loc, self.log_scale, self.event_dims, self.beyond = loc, log_scale, event_dims, beyond
-        self.low, self.high, self.step = (
-            torch.as_tensor(v, dtype=loc.dtype, device=loc.device) for v in (low, high, step)
-        )
+    def __init__(
+        self,
+        loc: Tensor,
+        log_scale: Tensor,
+        low: Tensor | float,
+        high: Tensor | float,
+        step: Tensor | float,
+        event_dims: int = 1,
+        beyond: float = 0.0,
+    ) -> None:
+        self.loc = loc
+        self.log_scale = log_scale
+        self.event_dims = event_dims
+        self.beyond = beyond
+        self.low = self._like_loc(low)
+        self.high = self._like_loc(high)
+        self.step = self._like_loc(step)
+
+    def _like_loc(self, number: Tensor | float) -> Tensor:
+        return torch.as_tensor(number, dtype=self.loc.dtype, device=self.loc.device)
 
     @property
     def mean(self) -> Tensor:
-        """E[x] of the logistic clipped to [low, high]: within half a step of the rounded variable's mean, and within
-        step²/(90 s) of it where s is a step or more."""
-        scale, open_below = self.log_scale.exp(), self.low.isneginf()
+        """The mean E[x] of the logistic clipped to [low, high], (…, *X).
+
+        It is within half a step of the rounded variable's mean, and within step²/(90 s) of it where s is a step or
+        more.
+        """
+        scale = self.log_scale.exp()
+        open_below = self.low.isneginf()
         low = torch.where(open_below, torch.zeros_like(self.low), self.low)
-        above = F.softplus((self.loc - low) / scale) - F.softplus((self.loc - self.high) / scale)
-        return torch.where(open_below, self.loc, low + scale * above)
+        from_low = F.softplus((self.loc - low) / scale)
+        from_high = F.softplus((self.loc - self.high) / scale)
+        return torch.where(open_below, self.loc, low + scale * (from_low - from_high))
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) on the grid from a given generator."""
@@ -51,9 +71,11 @@ class DiscretizedLogistic(Factorised):
         logistic = self.loc + self.log_scale.exp() * torch.logit(u, eps=torch.finfo(u.dtype).eps)
         origin = torch.where(self.low.isneginf(), torch.zeros_like(self.low), self.low)
         index = ((logistic - origin) / self.step).round()
-        return torch.minimum(torch.maximum(origin + index * self.step, self.low), self.high)
+        rounded = origin + index * self.step
+        return torch.minimum(torch.maximum(rounded, self.low), self.high)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
+        """The log-probability of each feature, (…, *X)."""
         within = self._within(x)
         if not self.beyond:
             return within
@@ -64,8 +86,9 @@ class DiscretizedLogistic(Factorised):
         return torch.where(outside, surprising, within + math.log1p(-self.beyond))
 
     def _within(self, x: Tensor) -> Tensor:
-        """log P(x) of the bounded grid, each feature"""
-        half, inverse = self.step / 2, (-self.log_scale).exp()
+        """The log-probability of each feature on the grid alone, (…, *X)."""
+        half = self.step / 2
+        inverse = (-self.log_scale).exp()
         centred = x - self.loc
         below_upper = F.logsigmoid((centred + half) * inverse)
         above_lower = F.logsigmoid((half - centred) * inverse)
@@ -73,4 +96,5 @@ class DiscretizedLogistic(Factorised):
         inside = (x > self.low) & (x < self.high)
         single = self.low == self.high  # one value only: it has probability 1
         ends = torch.where(x > self.low, above_lower, below_upper)
-        return torch.where(inside, below_upper + above_lower + width, torch.where(single, 0.0 * ends, ends))
+        at_ends = torch.where(single, 0.0 * ends, ends)
+        return torch.where(inside, below_upper + above_lower + width, at_ends)

@@ -7,19 +7,29 @@ from vaekit.maths import masked_sum
 
 
 class Factorised:
-    """p(x) = Π_j p(x_j): log-densities per feature first, summed over the observed features second.
+    """A product p(x) = Π_j p(x_j): log-densities per feature first, summed over the observed features second.
 
     A family gives `log_prob_each`; masks, per-feature blame and mixed tables all come from that one method.
     """
 
     event_dims: int
+    """how many of the last axes are the event"""
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of each feature, (…, *X)."""
+        raise NotImplementedError  # abstract: as each family has it
+
+    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws (*shape, …) from a given generator."""
+        raise NotImplementedError  # abstract: as each family has it
 
     def log_prob_each(self, x: Tensor) -> Tensor:
-        """log p(x_j), one a feature: (…, *X)"""
+        """The log-density log p(x_j) of each feature, (…, *X)."""
         raise NotImplementedError  # abstract: each family is one formula
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x) = Σ_j log p(x_j) over the features where `mask` is True (all without one): (…), nats"""
+        """The log-density Σ_j log p(x_j) over the features where `mask` is True (all without one), (…) nats."""
         if mask is not None:  # what is hidden may be NaN, and would come back in the gradient
             x = torch.where(mask, x, torch.zeros_like(x))
         return masked_sum(self.log_prob_each(x), mask, self.event_dims)

@@ -9,7 +9,7 @@ from vaekit.maths import LOG_2PI
 
 
 class Normal(Factorised, Latent):
-    """N(x; μ, diag σ²) with σ given by its logarithm.
+    """The normal distribution N(x; μ, diag σ²) with σ given by its logarithm.
 
         log N(x; μ, σ²) = −½ [ ((x − μ)/σ)² + log σ² + log 2π ]
 
@@ -20,8 +20,10 @@ class Normal(Factorised, Latent):
     -1.837877
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1):
-        self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
+        self.loc = loc
+        self.log_scale = log_scale
+        self.event_dims = event_dims
 
     @property
     def shape(self) -> torch.Size:
@@ -30,15 +32,19 @@ class Normal(Factorised, Latent):
 
     @property
     def mean(self) -> Tensor:
+        """The mean μ, (…, *X)."""
         return self.loc.expand(self.shape)
 
     @property
     def stddev(self) -> Tensor:
+        """The standard deviation σ, (…, *X)."""
         return self.log_scale.exp().expand(self.shape)
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The reparameterisation z = μ + σ ⊙ ε (Kingma & Welling 2014, arXiv:1312.6114), and log q(z) by ε:
-        −½ Σ (ε² + log 2π) − Σ log σ. ε (K, B, D) ↦ z (K, B, D), (K, B)"""
+        """The reparameterisation z = μ + σ ⊙ ε (K, B, D) of ε (K, B, D), and log q(z) by ε, (K, B).
+
+        log q(z) = −½ Σ (ε² + log 2π) − Σ log σ (Kingma & Welling 2014, arXiv:1312.6114).
+        """
         z = self.loc + self.log_scale.exp() * noise
         log_q = -0.5 * (noise.square() + LOG_2PI) - self.log_scale
         return z, log_q.sum(-1)
@@ -50,23 +56,26 @@ class Normal(Factorised, Latent):
         return self.loc + self.log_scale.exp() * noise
 
     def log_prob_each(self, x: Tensor) -> Tensor:
+        """The log-density of each feature, (…, *X)."""
         standardised = (x - self.loc) * (-self.log_scale).exp()
         return -0.5 * (standardised.square() + LOG_2PI) - self.log_scale
 
     def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
-        """KL per latent, (1, B, D), or (K, B, D) where the parameters are of each draw (a lower rung of a ladder), in
-        closed form against another diagonal normal; else as `Latent.rate`:
+        """The divergence KL(self ‖ p) per latent, in nats, in closed form against another diagonal normal.
 
             ½ [ (σ/s)² + ((μ − m)/s)² − 1 ] − log(σ/s),    for p = N(0, 1)   ½ [ σ² + μ² − 1 − log σ² ]
 
-        (Kingma & Welling 2014, appendix B.)
+        It is (1, B, D), or (K, B, D) where the parameters are of each draw (a lower rung of a ladder). (Kingma &
+        Welling 2014, appendix B.) For any other p it is as `Latent.rate` has it.
         """
         if not isinstance(p, Normal):
             return super().rate(p, z, log_q)
         log_ratio = self.log_scale - p.log_scale
         distance = (self.loc - p.loc) * (-p.log_scale).exp()
         each = 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
-        return each if each.dim() > 2 else each.unsqueeze(0)
+        if each.dim() > 2:
+            return each
+        return each.unsqueeze(0)
 
     def detach(self) -> "Normal":
         """The same distribution with its parameters held constant."""

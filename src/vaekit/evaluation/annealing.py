@@ -16,7 +16,7 @@ the one is below and the other above log p(x) in expectation (Grosse et al. 2015
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +31,16 @@ from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 STARTS = ("encoder", "prior")
 SHARPNESS = 4.0
 """of the sigmoid along which β rises (Grosse et al. 2015)"""
-ACCEPTANCE, GAIN = 0.8, 1.0
-"""what the step sizes are tuned to, and how far the logarithm of one moves for a miss of 1"""
-TUNING_CHAINS, TUNING_SHARE, TUNING_LEAST = 8, 4, 20
-"""the tuning run: this many chains, one in so many temperatures, but no fewer than the last"""
+ACCEPTANCE = 0.8
+"""what the step sizes are tuned to"""
+GAIN = 1.0
+"""how far the logarithm of a step size moves for a miss of 1"""
+TUNING_CHAINS = 8
+"""most chains of the tuning run"""
+TUNING_SHARE = 4
+"""it takes one in so many temperatures"""
+TUNING_LEAST = 20
+"""but no fewer than this"""
 BLOCK = 1024
 """most chains of simulated rows that go through the decoder at once"""
 
@@ -54,16 +60,16 @@ class Point(NamedTuple):
     """∂ log p(x, z)/∂z, (K, B, D)"""
 
     def log_density(self, beta: float) -> Tensor:
-        """log f_β(z), (K, B)"""
+        """The log-density log f_β(z), (K, B) nats."""
         return (1 - beta) * self.log_base + beta * self.log_joint
 
     def slope(self, beta: float) -> Tensor:
-        """∂ log f_β/∂z, (K, B, D)"""
+        """The gradient ∂ log f_β/∂z, (K, B, D)."""
         return (1 - beta) * self.base_slope + beta * self.joint_slope
 
     @property
     def log_ratio(self) -> Tensor:
-        """log p(x, z) − log f_0(z), (K, B) float64"""
+        """The difference log p(x, z) − log f_0(z), (K, B) float64 nats."""
         return self.log_joint.double() - self.log_base.double()
 
 
@@ -79,9 +85,11 @@ def path(model: LatentModel, batch: Batch, base: Latent) -> Path:
     def at(z: Tensor) -> Point:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            ends = base.log_prob(z), log_joint(z)
-            slopes = [torch.autograd.grad(end.sum(), z)[0] for end in ends]
-        return Point(z.detach(), *(end.detach() for end in ends), *slopes)
+            log_base = base.log_prob(z)
+            log_end = log_joint(z)
+            (base_slope,) = torch.autograd.grad(log_base.sum(), z)
+            (joint_slope,) = torch.autograd.grad(log_end.sum(), z)
+        return Point(z.detach(), log_base.detach(), log_end.detach(), base_slope, joint_slope)
 
     return at
 
@@ -103,27 +111,29 @@ def leapfrog(at: Path, point: Point, momentum: Tensor, beta: float, step: Tensor
 def transition(
     at: Path, point: Point, momentum: Tensor, log_u: Tensor, beta: float, step: Tensor, steps: int
 ) -> tuple[Point, Tensor]:
-    """One step of Hamiltonian Monte Carlo, which leaves f_β invariant: where the chains are next, and their
-    probabilities of acceptance (K, B).
+    """One step of Hamiltonian Monte Carlo, which leaves f_β invariant.
 
-    momentum (K, B, D) ~ N(0, I); log_u (K, B) the logarithm of uniforms. What is not finite is not accepted.
+    It returns where the chains are next, and their probabilities of acceptance (K, B). The momentum (K, B, D) is
+    ~ N(0, I), and log_u (K, B) is the logarithm of uniforms. What is not finite is not accepted.
     """
     proposal, final = leapfrog(at, point, momentum, beta, step, steps)
     kinetic = 0.5 * (momentum.square() - final.square()).sum(-1)
-    change = proposal.log_density(beta) - point.log_density(beta) + kinetic
-    change = torch.where(proposal.log_density(beta).isfinite() & ~change.isnan(), change, -torch.inf)
+    log_density = proposal.log_density(beta)
+    change = log_density - point.log_density(beta) + kinetic
+    change = torch.where(log_density.isfinite() & ~change.isnan(), change, -torch.inf)
     accepted = log_u < change
-    parts = [
-        torch.where(accepted.reshape(*accepted.shape, *[1] * (new.dim() - 2)), new, old)
-        for new, old in zip(proposal, point, strict=True)
-    ]
+    parts = []
+    for new, old in zip(proposal, point, strict=True):
+        chosen = accepted.reshape(*accepted.shape, *[1] * (new.dim() - 2))
+        parts.append(torch.where(chosen, new, old))
     return Point(*parts), change.clamp(max=0).exp()
 
 
 def schedule(temperatures: int) -> Tensor:
-    """β_0 = 0 … β_T = 1, (T + 1,) float64: a sigmoid's values at equal steps, so that both ends are approached slowly.
+    """The inverse temperatures β_0 = 0 … β_T = 1, (T + 1,) float64.
 
-    (Grosse et al. 2015, arXiv:1511.02543)
+    They are a sigmoid's values at equal steps, so that both ends are approached slowly. (Grosse et al. 2015,
+    arXiv:1511.02543)
 
     >>> [round(beta, 3) for beta in schedule(4).tolist()]
     [0.0, 0.105, 0.5, 0.895, 1.0]
@@ -134,11 +144,11 @@ def schedule(temperatures: int) -> Tensor:
 
 @dataclass(frozen=True)
 class AnnealedImportance:
-    """log p̂(x) = log (1/K) Σ_k w_k from K annealed chains (Neal 2001, arXiv:physics/9803008).
+    """The estimate log p̂(x) = log (1/K) Σ_k w_k from K annealed chains (Neal 2001, arXiv:physics/9803008).
 
     chains         K
     temperatures   T, the steps in which β rises from 0 to 1
-    leapfrog       gradients of log p(x, z) a temperature and chain
+    leapfrog       gradients of log p(x, z) per temperature and chain
     start          f_0: "encoder", q(z|x), with its standard deviations for scale; or "prior", p(z)
 
     E p̂ = p(x), so E log p̂ ≤ log p(x). The step sizes are found for each row and temperature in a run of its own, which
@@ -162,7 +172,7 @@ class AnnealedImportance:
     start: str = "encoder"
     name: ClassVar[str] = "ais"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.start not in STARTS:
             raise unknown("start of the annealing", self.start, STARTS)
         if self.chains < 2 or self.temperatures < 2 or self.leapfrog < 1:
@@ -173,55 +183,71 @@ class AnnealedImportance:
 
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
+        """The scores of a batch of B rows, of K chains each."""
         chains = _Chains(self, model, batch, seed)
-        return _scores(*chains.run(chains.drawn("ais-forward", self.chains), "ais-forward", chains.tuned()))
-
-
-def _scores(log_w: Tensor, acceptance: Tensor) -> Scores:
-    """Of the chains' weights (K, B)."""
-    ess, error = weighed(log_w)
-    return Scores(log_mean_exp(log_w), error, {"acceptance": acceptance, "ess": ess})
+        log_w, acceptance = chains.forward(chains.tuned())
+        ess, error = weighed(log_w)
+        return Scores(log_mean_exp(log_w), error, {"acceptance": acceptance, "ess": ess})
 
 
 class _Chains:
     """The chains of one batch: where they start, how they move and how far. A purpose is a stream of random numbers."""
 
-    def __init__(self, method: AnnealedImportance, model: LatentModel, batch: Batch, seed: int):
+    def __init__(self, method: AnnealedImportance, model: LatentModel, batch: Batch, seed: int) -> None:
         if batch.key is None:
             raise VaekitError("annealing takes its random numbers from the keys of the rows, and this batch has none.")
-        self.method, self.model, self.batch, self.seed = method, model, batch, seed
-        self.encoder = method.start == "encoder"
-        self.base = model.encode(batch) if self.encoder else model.pz(batch.c)
-        self.scale = self.base.stddev if self.encoder else batch.x.new_ones(())
+        self.method = method
+        self.seed = seed
+        self.keys = batch.key
+        self.x = batch.x
+        if method.start == "encoder":
+            self.base = model.encode(batch)
+            self.scale = self.base.stddev
+            self.noise = model.noise
+        else:
+            self.base = model.pz(batch.c)
+            self.scale = batch.x.new_ones(())
+            self.noise = model.prior.noise
         self.at = path(model, batch, self.base)
 
+    def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-weights (K, B) and the mean acceptance (B,) of chains from f_0 to the posterior."""
+        start = self.drawn("ais-forward", self.method.chains)
+        return self.run(start, "ais-forward", steps)
+
     def drawn(self, purpose: str, chains: int) -> Point:
-        """z ~ f_0"""
-        numbers = self.model.noise if self.encoder else self.model.prior.noise
-        z, _ = self.base.draw(self._normal(f"{purpose}-start", chains, len(self.batch.x), numbers))
+        """Where so many chains start: draws of f_0."""
+        noise = self._normal(f"{purpose}-start", chains, len(self.x), self.noise)
+        z, _ = self.base.draw(noise)
         return self.at(z)
 
     def run(self, point: Point, purpose: str, steps: Tensor, *, backwards: bool = False) -> tuple[Tensor, Tensor]:
-        """log w (K, B) and the mean acceptance (B,) of chains from `point` to the other end of the path.
+        """The log-weights (K, B) and the mean acceptance (B,) of chains from `point` to the other end of the path.
 
         steps (T − 1, B), one for each temperature between the ends.
         """
-        betas = schedule(self.method.temperatures)
-        rises, betas = betas.diff().tolist(), betas[1:-1].tolist()
+        whole = schedule(self.method.temperatures)
+        rises = whole.diff()
+        between = whole[1:-1]
         if backwards:
-            rises, betas, steps = rises[::-1], betas[::-1], steps.flip(0)
-        log_w, accepted = rises[0] * point.log_ratio, 0.0
-        for t, (rise, beta, step) in enumerate(zip(rises[1:], betas, steps, strict=True)):
+            rises = rises.flip(0)
+            between = between.flip(0)
+            steps = steps.flip(0)
+        first, *others = rises.tolist()
+        log_w = first * point.log_ratio
+        accepted = torch.zeros((), dtype=torch.float64, device=log_w.device)
+        for t, (rise, beta, step) in enumerate(zip(others, between.tolist(), steps, strict=True)):
             point, acceptance = self._move(point, f"{purpose}-{t}", beta, step)
             log_w += rise * point.log_ratio
             accepted = accepted + acceptance.double().mean(0)
-        return log_w, accepted / len(betas)
+        return log_w, accepted / len(between)
 
     def tuned(self) -> Tensor:
         """Step sizes (T − 1, B), in units of the scale, from a shorter run that nothing else is taken from."""
         temperatures = max(self.method.temperatures // TUNING_SHARE, TUNING_LEAST)
         point = self.drawn("ais-tuning", min(self.method.chains, TUNING_CHAINS))
-        log_step, found = point.log_base.new_full((len(self.batch.x),), math.log(0.5)), []
+        log_step = point.log_base.new_full((len(self.x),), math.log(0.5))
+        found = []
         for t, beta in enumerate(schedule(temperatures)[1:-1].tolist()):
             point, acceptance = self._move(point, f"ais-tuning-{t}", beta, log_step.exp())
             log_step = log_step + GAIN * (acceptance.mean(0) - ACCEPTANCE)
@@ -236,16 +262,17 @@ class _Chains:
         momentum = self._normal(f"{purpose}-momentum", chains, rows, dims)
         u = self._uniform(f"{purpose}-step", chains, rows, 2)
         size = (0.5 + u[..., :1]).to(point.z) * step.unsqueeze(-1) * self.scale
-        return transition(self.at, point, momentum, u[..., 1].log().to(point.z), beta, size, self.method.leapfrog)
+        log_u = u[..., 1].log().to(point.z)
+        return transition(self.at, point, momentum, log_u, beta, size, self.method.leapfrog)
 
     def _normal(self, purpose: str, chains: int, rows: int, dims: int) -> Tensor:
-        """(K, B, D) ~ N(0, I), like x"""
+        """Standard normals (K, B, D), of the type of x and where it is."""
         u = self._uniform(purpose, chains, rows, dims)
-        return normal_quantile(u).to(self.batch.x)
+        return normal_quantile(u).to(self.x)
 
     def _uniform(self, purpose: str, chains: int, rows: int, dims: int) -> Tensor:
-        """(K, B, dims) float64 in [0, 1), on the CPU: a row's depend on its key alone"""
-        u = keyed_uniform(self.batch.key, self.seed, purpose, chains * dims)
+        """Uniforms in [0, 1), (K, B, dims) float64, on the CPU: a row's depend on its key alone."""
+        u = keyed_uniform(self.keys, self.seed, purpose, chains * dims)
         return torch.from_numpy(u).reshape(rows, chains, dims).transpose(0, 1)
 
 
@@ -262,22 +289,22 @@ class TwoSided:
 
     @property
     def gap(self) -> float:
-        """The mean of upper − lower: in expectation no less than either is off by"""
+        """The mean of upper − lower, nats: in expectation no less than either is off by."""
         return (self.upper - self.lower).mean().item()
 
     @property
     def gap_error(self) -> float:
-        """Its standard error over the rows"""
+        """The gap's standard error over the rows."""
         return (self.upper - self.lower).std().item() / math.sqrt(len(self.lower))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The gap for JSON."""
         return {"gap": self.gap, "gap_se": self.gap_error, "n": len(self.lower)}
 
 
 @torch.no_grad()
 def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int) -> TwoSided:
-    """log p(x) of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), from below and from above.
+    """The log-likelihood of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), from below and from above.
 
         lower = log (1/K) Σ_k w_k        chains from f_0 to p(z|x)
         upper = −log (1/K) Σ_k 1/w_k     chains back from z*, an exact draw of p(z|x), to f_0
@@ -299,15 +326,18 @@ def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int)
         raise VaekitError(f"{n} rows were asked for: a gap and its standard error take 2 or more.")
     like = next(model.parameters())
     source = generator(seed, "simulate", device=like.device)
-    z, _ = model.pz().draw(normal_noise(source, like.dtype)(1, n, model.prior.noise))
+    noise = normal_noise(source, like.dtype)(1, n, model.prior.noise)
+    z, _ = model.pz().draw(noise)
     x = model.decode(z).sample(source)[0]
     keys = np.arange(n, dtype=np.uint64)  # not of the content: equal rows have each their own z*
-    lower, upper = [], []
+    lower = []
+    upper = []
     most = min(BLOCK, BUDGET // model.width)
     for rows in torch.arange(n).split(max(1, most // method.chains)):
-        chains = _Chains(method, model, Batch(x[rows], key=keys[rows.numpy()]), seed)
+        batch = Batch(x[rows], key=keys[rows.numpy()])
+        chains = _Chains(method, model, batch, seed)
         steps = chains.tuned()
-        forward, _ = chains.run(chains.drawn("ais-forward", method.chains), "ais-forward", steps)
+        forward, _ = chains.forward(steps)
         exact = chains.at(z[:, rows].expand(method.chains, -1, -1))
         backward, _ = chains.run(exact, "ais-backward", steps, backwards=True)
         lower.append(log_mean_exp(forward))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,13 +61,18 @@ class Baseline:
     """(n,) log p(x) of each row; None for a codec"""
 
     def gain(self, log_p: Tensor) -> tuple[float, float | None]:
-        """By how many nats a row another model is better that gives the same rows log_p (n,), and the standard error
-        of that over rows: of the rows' differences, which vary far less than either; None where it is not known."""
-        if self.scores is None:
-            return log_p.mean().item() - self.nats, standard_error(log_p)
-        return _mean(log_p - self.scores.to(log_p))
+        """By how many nats per row another model is better that gives the same rows log_p (n,), and its standard error.
 
-    def to_dict(self) -> dict:
+        The error is that of the rows' differences, which vary far less than either; None where it is not known.
+        """
+        if self.scores is not None:
+            return _mean(log_p - self.scores.to(log_p))
+        if self.nats is None:
+            raise ValueError(f"there is no {self.name} to compare with: {self.note}")
+        return log_p.mean().item() - self.nats, standard_error(log_p)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers for JSON, rows apart."""
         return {name: getattr(self, name) for name in ("name", "nats", "nats_se", "bits_per_dim", "note")}
 
 
@@ -76,7 +81,7 @@ class Structure:
     """What probabilistic PCA gains over independent Gaussian columns on the same rows."""
 
     gain: float
-    """nats a row"""
+    """nats per row"""
     gain_se: float | None
     """standard error of the mean of the rows' differences; None for one row"""
     latent_dim: int
@@ -84,7 +89,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class PrincipalGaussian:
-    """The Gaussian of probabilistic PCA, in columns divided by s (Tipping & Bishop 1999):
+    """The Gaussian of probabilistic PCA, in columns divided by s (Tipping & Bishop 1999).
 
         p(x) = N(y; 0, U Λ Uᵀ + σ²(I − U Uᵀ)) / Π_j s_j,    y = (x − m) / s
 
@@ -105,31 +110,40 @@ class PrincipalGaussian:
 
     @staticmethod
     def fit(mean: Tensor, scale: Tensor, values: Tensor, vectors: Tensor, k: int) -> "PrincipalGaussian":
-        """From the eigenvalues (m,), ascending, and eigenvectors (d, m) of the covariance of y: all that are not 0, or
-        for independent columns none."""
+        """The Gaussian by the eigenvalues (m,), ascending, and eigenvectors (d, m) of the covariance of y.
+
+        They are all that are not 0, or for independent columns none.
+        """
         d, m = vectors.shape
         k = min(k, m, d - 1)
-        left = values[: m - k].sum().item() if m else d
-        rest = left / (d - k)
-        return PrincipalGaussian(mean, scale, values[m - k :], vectors[:, m - k :], max(rest, RELATIVE_FLOOR**2))
+        left = float(d)
+        if m:
+            left = values[: m - k].sum().item()
+        rest = max(left / (d - k), RELATIVE_FLOOR**2)
+        return PrincipalGaussian(mean, scale, values[m - k :], vectors[:, m - k :], rest)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) of x (n, d), (n,)"""
+        """The log-density of x (n, d), (n,) nats."""
         d, k = self.axes.shape
         y = (x - self.mean) / self.scale
         squared = (y @ self.axes).square()
-        distance = (y.square().sum(1) - squared.sum(1)) / self.rest + (squared / self.variances).sum(1)
+        across = (y.square().sum(1) - squared.sum(1)) / self.rest
+        distance = across + (squared / self.variances).sum(1)
         log_determinant = self.variances.log().sum() + (d - k) * math.log(self.rest) + 2 * self.scale.log().sum()
         return -0.5 * (d * LOG_2PI + log_determinant + distance)
 
     def precision(self) -> Tensor:
-        """The diagonal of Σ⁻¹, (d,), in the data's units"""
+        """The diagonal of Σ⁻¹, (d,), in the data's units."""
         squared = self.axes.square()
-        return ((1 - squared.sum(1)) / self.rest + (squared / self.variances).sum(1)) / self.scale.square()
+        across = (1 - squared.sum(1)) / self.rest
+        along = (squared / self.variances).sum(1)
+        return (across + along) / self.scale.square()
 
 
 class Histograms:
-    """P(x) = Π_j (c_j(x_j) + α_j) / (n + α_j w_j) on the grids low_j, low_j + 1, …, high_j of w_j values, seen or not.
+    """Independent histograms on the grids low_j, low_j + 1, …, high_j of w_j values, seen or not.
+
+        P(x) = Π_j (c_j(x_j) + α_j) / (n + α_j w_j)
 
     α_j is the one of `PSEUDO_COUNTS` that predicts a training row best from the others; `train` gives (B, d) at a time.
 
@@ -138,10 +152,12 @@ class Histograms:
     1.0
     """
 
-    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor):
+    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor) -> None:
         widths = (high - low).long() + 1
-        self.low, self.start = low, widths.cumsum(0) - widths
-        counts, n = torch.zeros(int(widths.sum()), dtype=torch.float64, device=widths.device), 0
+        self.low = low
+        self.start = widths.cumsum(0) - widths
+        counts = torch.zeros(int(widths.sum()), dtype=torch.float64, device=widths.device)
+        n = 0
         for x in train:
             counts += torch.bincount(self.cells(x).flatten(), minlength=len(counts))
             n += len(x)
@@ -151,15 +167,17 @@ class Histograms:
             each = counts * ((counts - 1).clamp_min(0) + alpha).log()
             total = torch.zeros_like(widths, dtype=each.dtype).index_add_(0, column, each)
             left_out.append(total - n * (n - 1 + alpha * widths).log())
-        alpha = counts.new_tensor(PSEUDO_COUNTS)[torch.stack(left_out).argmax(0)]
-        self.log_p = (counts + alpha[column]).log() - (n + alpha * widths).log()[column]
+        best = torch.stack(left_out).argmax(0)
+        alphas = counts.new_tensor(PSEUDO_COUNTS)[best]
+        totals = n + alphas * widths
+        self.log_p = (counts + alphas[column]).log() - totals.log()[column]
 
     def cells(self, x: Tensor) -> Tensor:
-        """Where in `log_p` x (n, d) lies, (n, d)"""
+        """Where in `log_p` x (n, d) lies, (n, d)."""
         return (x - self.low).long() + self.start
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log P(x) of x (n, d), (n,)"""
+        """The log-probability of x (n, d), (n,) nats."""
         return self.log_p[self.cells(x)].sum(1)
 
 
@@ -185,28 +203,39 @@ class SimpleModels:
     ('independent columns', 1.0)
     """
 
-    def __init__(self, train: Dataset, rows: Dataset, latent_dim: int, integers: bool | None = None):
+    def __init__(self, train: Dataset, rows: Dataset, latent_dim: int, integers: bool | None = None) -> None:
         if not len(train) or not len(rows):
             raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
-        self.train, self.rows, self.latent_dim, self.schema = train, rows, latent_dim, train.schema
+        self.train = train
+        self.rows = rows
+        self.latent_dim = latent_dim
+        self.schema = train.schema
         self.d = self.schema.features
-        held = self.d * len(train) if len(train) < self.d else 0
-        self.wide = min(self.d, len(train)) > MOST_COLUMNS or held > MOST_CELLS
+        too_large = len(train) < self.d and self.d * len(train) > MOST_CELLS
+        self.wide = too_large or min(self.d, len(train)) > MOST_COLUMNS
         self.integers = self.schema.kind != "real" and integers is not False
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
-        one_value = self.column("low") == self.column("high") if self.integers else self.column("constant")
-        self.varies = torch.ones_like(one_value) if one_value.all() else ~one_value
+        self.varies = self._varying()
         """(d,) the columns that Gaussians are fitted to: a constant has an atom, as in the VAE"""
         self.rank = int(self.varies.sum())
 
+    def _varying(self) -> Tensor:
+        """Which columns have more than one value, (d,) bool; all of them where none has."""
+        one_value = self.column("constant")
+        if self.integers:
+            one_value = self.column("low") == self.column("high")
+        if one_value.all():
+            return torch.ones_like(one_value)
+        return ~one_value
+
     @lazy
     def baselines(self) -> tuple[Baseline, ...]:
-        """Those of `MODELS` and `CODECS` that go with this kind of data."""
+        """The scores of those of `MODELS` and `CODECS` that go with this kind of data."""
         return self.models + self._fitted(CODECS)
 
     @lazy
     def models(self) -> tuple[Baseline, ...]:
-        """Those of `MODELS` alone, which score each row."""
+        """The scores of those of `MODELS` alone, which score each row."""
         return self._fitted(MODELS)
 
     def _fitted(self, families: "Families") -> tuple[Baseline, ...]:
@@ -215,18 +244,25 @@ class SimpleModels:
 
     @lazy
     def structure(self) -> Structure | None:
-        """The evidence that latents have something to carry; binary data counts as the numbers 0 and 1. None where
-        there are too many columns to know."""
+        """The evidence that latents have something to carry; binary data counts as the numbers 0 and 1.
+
+        None where there are too many columns to know.
+        """
         if self.wide:
             return None
         gained = self.score_principal(self.latents) - self.score_principal(0)
-        return Structure(*_mean(gained), self.latents)
+        gain, error = _mean(gained)
+        return Structure(gain, error, self.latents)
 
     @property
     def latents(self) -> int:
-        """Of the linear models: the VAE's, but fewer than the columns that vary, and at most half as many as
-        the rows determine directions: were all of those kept, nothing would tell how large the noise is."""
-        return max(0, min(self.latent_dim, self.rank - 1, (len(self.train) - 1) // 2))
+        """The number of latents of the linear models.
+
+        It is the VAE's, but less than the columns that vary, and at most half of the directions that the rows
+        determine: were all of those kept, nothing would tell how large the noise is.
+        """
+        directions = len(self.train) - 1
+        return max(0, min(self.latent_dim, self.rank - 1, directions // 2))
 
     @lazy
     def principal(self) -> "Principal":
@@ -234,92 +270,110 @@ class SimpleModels:
         return self._principal(self.train)
 
     def _principal(self, rows: Dataset) -> "Principal":
-        centre, resolution = self.varying("mean"), self.varying("resolution")  # near the mean nothing cancels
+        centre = self.varying("mean")  # near it nothing cancels
+        resolution = self.varying("resolution")
         return principal(partial(self._blocks, rows), centre, resolution, len(rows), self.wide)
 
     def score_principal(self, k: int) -> Tensor:
-        """log p(x) by probabilistic PCA with k latents, at most d − 1; of whole numbers the bound on it, (n,)"""
+        """The scores (n,) of probabilistic PCA with k latents, at most d − 1: log p(x), or of whole numbers a bound."""
         found = self.principal
         gaussian = PrincipalGaussian.fit(found.mean, found.scale, found.values, found.vectors, k)
         return self._dequantised(gaussian.log_prob, gaussian.precision())
 
     @lazy
     def full(self) -> tuple[PrincipalGaussian, float]:
-        """The Gaussian of full covariance, and the rows' worth of uncorrelated columns added to it: those with which
-        four fifths of the training rows predict the others best."""
-        n = len(self.train)
-        numbers = np.arange(n)
-        if n < 5:
-            return self.principal.ridged(n, RIDGES[2]), RIDGES[2]
+        """The Gaussian of full covariance, and the rows' worth of uncorrelated columns added to it."""
+        ridge = self._best_ridge()
+        return self.principal.ridged(len(self.train), ridge), ridge
+
+    def _best_ridge(self) -> float:
+        """The ridge with which four fifths of the training rows predict the others best; of few rows one in between."""
+        if len(self.train) < 5:
+            return RIDGES[2]
+        numbers = np.arange(len(self.train))
         held_out = numbers % 5 == 4
-        fitted, others = (self.train.subset(numbers[part]) for part in (~held_out, held_out))
+        fitted = self.train.subset(numbers[~held_out])
+        others = self.train.subset(numbers[held_out])
         part = self._principal(fitted)
         predicted = []
         for ridge in RIDGES:
             gaussian = part.ridged(len(fitted), ridge)
-            predicted.append(torch.cat([gaussian.log_prob(x) for x in self._blocks(others)]).mean())
-        ridge = RIDGES[int(torch.stack(predicted).argmax())]
-        return self.principal.ridged(n, ridge), ridge
+            log_p = torch.cat([gaussian.log_prob(x) for x in self._blocks(others)])
+            predicted.append(log_p.mean())
+        return RIDGES[int(torch.stack(predicted).argmax())]
 
     def score_full(self) -> Tensor:
-        """log p(x) by the Gaussian of full covariance; of whole numbers the bound on it, (n,)"""
+        """The scores (n,) of the Gaussian of full covariance: log p(x), or of whole numbers a bound on it."""
         gaussian, _ = self.full
         return self._dequantised(gaussian.log_prob, gaussian.precision())
 
     def score_factors(self) -> Tensor:
-        """log p(x) by factor analysis with the VAE's number of latents: x = m + W z + ψ^½ e; of whole numbers the bound
-        on it, (n,)"""
-        mean, scale = self.varying("mean"), self.varying("scale")
-        found = factor_analysis(
-            (x.cpu().numpy() for x in self._blocks(self.train)), mean.cpu().numpy(), scale.cpu().numpy(), self.latents
-        )
-        location, loading, deviation = (torch.from_numpy(values).to(mean) for values in found[:3])
+        """The scores (n,) of factor analysis with the VAE's number of latents, x = m + W z + ψ^½ e.
+
+        They are log p(x), or of whole numbers a bound on it.
+        """
+        mean = self.varying("mean")
+        scale = self.varying("scale")
+        blocks = (x.cpu().numpy() for x in self._blocks(self.train))
+        found = factor_analysis(blocks, mean.cpu().numpy(), scale.cpu().numpy(), self.latents)
+        location = torch.from_numpy(found.mean).to(mean)
+        loading = torch.from_numpy(found.loading).to(mean)
+        deviation = torch.from_numpy(found.deviation).to(mean)
         variance = deviation.square() + self.varying("resolution").square() / 12
         gaussian = LowRankMultivariateNormal(location, loading, variance, validate_args=False)
         return self._dequantised(gaussian.log_prob, gaussian.precision_matrix.diagonal())
 
     def _dequantised(self, log_prob: Callable[[Tensor], Tensor], precision: Tensor) -> Tensor:
-        """The log-density of the columns that vary and that of the others; less ½ tr(Σ⁻¹)/12 in steps of the grid, of
-        whole numbers"""
-        lost = precision @ self.varying("resolution").square() / 24 if self.integers else 0.0
-        return self.score(lambda x: log_prob(x[:, self.varies]) + self._constants(x)) - lost
+        """The log-density of the columns that vary and that of the others, (n,); of whole numbers it is less by
+        ½ tr(Σ⁻¹)/12 in steps of the grid."""
+        log_p = self.score(lambda x: log_prob(x[:, self.varies]) + self._constants(x))
+        if not self.integers:
+            return log_p
+        return log_p - precision @ self.varying("resolution").square() / 24
 
     def _constants(self, x: Tensor) -> Tensor:
-        """log p of the columns that do not vary, (B,) of x (B, d): whole numbers have no other value."""
+        """The log-density of the columns that do not vary, (B,) of x (B, d): whole numbers have no other value."""
         if self.integers or self.varies.all():
             return x.new_zeros(len(x))
         value = self.column("mean")[~self.varies].float().double()  # as the rows hold it
         return log_atom(x[:, ~self.varies], value).sum(1)
 
     def _blocks(self, rows: Dataset) -> Iterator[Tensor]:
-        """The columns that vary, (B, rank) at a time"""
+        """The columns that vary, (B, rank) at a time."""
         return (x[:, self.varies] for x in _blocks(rows))
 
     def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
-        """A function (B, d) ↦ (B,) of all rows, (n,)"""
+        """A function (B, d) ↦ (B,) of all rows, (n,)."""
         return torch.cat([log_prob(x) for x in _blocks(self.rows)])
 
     @lazy
     def grid(self) -> tuple[Tensor, Tensor]:
         """The least and the greatest value of each column, (d,), in the schema or in the rows to be scored."""
-        low, high = self.column("low"), self.column("high")
+        low = self.column("low")
+        high = self.column("high")
         for x in _blocks(self.rows):
-            low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
+            low = torch.minimum(low, x.amin(0))
+            high = torch.maximum(high, x.amax(0))
         return low, high
 
     def column(self, name: str) -> Tensor:
-        """`low`, `resolution`, … of the schema, (d,), in the units of the rows"""
-        places = name in ("low", "high", "mean")
-        values = self.schema.shifted(name) if places else self.schema.array(name)
+        """What the schema knows of each column by a name, "low" or "scale", say: (d,), in the units of the rows."""
+        read = self.schema.array
+        if name in ("low", "high", "mean"):
+            read = self.schema.shifted
+        values = read(name)
         return torch.from_numpy(values.flatten()).to(self.train.device)
 
     def varying(self, name: str) -> Tensor:
-        """The same of the columns that vary, (rank,)"""
+        """The same of the columns that vary, (rank,)."""
         return self.column(name)[self.varies]
 
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
+        """The baseline of a model that gives the rows log_p (n,), nats."""
         nats, error = _mean(log_p)
-        bits = -nats / math.log(2) / self.d if self.integers else None
+        bits = None
+        if self.integers:
+            bits = -nats / math.log(2) / self.d
         return Baseline(name, nats, error, bits, note, log_p)
 
 
@@ -348,32 +402,39 @@ class Principal(NamedTuple):
 def principal(
     blocks: Callable[[], Iterable[Tensor]], centre: Tensor, resolution: Tensor, rows: int, wide: bool
 ) -> Principal:
-    """From rows (B, d) at a time. Where there are fewer rows than columns, from the products of rows with rows.
+    """The covariance of rows (B, d), given a block at a time.
+
+    Where there are fewer rows than columns, it is made of the products of rows with rows.
 
     centre    (d,), near the mean
     wide      no correlations are wanted
     """
     d = len(centre)
-    few = rows < d and not wide
-    first = sum((x - centre).sum(0) for x in blocks()) / rows
-    variance = sum((x - centre - first).square().sum(0) for x in blocks()) / rows
-    scale = (variance + torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)).sqrt()
+    first = _sum((x - centre).sum(0) for x in blocks()) / rows
+    variance = _sum((x - centre - first).square().sum(0) for x in blocks()) / rows
+    least = torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)
+    scale = (variance + least).sqrt()
     mean = centre + first
     if wide:
         return Principal(mean, scale, scale.new_empty(0), scale.new_empty(d, 0))
-    if few:
-        y = torch.cat([(x - mean) / scale for x in blocks()]) / math.sqrt(rows)
+    standardised = ((x - mean) / scale for x in blocks())
+    if rows < d:
+        y = torch.cat(list(standardised)) / math.sqrt(rows)
         values, left = torch.linalg.eigh(y @ y.mT)
         known = values > RELATIVE_FLOOR * values[-1].clamp_min(RELATIVE_FLOOR)
-        values, left = values[known], left[:, known]
-        return Principal(mean, scale, values, y.mT @ left / values.sqrt())
-    second = sum(((x - mean) / scale).mT @ ((x - mean) / scale) for x in blocks()) / rows
+        values = values[known]
+        return Principal(mean, scale, values, y.mT @ left[:, known] / values.sqrt())
+    second = _sum(y.mT @ y for y in standardised) / rows
     values, vectors = torch.linalg.eigh(second.fill_diagonal_(1))
     return Principal(mean, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors)
 
 
+def _sum(blocks: Iterable[Tensor]) -> Tensor:
+    return sum(blocks, torch.zeros(()))
+
+
 def _blocks(rows: Dataset) -> Iterator[Tensor]:
-    """The rows as they are scored, (B, d) float64 at a time; where cells are hidden, their column's mean"""
+    """The rows as they are scored, (B, d) float64 at a time; where cells are hidden, their column's mean."""
     mean = torch.from_numpy(rows.schema.shifted("mean")).to(rows.device)
     for count, batch in rows.blocks():
         x = batch.x[:count].double()
@@ -383,12 +444,12 @@ def _blocks(rows: Dataset) -> Iterator[Tensor]:
 
 
 def _mean(values: Tensor) -> tuple[float, float | None]:
-    """Mean and standard error"""
+    """The mean and its standard error."""
     return values.mean().item(), standard_error(values)
 
 
 def _independent(models: SimpleModels, name: str) -> Baseline:
-    """A distribution a column."""
+    """A distribution per column."""
     if models.bernoulli:
         return models.baseline(name, models.score(_bernoulli(models.train)), "a Bernoulli variable a column")
     if models.integers:
@@ -397,28 +458,35 @@ def _independent(models: SimpleModels, name: str) -> Baseline:
 
 
 def _bernoulli(train: Dataset) -> Callable[[Tensor], Tensor]:
-    """x (B, d) ↦ Σ_j x_j log p_j + (1 − x_j) log(1 − p_j), (B,), with p_j = (Σ_i x_ij + ½)/(n + 1) (Jeffreys' prior).
+    """The log-probability x (B, d) ↦ Σ_j x_j log p_j + (1 − x_j) log(1 − p_j), (B,), of independent variables.
 
-    Where rows are binarised afresh each time, x_ij is the grey value: the probability of a 1.
+    p_j = (Σ_i x_ij + ½)/(n + 1), by Jeffreys' prior. Where rows are binarised afresh each time, x_ij is the grey value:
+    the probability of a 1.
     """
-    index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
-    grey = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
-    ones = sum(x.sum(0) for x in (grey if train.schema.binarized == "dynamic" else _blocks(train)))
+    blocks = _blocks(train)
+    if train.schema.binarized == "dynamic":
+        index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
+        blocks = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
+    ones = _sum(x.sum(0) for x in blocks)
     p = (ones + 0.5) / (len(train) + 1)
     return lambda x: x @ p.log() + (1 - x) @ (-p).log1p()
 
 
 def _histograms(models: SimpleModels, name: str) -> Baseline:
-    """A histogram a column, or a dequantised Gaussian where it has too many values."""
+    """A histogram per column, or a dequantised Gaussian where it has too many values."""
     low, high = models.grid
     narrow = high - low < WIDEST_HISTOGRAM
     wide = ~narrow[models.varies]
-    mean, scale = models.principal.mean[wide], models.principal.scale[wide]
+    mean = models.principal.mean[wide]
+    scale = models.principal.scale[wide]
     histograms = Histograms((x[:, narrow] for x in _blocks(models.train)), low[narrow], high[narrow])
-    gaussians, lost = Normal(mean, scale.log()), scale.pow(-2).sum() / 24
+    gaussians = Normal(mean, scale.log())
+    lost = scale.pow(-2).sum() / 24
     log_p = models.score(lambda x: histograms.log_prob(x[:, narrow]) + gaussians.log_prob(x[:, ~narrow]) - lost)
-    others = f", of {len(mean):,} with more than {WIDEST_HISTOGRAM:,} values a Gaussian" if len(mean) else ""
-    return models.baseline(name, log_p, f"a histogram a column{others}")
+    note = "a histogram a column"
+    if len(mean):
+        note += f", of {len(mean):,} with more than {WIDEST_HISTOGRAM:,} values a Gaussian"
+    return models.baseline(name, log_p, note)
 
 
 def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
@@ -427,41 +495,65 @@ def _correlated(full: bool, models: SimpleModels, name: str) -> Baseline | None:
         return None
     if models.wide:
         return Baseline(name, None, None, None, f"not fitted: more than {MOST_COLUMNS:,} rows and columns")
-    bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
     if full:
-        note = f"{counted(len(models.train))}, and {models.full[1]:g} of uncorrelated columns"
-        return models.baseline(name, models.score_full(), note + bound)
-    return models.baseline(name, models.score_principal(models.latents), _latents(models) + bound)
+        _, ridge = models.full
+        note = f"{counted(len(models.train))}, and {ridge:g} of uncorrelated columns"
+        return models.baseline(name, models.score_full(), note + _bound(models))
+    return models.baseline(name, models.score_principal(models.latents), _latents(models) + _bound(models))
 
 
 def _factored(models: SimpleModels, name: str) -> Baseline | None:
     """Factor analysis with the VAE's number of latents: what a linear model with a σ per column is."""
     if models.bernoulli or models.d > MOST_FACTORED or not models.latents:
         return None
-    bound = "; a lower bound, by uniform dequantisation" if models.integers else ""
-    return models.baseline(name, models.score_factors(), _latents(models) + bound)
+    return models.baseline(name, models.score_factors(), _latents(models) + _bound(models))
 
 
 def _latents(models: SimpleModels) -> str:
     return f"{models.latents} latent{'s' * (models.latents != 1)}"
 
 
+def _bound(models: SimpleModels) -> str:
+    """The end of a note, where the score is a bound."""
+    if not models.integers:
+        return ""
+    return "; a lower bound, by uniform dequantisation"
+
+
 def _codec(compress: Callable[[bytes], bytes], models: SimpleModels, name: str) -> Baseline | None:
-    """The evaluated rows as a file: bytes of the smallest type that holds them, or 8 cells a byte for 0 and 1."""
+    """The evaluated rows as a file: bytes of the smallest type that holds them, or 8 cells per byte for 0 and 1."""
     if not models.integers:
         return None
-    low, high = models.grid[0].min().item(), models.grid[1].max().item()
-    fitting = (t for t in INTEGERS if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
-    dtype = np.dtype(next(fitting, np.float32))
-    size = -(-models.d // 8) if models.bernoulli else models.d * dtype.itemsize
+    dtype = _smallest_type(models)
+    if models.bernoulli:
+        size = -(-models.d // 8)
+        written_in = "packed bits"
+    else:
+        size = models.d * dtype.itemsize
+        written_in = str(dtype)
     count = max(1, min(len(models.rows), CODEC_BYTES // size))
     index = torch.arange(count, device=models.rows.device) * len(models.rows) // count
-    parts = index.split(at_once(models.d))
-    cells = (models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype) for part in parts)
-    data = b"".join((np.packbits(x, axis=1) if models.bernoulli else x).tobytes() for x in cells)
-    bits = 8 * len(compress(data)) / count
-    note = f"{counted(count)}, {'packed bits' if models.bernoulli else dtype}"
+    written = []
+    for part in index.split(at_once(models.d)):
+        cells = models.rows.scoring_batch(part).x.flatten(1).cpu().numpy().astype(dtype)
+        if models.bernoulli:
+            cells = np.packbits(cells, axis=1)
+        written.append(cells.tobytes())
+    bits = 8 * len(compress(b"".join(written))) / count
+    note = f"{counted(count)}, {written_in}"
     return Baseline(name, -bits * math.log(2), None, bits / models.d, note)
+
+
+def _smallest_type(models: SimpleModels) -> np.dtype:
+    """The first of `INTEGERS` that holds every value."""
+    low, high = models.grid
+    least = low.min().item()
+    greatest = high.max().item()
+    for integers in INTEGERS:
+        limits = np.iinfo(integers)
+        if limits.min <= least and greatest <= limits.max:
+            return np.dtype(integers)
+    return np.dtype(np.float32)
 
 
 Families = dict[str, Callable[[SimpleModels, str], Baseline | None]]

@@ -28,9 +28,9 @@ RESOLUTION = 1e-3
 
 @dataclass(frozen=True)
 class ImportanceSampling:
-    """The importance-weighted estimate of log p(x) from K = `samples` draws a row, a lower bound in expectation.
+    """The importance-weighted estimate of log p(x) from K = `samples` draws per row, a lower bound in expectation.
 
-    The draws are one low-discrepancy point set, shifted by the row's key. Terms, a row each:
+    The draws are one low-discrepancy point set, shifted by the row's key. Terms, one per row each:
 
         ess         effective number of draws (`weighed`, which gives the error too)
         pareto_k    k̂ of the weights' tail (`pareto_shape`): above `most_shape` neither value nor error can be trusted
@@ -41,21 +41,24 @@ class ImportanceSampling:
     samples: int = 100
     name: ClassVar[str] = "iwae"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.samples < 1:
             raise VaekitError(f"samples is {self.samples}: give 1 draw a row or more.")
 
     @property
     def sizes(self) -> list[int]:
-        """1, 10, 100, … and K: what `curve` is made for.
+        """The numbers 1, 10, 100, … and K of draws that `curve` is made for.
 
         >>> ImportanceSampling(500).sizes
         [1, 10, 100, 500]
         """
-        return [10**i for i in range(len(str(self.samples))) if 10**i < self.samples] + [self.samples]
+        powers = [10**i for i in range(len(str(self.samples)))]
+        below = [power for power in powers if power < self.samples]
+        return [*below, self.samples]
 
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
+        """The scores of a batch of B rows, of K draws each."""
         log_w = self.log_weights(model, batch, seed)
         ess, error = weighed(log_w)
         curve = torch.stack([_blocks(log_w, size) for size in self.sizes], -1)
@@ -63,22 +66,25 @@ class ImportanceSampling:
         return Scores(curve[:, -1], error, terms)
 
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:
-        """log w, (K, B) float64, the draws in chunks where they do not fit at once."""
-        x, q = batch.x, model.encode(batch)
+        """The log importance weights log w, (K, B) float64, the draws in chunks where they do not fit at once."""
+        x = batch.x
+        q = model.encode(batch)
         log_joint = joint_in_pieces(model, batch)
         most = max(1, LATENTS // model.latent_dim // len(x))
         log_w = []
         for start in range(0, self.samples, most):
+            draws = min(most, self.samples - start)
             source = RowNoise(batch.key, seed, self.samples, start=start, dtype=x.dtype, device=x.device)
-            z, log_q = q.draw(source(min(most, self.samples - start), len(x), model.noise))
+            z, log_q = q.draw(source(draws, len(x), model.noise))
             log_w.append(log_joint(z) - log_q)
         return torch.cat(log_w).double()
 
 
 def _blocks(log_w: Tensor, size: int) -> Tensor:
-    """log p̂ of `size` draws, averaged over as many blocks as there are, (B,)"""
+    """The estimate log p̂ of `size` draws, averaged over as many blocks of them as there are, (B,)."""
     whole = len(log_w) // size * size
-    return log_mean_exp(log_w[:whole].unflatten(0, (-1, size)), 1).mean(0)
+    blocks = log_w[:whole].unflatten(0, (-1, size))
+    return log_mean_exp(blocks, 1).mean(0)
 
 
 def most_shape(draws: int) -> float:
@@ -92,11 +98,11 @@ def most_shape(draws: int) -> float:
 
 
 def pareto_shape(log_w: Tensor) -> Tensor:
-    """k̂, (B,), of the generalised Pareto distribution fitted to the largest min(K/5, 3√K) weights of (K, B).
+    """The shape k̂, (B,), of the generalised Pareto distribution of the largest min(K/5, 3√K) weights of (K, B).
 
     The weights have moments below 1/k̂: beyond `most_shape` their average misleads (Vehtari et al. 2024,
-    arXiv:1507.02646; the fit is that of Zhang & Stephens 2009, with a weak prior towards 0.5). NaN for fewer
-    than 25 draws.
+    arXiv:1507.02646; the fit is that of Zhang & Stephens 2009, with a weak prior towards 0.5). It is NaN for fewer than
+    25 draws.
 
     >>> log_w = -torch.log(torch.linspace(0.001, 1, 1000, dtype=torch.float64))[:, None]    # shape 1
     >>> round(pareto_shape(log_w).item(), 1)
@@ -115,9 +121,12 @@ def pareto_shape(log_w: Tensor) -> Tensor:
 
 def _profile_shape(x: Tensor) -> Tensor:
     """Zhang & Stephens' estimate of k from sorted excesses (n, B): θ = −k/σ averaged over its profile likelihood."""
-    n, grid = len(x), 30 + int(math.sqrt(len(x)))
-    steps = 1 - (grid / (torch.arange(1, grid + 1, dtype=x.dtype, device=x.device) - 0.5)).sqrt()
-    theta = 1 / x[-1] + steps[:, None] / (3 * x[(n + 2) // 4 - 1])
+    n = len(x)
+    grid = 30 + int(math.sqrt(n))
+    places = torch.arange(1, grid + 1, dtype=x.dtype, device=x.device) - 0.5
+    steps = 1 - (grid / places).sqrt()
+    quartile = x[(n + 2) // 4 - 1]
+    theta = 1 / x[-1] + steps[:, None] / (3 * quartile)
     shape = torch.log1p(-theta[:, None] * x).mean(1)
     profile = n * (torch.log(-theta / shape) - shape - 1)
     theta = (theta * profile.softmax(0)).sum(0)

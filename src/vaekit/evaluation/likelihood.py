@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from torch import Tensor
 
-from vaekit.core import LatentModel, at_once
+from vaekit.core import Batch, LatentModel, at_once
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling, most_shape
@@ -36,28 +37,34 @@ class LogLikelihood:
 
     @property
     def value(self) -> Tensor:
-        """log p(x) of each row, (n,) float64"""
+        """The log-likelihood log p(x) of each row, (n,) float64."""
         return self.scores.value
 
     @property
     def n(self) -> int:
+        """The number of rows."""
         return len(self.value)
 
     @property
     def mean(self) -> float:
+        """The mean over the rows, nats."""
         return self.value.mean().item()
 
     @property
     def spread(self) -> float | None:
-        """Standard error over rows, sd/√n; None for one row."""
+        """The standard error over rows, sd/√n; None for one row."""
         return standard_error(self.value)
 
     @property
     def error(self) -> float | None:
-        """Of the mean, from the rows' own errors; None where they are not known (one draw a row). Those of sampling are
-        independent; those of quadrature may all lie on one side."""
+        """The error of the mean, from the rows' own; None where they are not known (one draw per row).
+
+        The errors of sampling are independent; those of quadrature may all lie on one side.
+        """
         each = self.scores.error
-        error = each.mean().item() if self.method == "quadrature" else each.square().sum().sqrt().item() / self.n
+        error = each.square().sum().sqrt().item() / self.n
+        if self.method == "quadrature":
+            error = each.mean().item()
         return error if math.isfinite(error) else None
 
     @property
@@ -70,10 +77,11 @@ class LogLikelihood:
 
     @property
     def curve(self) -> dict[int, float]:
-        """Mean estimate by the number of draws: the ELBO (by draws) at 1, climbing towards log p(x)."""
+        """The mean estimate by the number of draws: the ELBO (by draws) at 1, climbing towards log p(x)."""
         if "curve" not in self.scores.terms:
             return {}
-        return dict(zip(self.sizes, self.scores.terms["curve"].mean(0).tolist(), strict=True))
+        means = self.scores.terms["curve"].mean(0).tolist()
+        return dict(zip(self.sizes, means, strict=True))
 
     @property
     def untrusted(self) -> float | None:
@@ -83,15 +91,19 @@ class LogLikelihood:
             return None
         return (k > most_shape(max(self.sizes))).double().mean().item()
 
-    def to_dict(self) -> dict:
+    @property
+    def median(self) -> dict[str, float]:
+        """The median over the rows of each term that is one number per row."""
+        found = {}
+        for name, term in self.scores.terms.items():
+            if term.ndim == 1 and not term.isnan().any():
+                found[name] = term.double().median().item()
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
         """The numbers for JSON, rows apart."""
-        names = ("method", "mean", "spread", "error", "bias", "n", "untrusted")
-        medians = {
-            name: term.double().median().item()
-            for name, term in self.scores.terms.items()
-            if term.ndim == 1 and not term.isnan().any()
-        }
-        return {**{name: getattr(self, name) for name in names}, "median": medians, "curve": self.curve}
+        names = ("method", "mean", "spread", "error", "bias", "n", "untrusted", "median", "curve")
+        return {name: getattr(self, name) for name in names}
 
 
 def log_likelihood(
@@ -101,7 +113,7 @@ def log_likelihood(
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> LogLikelihood:
-    """log p(x) of every row, by default importance-weighted with 100 draws.
+    """The log-likelihood log p(x) of every row, by default importance-weighted with 100 draws.
 
     method     `ImportanceSampling(K)`, `Quadrature()` for one or two latents, or `AnnealedImportance()`
     advance    called with the number of rows finished, for a progress bar
@@ -112,19 +124,25 @@ def log_likelihood(
     """
     if not len(rows):
         raise VaekitError("there are no rows to score.")
-    method = method or ImportanceSampling()
+    chosen: Method = method or ImportanceSampling()
     rows.require(model.likelihood)
     parts = []
-    for part in _scored(model, rows, method, seed):
+    for part in _scored(model, rows, chosen, seed):
         parts.append(part)
         advance(len(part.value))
-    return LogLikelihood(method.name, Scores.joined(parts), tuple(getattr(method, "sizes", ())))
+    sizes = getattr(chosen, "sizes", ())
+    return LogLikelihood(chosen.name, Scores.joined(parts), tuple(sizes))
 
 
 def _scored(model: LatentModel, rows: Dataset, method: Method, seed: int) -> Iterator[Scores]:
+    """The scores of the rows, in their order: on a CPU one row at a time, several side by side."""
     on_cpu = rows.device.type == "cpu"
     blocks = rows.blocks(1 if on_cpu else TOGETHER)
-    score = lambda block: method(model, block[1], seed)[: block[0]]  # noqa: E731
+
+    def score(block: tuple[int, Batch]) -> Scores:
+        count, batch = block
+        return method(model, batch, seed)[:count]
+
     if not on_cpu:
         yield from map(score, blocks)
         return

@@ -1,18 +1,24 @@
 """The ways of estimating log p(x), by name."""
 
+from collections.abc import Callable
+
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.annealing import AnnealedImportance
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.scores import Method
 
-METHODS = {"iwae": ImportanceSampling, "quadrature": Quadrature, "ais": AnnealedImportance}
+METHODS: dict[str, Callable[..., Method]] = {
+    "iwae": ImportanceSampling,
+    "quadrature": Quadrature,
+    "ais": AnnealedImportance,
+}
 SIZES = {"iwae": "samples", "ais": "chains"}
-"""what a number of draws a row is called in each, where it has one"""
+"""what a number of draws per row is called in each, where it has one"""
 
 
 def build_method(name: str, samples: int | None = None) -> Method:
-    """A method by its name, with so many draws a row, or by default as many as it thinks right.
+    """A method by its name, with so many draws per row, or by default as many as it thinks right.
 
     >>> build_method("iwae", 5000).samples
     5000

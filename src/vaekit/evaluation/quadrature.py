@@ -40,7 +40,7 @@ class Quadrature:
     """log p(x) = log ∫ p(x, z) dz over cells that are halved until the sum no longer changes.
 
     tolerance     nats: how small `error` is to be, unless log p(x, z) is itself rounded to no better
-    most_cells    a row; where they do not suffice the sum has not settled, and `error` is large
+    most_cells    per row; where they do not suffice the sum has not settled, and `error` is large
 
     The first cells fill a box of ± 8 prior standard deviations, or wider where p(x, z) is. Then, an axis at a time,
     those are halved in which the integrand may come near its maximum, judged by its differences between neighbours;
@@ -68,44 +68,59 @@ class Quadrature:
     most_cells: int = 2**17
     name: ClassVar[str] = "quadrature"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.tolerance > 0:
             raise VaekitError(f"quadrature to within {self.tolerance:g} nats was asked for: give a tolerance above 0.")
 
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
+        """The scores of a batch, one row at a time; the seed changes nothing, for there is no chance in it."""
         if model.latent_dim not in FIRST:
             raise VaekitError(f"quadrature is for 1 or 2 latents, this model has {model.latent_dim}: use iwae or ais.")
-        rows = (batch.rows(i, i + 1) for i in range(len(batch.x)))
         eps = torch.finfo(batch.x.dtype).eps
-        found = [self._integrate(_of_row(model, row), model.pz(row.c), eps) for row in rows]
-        value, error, cells = torch.tensor(found, dtype=torch.float64, device=batch.x.device).reshape(-1, 3).unbind(1)
+        found = []
+        for i in range(len(batch.x)):
+            row = batch.rows(i, i + 1)
+            found.append(self._integrate(_of_row(model, row), model.pz(row.c), eps))
+        numbers = torch.tensor(found, dtype=torch.float64, device=batch.x.device).reshape(-1, 3)
+        value, error, cells = numbers.unbind(1)
         return Scores(value, error, {"cells": cells.long()})
 
     def _integrate(self, log_joint: LogJoint, prior: Latent, eps: float) -> tuple[float, float, int]:
-        """log p(x) of one row, its error, and how many cells were evaluated for it."""
+        """The log-likelihood of one row, its error, and how many cells were evaluated for it."""
         cells, evaluated = _covering(log_joint, prior)
-        value, last = cells.log_integral, torch.full_like(cells.width, math.inf)
+        value = cells.log_integral
+        last = torch.full_like(cells.width, math.inf)
         while True:
             between = cells.between_alternate()
-            change, rounding = torch.maximum(between, last), eps * value.abs().item()
+            change = torch.maximum(between, last)
+            rounding = eps * value.abs().item()
             error = (change.sum() + (cells.rest - value).exp()).item()
             if not error > max(self.tolerance, rounding):
                 break
             cells = cells.near_maximum(between.sum().item() + NEGLIGIBLE - math.log(self.tolerance))
             unsettled = change >= change.max().clamp(max=self.tolerance / 2)
             axis = int(torch.where(unsettled, cells.width / prior.stddev, 0).argmax())
-            if evaluated + 2 * len(cells.f) > self.most_cells or not cells.divisible(axis, eps):
+            too_many = evaluated + 2 * len(cells.f) > self.most_cells
+            if too_many or not cells.divisible(axis, eps):
                 break
             cells = cells.halved(axis, log_joint)
-            before, value = value, cells.log_integral
-            last[axis], evaluated = (value - before).abs(), evaluated + len(cells.f)
+            evaluated += len(cells.f)
+            halved = cells.log_integral
+            last[axis] = (halved - value).abs()
+            value = halved
         return value.item(), error + rounding, evaluated
 
 
 def _of_row(model: LatentModel, row: Batch) -> LogJoint:
+    """The function z (N, D) ↦ log p(x, z), (N,) float64, of one row."""
     log_joint = joint_in_pieces(model, row)
-    return lambda z: log_joint(z.to(row.x.dtype)[:, None])[:, 0].double()
+
+    def log_joint_of_row(z: Tensor) -> Tensor:
+        draws = z.to(row.x.dtype)[:, None]
+        return log_joint(draws)[:, 0].double()
+
+    return log_joint_of_row
 
 
 @dataclass(frozen=True)
@@ -125,25 +140,31 @@ class _Cells:
 
     @classmethod
     def evaluated(cls, log_joint: LogJoint, low: Tensor, width: Tensor, index: Tensor, rest: Tensor) -> "_Cells":
-        return cls(low, width, index, log_joint(low + (index + 0.5) * width), rest)
+        """The cells of an index, with f at their centres."""
+        centres = low + (index + 0.5) * width
+        return cls(low, width, index, log_joint(centres), rest)
 
     @property
     def log_integral(self) -> Tensor:
-        """log ∫ p(x, z) dz over the box, by the midpoint rule"""
+        """The logarithm of ∫ p(x, z) dz over the box, by the midpoint rule."""
         return self._log_integral(self.f)
 
     def _log_integral(self, f: Tensor, every: int = 1) -> Tensor:
         """The same, of every so many of the cells."""
-        return (f.logsumexp(0) + self.width.log().sum() + math.log(every)).logaddexp(self.rest)
+        log_sum = f.logsumexp(0) + self.width.log().sum() + math.log(every)
+        return log_sum.logaddexp(self.rest)
 
     def between_alternate(self) -> Tensor:
         """By how much the log integral of the odd or of the even cells along an axis differs, (D,) nats: the larger."""
-        odd = (self.index % 2).bool().T
-        halves = torch.stack([self._log_integral(self.f[half], 2) for along in odd for half in (along, ~along)])
-        return (halves - self.log_integral).abs().unflatten(0, (-1, 2)).amax(1)
+        halves = []
+        for odd in (self.index % 2).bool().T:
+            halves.append(self._log_integral(self.f[odd], 2))
+            halves.append(self._log_integral(self.f[~odd], 2))
+        off = (torch.stack(halves) - self.log_integral).abs()
+        return off.unflatten(0, (-1, 2)).amax(1)
 
     def near_maximum(self, nats: float) -> "_Cells":
-        """Those in which f may come so near its maximum."""
+        """The cells in which f may come so near its maximum."""
         near = self.f + self._rise() >= self.f.max() - nats
         rest = self._log_integral(self.f[~near])
         return _Cells(self.low, self.width, self.index[near], self.f[near], rest)
@@ -155,10 +176,12 @@ class _Cells:
         """
         sizes = [2 ** (31 * axis) for axis in range(len(self.low))]
         keys, order = (self.index * self.index.new_tensor(sizes)).sum(1).sort()
-        f, rise = self.f[order], torch.zeros_like(self.f)
+        f = self.f[order]
+        rise = torch.zeros_like(f)
         for size in sizes:
-            below, above = (f - _looked_up(keys, f, keys + step) for step in (-size, size))
-            rise += torch.fmax(below.abs(), above.abs()).nan_to_num(0, 0)
+            below = (f - _looked_up(keys, f, keys - size)).abs()
+            above = (f - _looked_up(keys, f, keys + size)).abs()
+            rise += torch.fmax(below, above).nan_to_num(0, 0)
         return torch.empty_like(rise).index_copy(0, order, rise)
 
     def divisible(self, axis: int, eps: float) -> bool:
@@ -167,11 +190,12 @@ class _Cells:
         return bool(self.width[axis] / 2 > ROUNDING * eps * furthest)
 
     def halved(self, axis: int, log_joint: LogJoint) -> "_Cells":
-        """Each cut in two along an axis."""
+        """The cells each cut in two along an axis."""
         along = torch.zeros_like(self.index[0])
         along[axis] = 1
         lower = self.index * (1 + along)
-        index, width = torch.cat([lower, lower + along]), self.width / (1 + along)
+        index = torch.cat([lower, lower + along])
+        width = self.width / (1 + along)
         return self.evaluated(log_joint, self.low, width, index, self.rest)
 
 
@@ -183,11 +207,15 @@ def _looked_up(keys: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
 
 def _covering(log_joint: LogJoint, prior: Latent) -> tuple[_Cells, int]:
     """The first cells, of a box that holds the integrand, and how many were evaluated to find it."""
-    mean, half = prior.mean.double(), BOX * prior.stddev.double()
-    n, dims = FIRST[len(mean)], len(mean)
-    index = torch.cartesian_prod(*[torch.arange(n, device=mean.device)] * dims).reshape(-1, dims)
+    mean = prior.mean.double()
+    half = BOX * prior.stddev.double()
+    dims = len(mean)
+    n = FIRST[dims]
+    axis = torch.arange(n, device=mean.device)
+    index = torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
     face = ((index == 0) | (index == n - 1)).any(1)
-    nothing, evaluated = mean.new_tensor(-math.inf), 0
+    nothing = mean.new_tensor(-math.inf)
+    evaluated = 0
     while True:
         cells = _Cells.evaluated(log_joint, mean - half, 2 * half / n, index, nothing)
         evaluated += len(index)

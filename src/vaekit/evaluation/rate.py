@@ -7,6 +7,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,13 +47,14 @@ class RateParts:
     n: int
     """N, the rows that make up q(z)"""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """All of it ready for JSON."""
         return asdict(self)
 
 
 @torch.no_grad()
 def rate_parts(model: LatentModel, rows: Dataset, points: int = 1000, seed: int = 0) -> RateParts:
-    """I_q(x; z) and KL(q(z) ‖ p(z)) on finite data, from about `points` draws against all N rows.
+    """The parts I_q(x; z) and KL(q(z) ‖ p(z)) on finite data, from about `points` draws against all N rows.
 
     The draws come from rows evenly spaced, one each, or several each where there are fewer rows; their noise is keyed
     by row, so the numbers repeat. Takes points × N × D operations, in chunks.
@@ -74,45 +76,71 @@ def rate_parts(model: LatentModel, rows: Dataset, points: int = 1000, seed: int 
         z, log_q, log_p = _draws(model, rows, points, seed)
         log_marginal, rate_each = _against_all(model, rows, z.flatten(0, 1), seed)
     log_marginal = log_marginal.view_as(log_q)
-    parts = {"rate": log_q - log_p, "information": log_q - log_marginal, "marginal_kl": log_marginal - log_p}
-    moments = {}
-    for name, values in parts.items():
-        each = values.mean(0)  # a row's draws are not independent of each other
-        moments[name] = each.mean().item()
-        moments[f"{name}_se"] = standard_error(each)
-    return RateParts(**moments, ceiling=math.log(len(rows)), rate_each=rate_each, points=log_q.numel(), n=len(rows))
+    rate, rate_se = _moments(log_q - log_p)
+    information, information_se = _moments(log_q - log_marginal)
+    marginal_kl, marginal_kl_se = _moments(log_marginal - log_p)
+    return RateParts(
+        rate=rate,
+        rate_se=rate_se,
+        information=information,
+        information_se=information_se,
+        marginal_kl=marginal_kl,
+        marginal_kl_se=marginal_kl_se,
+        ceiling=math.log(len(rows)),
+        rate_each=rate_each,
+        points=log_q.numel(),
+        n=len(rows),
+    )
+
+
+def _moments(values: Tensor) -> tuple[float, float | None]:
+    """The mean of values (K, M) of K draws from each of M rows, and its standard error over the rows."""
+    each = values.mean(0)  # a row's draws are not independent of each other
+    return each.mean().item(), standard_error(each)
 
 
 def _draws(model: LatentModel, rows: Dataset, points: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """z (K, M, D) ~ q(z|x) for M rows evenly spaced, log q(z|x) and log p(z), (K, M) float64."""
+    """Draws z (K, M, D) ~ q(z|x) for M rows evenly spaced, with log q(z|x) and log p(z), (K, M) float64 each."""
     n = len(rows)
-    count, draws = min(points, n), -(-points // n)
+    count = min(points, n)
+    draws = -(-points // n)
     index = torch.arange(count, device=rows.device) * n // count
-    prior, found = model.pz(), []
+    prior = model.pz()
+    drawn = []
+    log_q = []
+    log_p = []
     for part in index.split(at_once(model.width)):
-        z, log_q = _drawn(model, rows.scoring_batch(part), draws, seed)
-        found.append((z, log_q.double(), prior.log_prob(z).double()))
-    z, log_q, log_p = (torch.cat(part, 1) for part in zip(*found, strict=True))
-    return z, log_q, log_p
+        z, log_density = _drawn(model, rows.scoring_batch(part), draws, seed)
+        drawn.append(z)
+        log_q.append(log_density.double())
+        log_p.append(prior.log_prob(z).double())
+    return torch.cat(drawn, 1), torch.cat(log_q, 1), torch.cat(log_p, 1)
 
 
 def _drawn(model: LatentModel, batch: Batch, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """z (K, B, D) ~ q(z|x) and log q(z|x) (K, B)"""
+    """Draws z (K, B, D) ~ q(z|x), and log q(z|x), (K, B)."""
     source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
-    return model.encode(batch).draw(source(draws, len(batch.x), model.noise))
+    noise = source(draws, len(batch.x), model.noise)
+    return model.encode(batch).draw(noise)
 
 
 def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tuple[Tensor, tuple[float, ...] | None]:
-    """log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64 of z (M, D), and the mean rate of each latent over all rows."""
+    """The log-density log q(z) = log (1/N) Σ_j q(z|x_j), (M,) float64, of z (M, D), and the mean rate of each latent
+    over all rows; None where the rate does not fall apart."""
     total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
-    prior, rate_each = model.pz(), torch.zeros((), dtype=torch.float64, device=z.device)
+    rate_each = torch.zeros((), dtype=torch.float64, device=z.device)
+    prior = model.pz()
     for count, batch in rows.blocks(at_once(model.width)):
         q = model.encode(batch)
-        parts = z.split(max(1, CELLS // (len(batch.x) * z.shape[-1])))
-        every = (part[:, None].expand(-1, len(batch.x), -1) for part in parts)
-        log_q = torch.cat([q.log_prob(part)[:, :count].double().logsumexp(1) for part in every])
-        total = torch.logaddexp(total, log_q)
+        most = max(1, CELLS // (len(batch.x) * z.shape[-1]))
+        log_q = []
+        for part in z.split(most):
+            every = part[:, None].expand(-1, len(batch.x), -1)
+            log_q.append(q.log_prob(every)[:, :count].double().logsumexp(1))
+        total = torch.logaddexp(total, torch.cat(log_q))
         each = q.rate(prior, *_drawn(model, batch, 1, seed))
         rate_each = rate_each + each[:, :count].double().mean(0).sum(0)
-    apart = len(rate_each) == z.shape[-1]
-    return total - math.log(len(rows)), tuple((rate_each / len(rows)).tolist()) if apart else None
+    log_marginal = total - math.log(len(rows))
+    if len(rate_each) != z.shape[-1]:
+        return log_marginal, None
+    return log_marginal, tuple((rate_each / len(rows)).tolist())

@@ -22,32 +22,45 @@ class Scores:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     """(B, …) each: what the method knows beside it"""
 
-    def __getitem__(self, rows) -> "Scores":
-        return Scores(self.value[rows], self.error[rows], {name: term[rows] for name, term in self.terms.items()})
+    def __getitem__(self, rows: slice | Tensor) -> "Scores":
+        terms = {name: term[rows] for name, term in self.terms.items()}
+        return Scores(self.value[rows], self.error[rows], terms)
 
     @staticmethod
     def joined(parts: "list[Scores]") -> "Scores":
         """The rows of several blocks, one after another."""
-        names = parts[0].terms
-        terms = {name: torch.cat([part.terms[name] for part in parts]) for name in names}
-        return Scores(torch.cat([p.value for p in parts]), torch.cat([p.error for p in parts]), terms)
+        value = torch.cat([part.value for part in parts])
+        error = torch.cat([part.error for part in parts])
+        terms = {name: torch.cat([part.terms[name] for part in parts]) for name in parts[0].terms}
+        return Scores(value, error, terms)
 
 
 def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:
-    """What K weights (K, B) say of their own mean: the effective number of them, 1 / Σ w̃² with w̃ = w / Σ w (Kong
-    1992), and the standard error of its logarithm by the delta method, √((K Σ w̃² − 1) / (K − 1)), infinite for one.
+    """What K weights say of their own mean, of their logarithms (K, B): two numbers per row, (B,) each.
+
+    One is the effective number of them, 1 / Σ w̃² with w̃ = w / Σ w (Kong 1992). The other is the standard error of the
+    logarithm of their mean by the delta method, √((K Σ w̃² − 1) / (K − 1)) nats, infinite for a single weight.
 
     >>> [term.item() for term in weighed(torch.zeros(4, 1))]
     [4.0, 0.0]
     """
-    k, squares = len(log_w), log_w.softmax(0).square().sum(0)
-    error = ((k * squares - 1).clamp(min=0) / (k - 1)).sqrt() if k > 1 else torch.full_like(squares, torch.inf)
-    return 1 / squares, error
+    k = len(log_w)
+    squares = log_w.softmax(0).square().sum(0)
+    effective = 1 / squares
+    if k == 1:
+        return effective, torch.full_like(squares, torch.inf)
+    variance = (k * squares - 1).clamp(min=0) / (k - 1)
+    return effective, variance.sqrt()
 
 
 class Method(Protocol):
     """A way of estimating log p(x). Randomness comes from (seed, `batch.key`) alone."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
 
-    def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores: ...
+    def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
+        """The scores of a batch."""
+        ...

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from vaekit.core import LatentModel, UnknownError
 from vaekit.data import Dataset
@@ -15,12 +18,16 @@ from vaekit.evaluation.verdicts import Gap, below_baselines, comparison, verdict
 from vaekit.inference import Averages, active_units, over_rows
 from vaekit.objectives import ELBO
 
-MOST_DRAWS, DRAWS_IN_ALL = 64, 50_000
-"""of z, for the ELBO: many a row where there are few rows"""
+MOST_DRAWS = 64
+"""of z per row, for the ELBO: many where there are few rows"""
+DRAWS_IN_ALL = 50_000
+"""of all rows together, or one per row where there are more"""
 SIMULATED = 16
 """rows that annealing is tried on from both sides"""
-MOST_FITTED, MOST_COMPARED = 2048, 1024
-"""rows that simple models are fitted to, and compared on, at the end of a training: enough to be no better than they"""
+MOST_FITTED = 2048
+"""rows that simple models are fitted to at the end of a training: enough to be no better than they"""
+MOST_COMPARED = 1024
+"""rows that they are compared on then"""
 
 
 @dataclass(frozen=True)
@@ -59,24 +66,25 @@ class Evaluation:
         """One sentence on whether the model wins against the best simple one."""
         return comparison(self.log_likelihood.value, self.baselines)
 
-    def _beside(self, baseline: Baseline) -> dict:
-        """A simple model, and by how many nats a row this one is better on the same rows."""
-        known = baseline.nats is not None
-        gain, error = baseline.gain(self.log_likelihood.value) if known else (None, None)
+    def _beside(self, baseline: Baseline) -> dict[str, Any]:
+        """A simple model, and by how many nats per row this one is better on the same rows."""
+        if baseline.nats is None:
+            return {**baseline.to_dict(), "gain": None, "gain_se": None}
+        gain, error = baseline.gain(self.log_likelihood.value)
         return {**baseline.to_dict(), "gain": gain, "gain_se": error}
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """All of it ready for JSON, single rows apart."""
         plain = ("elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n")
         return {
             **{name: getattr(self, name) for name in plain},
             "log_likelihood": self.log_likelihood.to_dict(),
-            "rate_parts": None if self.parts is None else self.parts.to_dict(),
-            "generalisation": None if self.generalisation is None else vars(self.generalisation),
+            "rate_parts": self.parts and self.parts.to_dict(),
+            "generalisation": self.generalisation and vars(self.generalisation),
             "baselines": [self._beside(baseline) for baseline in self.baselines],
             "comparison": self.comparison,
             "verdicts": list(self.verdicts),
-            "two_sided": None if self.two_sided is None else self.two_sided.to_dict(),
+            "two_sided": self.two_sided and self.two_sided.to_dict(),
         }
 
 
@@ -89,32 +97,44 @@ def evaluate(
     train: Dataset | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """ELBO, rate and its parts, distortion and log p(x) of the rows; with the training rows, baselines beside them, the
-    gap between the two, and verdicts.
+    """The numbers of a model on rows: ELBO, rate and its parts, distortion and log p(x).
 
-    method     of estimating log p(x): by default `ImportanceSampling()`, 100 draws a row
+    With the training rows there are baselines beside them, the gap between the two, and verdicts.
+
+    method     of estimating log p(x): by default `ImportanceSampling()`, 100 draws per row
     train      the rows that the model was trained on
     advance    called with the number of rows whose log p(x) is finished, for a progress bar
     """
     found = log_likelihood(model, rows, method, seed, advance)
-    averages, likelihood = elbo(model, rows, seed), model.likelihood
+    averages = elbo(model, rows, seed)
     means = {name: term.double().mean().item() for name, term in averages.terms.items()}
-    parts, unknown = _rate_parts(model, rows, seed)
-    codes = likelihood.integers and likelihood.normalised
-    simple = None if train is None else SimpleModels(train, rows, model.latent_dim, likelihood.integers)
-    gap = None if train is None else _gap(model, averages, train.some(len(rows)), seed)
+    parts, said = _rate_parts(model, rows, seed)
+    likelihood = model.likelihood
+    bits = None
+    if likelihood.integers and likelihood.normalised:
+        bits = -found.mean / rows.schema.features / math.log(2)
+    gap = None
+    baselines: tuple[Baseline, ...] = ()
+    if train is not None:
+        simple = SimpleModels(train, rows, model.latent_dim, likelihood.integers)
+        gap = _gap(model, averages, train.some(len(rows)), seed)
+        baselines = simple.baselines
+        said = (*verdicts(found, means["rate"], gap, simple), *said)
+    both_sides = None
+    if isinstance(method, AnnealedImportance):
+        both_sides = two_sided(model, SIMULATED, method, seed)
     return Evaluation(
         **means,
         log_likelihood=found,
-        bits_per_dim=-found.mean / rows.schema.features / math.log(2) if codes else None,
+        bits_per_dim=bits,
         active_units=active_units(averages.means),
         latent_dim=model.latent_dim,
         n=len(rows),
         parts=parts,
         generalisation=gap,
-        baselines=() if simple is None else simple.baselines,
-        verdicts=unknown if simple is None else (*verdicts(found, means["rate"], gap, simple), *unknown),
-        two_sided=two_sided(model, SIMULATED, method, seed) if isinstance(method, AnnealedImportance) else None,
+        baselines=baselines,
+        verdicts=said,
+        two_sided=both_sides,
     )
 
 
@@ -127,25 +147,39 @@ def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts
 
 
 def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:
-    """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x), by more
-    than twice the standard error of the differences: the end of a sentence that says so. None where not, or where a row
-    alone cannot show it."""
-    train, rows = train.some(MOST_FITTED), rows.some(MOST_COMPARED)
+    """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x).
+
+    It is greater by more than twice the standard error of the differences: the end of a sentence says so. None where it
+    is not, or where a row alone cannot show it.
+    """
+    train = train.some(MOST_FITTED)
+    rows = rows.some(MOST_COMPARED)
     if len(rows) < 2 or not len(train):
         return None
     simple = SimpleModels(train, rows, model.latent_dim, model.likelihood.integers)
-    line = below_baselines(log_likelihood(model, rows, seed=seed).value, simple.models)
+    found = log_likelihood(model, rows, seed=seed)
+    line = below_baselines(found.value, simple.models)
     return line and line[0].lower() + line[1:]
 
 
 def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:
-    """The ELBO of each row and its parts, from as many draws a row as the number of rows allows."""
+    """The ELBO of each row and its parts, from as many draws per row as the number of rows allows."""
     draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
     return over_rows(ELBO(draws), model, rows.blocks(), seed)
 
 
 def _gap(model: LatentModel, held_out: Averages, train: Dataset, seed: int) -> Gap:
-    one, other = (averages.value.double() for averages in (elbo(model, train, seed), held_out))
-    known = len(one) > 1 and len(other) > 1
-    error = math.sqrt(one.var().item() / len(one) + other.var().item() / len(other)) if known else None
-    return Gap(one.mean().item(), (one.mean() - other.mean()).item(), error)
+    """The gap between training rows and rows held out, in the mean ELBO."""
+    one = _bounds(elbo(model, train, seed))
+    other = _bounds(held_out)
+    gap = (one.mean() - other.mean()).item()
+    if len(one) < 2 or len(other) < 2:
+        return Gap(one.mean().item(), gap, None)
+    variance = one.var().item() / len(one) + other.var().item() / len(other)
+    return Gap(one.mean().item(), gap, math.sqrt(variance))
+
+
+def _bounds(averages: Averages) -> Tensor:
+    """The value of each row, (n,) float64 nats, of an objective that is a bound."""
+    assert averages.value is not None
+    return averages.value.double()

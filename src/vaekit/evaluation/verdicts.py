@@ -14,9 +14,9 @@ from vaekit.evaluation.likelihood import LogLikelihood
 SURE = 2.0
 """standard errors"""
 SHOWN = 0.005
-"""nats a row: a smaller difference is printed as 0.00, and nobody is better by that"""
+"""nats per row: a smaller difference is printed as 0.00, and nobody is better by that"""
 WORTH = 1.0
-"""nats a row: a smaller gap between training and other rows is every model's, and no fault to mend"""
+"""nats per row: a smaller gap between training and other rows is every model's, and no fault to mend"""
 COLLAPSED = 0.1
 """nats: a smaller rate is near 0"""
 
@@ -41,19 +41,18 @@ def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleM
     gap       between training rows and these
     simple    simple models of the same rows
     """
-    structure = simple.structure if rate < COLLAPSED else None
-    said = (
-        below_baselines(found.value, simple.baselines),
-        collapse(rate, structure),
-        None if gap is None else overfitting(gap.train, gap.train - gap.gap, gap.gap_se),
-    )
+    said = [below_baselines(found.value, simple.baselines)]
+    if rate < COLLAPSED:
+        said.append(collapse(rate, simple.structure))
+    if gap is not None:
+        said.append(overfitting(gap.train, gap.train - gap.gap, gap.gap_se))
     return tuple(verdict for verdict in said if verdict is not None)
 
 
 def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:
     """Whether rows trained on score higher than rows held out, by a nat or more.
 
-    train, held_out    mean ELBO or log p(x), nats a row
+    train, held_out    mean ELBO or log p(x), nats per row
     gap_se             standard error of their difference; None where it is not known
 
     >>> overfitting(-80.0, -83.0, 0.5)
@@ -70,13 +69,13 @@ def overfitting(train: float, held_out: float, gap_se: float | None, measure: st
 
 
 def collapse(rate: float, structure: Structure | None) -> str | None:
-    """Whether the latents carry nothing although there is something to carry: a rate near 0 where probabilistic PCA of
-    the same latent size gains over independent columns on the same rows.
+    """Whether the latents carry nothing although there is something to carry.
 
-    Without such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component whose
-    eigenvalue is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
+    That is a rate near 0 where probabilistic PCA of the same latent size gains over independent columns on the same
+    rows. Without such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component
+    whose eigenvalue is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
 
-    rate         mean KL(q(z|x) ‖ p(z)), nats a row
+    rate         mean KL(q(z|x) ‖ p(z)), nats per row
     structure    None where it is not known
 
     >>> print(collapse(0.01, Structure(gain=2.5, gain_se=0.1, latent_dim=8)))   # doctest: +ELLIPSIS
@@ -96,8 +95,10 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
 
 
 def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
-    """Which simple models are better, and by how much: by more than twice the standard error of the rows' differences,
-    and by what can be seen in two decimals.
+    """Which simple models are better, and by how much.
+
+    They are better by more than twice the standard error of the rows' differences, and by what can be seen in two
+    decimals.
 
     log_p     (n,) estimated from below, nats
 
@@ -119,12 +120,14 @@ def below_baselines(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
 
 
 def _told_from(error: float | None) -> float:
-    """The difference in nats a row from which on one model is better than another."""
+    """The difference in nats per row from which on one model is better than another."""
     return max(SURE * (error or 0.0), SHOWN)
 
 
 def _plus_minus(error: float | None) -> str:
-    return "" if not error else f" ± {error:,.2f}"
+    if not error:
+        return ""
+    return f" ± {error:,.2f}"
 
 
 def comparison(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
@@ -136,13 +139,13 @@ def comparison(log_p: Tensor, baselines: Iterable[Baseline]) -> str | None:
     >>> comparison(torch.full((9,), -80.0), [Baseline("lzma", -88.0, None, 0.16, "")])
     'The model is better than every simple one: than the best of them, lzma, by 8.00 nats a row.'
     """
-    known = [one for one in baselines if one.nats is not None]
+    known = [(one.nats, one) for one in baselines if one.nats is not None]
     if not known:
         return None
-    worse = below_baselines(log_p, known)
+    worse = below_baselines(log_p, [one for _, one in known])
     if worse is not None:
         return worse
-    best = max(known, key=lambda one: one.nats)
+    _, best = max(known, key=lambda pair: pair[0])
     gain, error = best.gain(log_p)
     if gain > _told_from(error):
         size = f"{gain:,.2f}{_plus_minus(error)} nats a row"

@@ -11,8 +11,10 @@ from vaekit.maths import joined
 from vaekit.noise import RowNoise
 from vaekit.threads import suited
 
-VALUE, LOSS, MEANS = " value", " loss", " means"
-"""no names of terms"""
+VALUE = " value"
+LOSS = " loss"
+MEANS = " means"
+"""beside the terms, of which none has such a name"""
 ACTIVE = 0.01
 """Burda et al. 2016 (arXiv:1509.00519): a latent u is active where Cov_x(E_q[u|x]) > 0.01"""
 
@@ -32,7 +34,9 @@ class Averages(NamedTuple):
     @property
     def selected(self) -> float:
         """What weights are selected on: the mean value, or where there is none the negative loss."""
-        chosen = -self.loss if self.value is None else self.value
+        chosen = self.value
+        if chosen is None:
+            chosen = -self.loss
         return chosen.double().mean().item()
 
 
@@ -45,24 +49,29 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
     Rows and draws that are too many for the memory budget (`core.BUDGET`) go through the networks one part after
     another; only the importance-weighted bound takes all draws of a row at once.
     """
+    size = at_once(model.width, objective.samples)
 
     def found() -> Iterator[dict[str, Tensor]]:
-        for count, batch in in_pieces(blocks, at_once(model.width, objective.samples)):
+        for count, batch in in_pieces(blocks, size):
             each = _values(objective, model, batch, seed)
             each[MEANS] = code(model, batch, model.encode(batch))
             yield {name: rows[:count] for name, rows in each.items()}
 
-    with suited(model, objective.samples * at_once(model.width, objective.samples)):
+    with suited(model, objective.samples * size):
         terms = joined(found())
-    return Averages(terms.pop(VALUE, None), terms.pop(LOSS), means=terms.pop(MEANS), terms=terms)
+    value = terms.pop(VALUE, None)
+    loss = terms.pop(LOSS)
+    means = terms.pop(MEANS)
+    return Averages(value, loss, terms, means)
 
 
 def _values(objective: Objective, model: LatentModel, batch: Batch, seed: int) -> dict[str, Tensor]:
     """The bound and its terms, (B,) each."""
     total = objective.samples
+    most = max(1, at_once(model.width) // len(batch.x))
     found: dict[str, Tensor] = {}
     start = 0
-    for part in objective.parts(max(1, at_once(model.width) // len(batch.x))):
+    for part in objective.parts(most):
         bound = part(model, batch, *_noise(part, model, batch, seed, start, total))
         each = {LOSS: bound.loss.expand(len(batch.x)), **bound.terms}
         if bound.value is not None:
@@ -74,7 +83,7 @@ def _values(objective: Objective, model: LatentModel, batch: Batch, seed: int) -
 
 
 def _noise(part: Objective, model: LatentModel, batch: Batch, seed: int, start: int, total: int) -> Iterator[Tensor]:
-    """What a part of an objective of `total` draws wants, from the draw `start` on."""
+    """The noise that a part of an objective of `total` draws wants, from the draw `start` on."""
     x = batch.x
     source = RowNoise(batch.key, seed, total, start=start, dtype=x.dtype, device=x.device)
     return (source(*shape) for shape in part.noise(model, len(x)))
@@ -82,11 +91,16 @@ def _noise(part: Objective, model: LatentModel, batch: Batch, seed: int, start: 
 
 @torch.no_grad()
 def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> Tensor:
-    """(n, D), where nothing else of a pass is wanted."""
+    """The posterior means of rows, (n, D), where nothing else of a pass is wanted."""
     size = at_once(model.width)
+
+    def found() -> Iterator[dict[str, Tensor]]:
+        for count, batch in in_pieces(blocks, size):
+            mean = code(model, batch, model.encode(batch))
+            yield {MEANS: mean[:count]}
+
     with suited(model, size):
-        pieces = in_pieces(blocks, size)
-        return joined({MEANS: code(model, batch, model.encode(batch))[:count]} for count, batch in pieces)[MEANS]
+        return joined(found())[MEANS]
 
 
 def code(model: LatentModel, batch: Batch, q: Latent) -> Tensor:
@@ -101,4 +115,5 @@ def code(model: LatentModel, batch: Batch, q: Latent) -> Tensor:
 
 def active_units(means: Tensor) -> int:
     """How many latents carry something about x, from the posterior means (n, D)."""
-    return int((means.double().var(0, correction=0) > ACTIVE).sum())
+    variance = means.double().var(0, correction=0)
+    return int((variance > ACTIVE).sum())

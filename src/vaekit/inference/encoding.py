@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaekit.core import Latent, UnknownError, at_once
+from vaekit.core import Latent, LatentModel, UnknownError, at_once
 from vaekit.data import Dataset
 from vaekit.inference.averages import code
 from vaekit.maths import joined
@@ -15,9 +15,8 @@ from vaekit.threads import suited
 
 
 @torch.no_grad()
-def encode(model, rows: Dataset) -> tuple[Tensor, Tensor]:
+def encode(model: LatentModel, rows: Dataset) -> tuple[Tensor, Tensor]:
     """The posterior's mean, or what represents it (`averages.code`), and its standard deviation, (n, D) each."""
-
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
@@ -32,7 +31,7 @@ def encode(model, rows: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def _stddev(q: Latent, mean: Tensor) -> Tensor:
-    """Standard deviations (B, D), NaN where they are not known"""
+    """The standard deviations (B, D), NaN where they are not known."""
     try:
         return q.stddev
     except UnknownError:
@@ -40,15 +39,15 @@ def _stddev(q: Latent, mean: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(model, z: Tensor) -> Tensor:
-    """x̂, the decoder's mean, (n, *X) of z (n, D)."""
-
+def decode(model: LatentModel, z: Tensor) -> Tensor:
+    """The decoder's mean x̂, (n, *X), of latents z (n, D)."""
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(z), size):
             block = z[start : start + size]
-            padded = torch.cat([block, block[:1].expand(size - len(block), -1)])
+            filling = block[:1].expand(size - len(block), -1)
+            padded = torch.cat([block, filling])
             yield {"x": model.decode(padded[None]).mean[0, : len(block)]}
 
     with suited(model, size):
@@ -56,14 +55,15 @@ def decode(model, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(model, rows: Dataset, samples: int, generator: torch.Generator) -> Tensor:
-    """x̂ of `samples` draws z ~ q(z|x) per row, (samples, n, *X)."""
+def reconstruct(model: LatentModel, rows: Dataset, samples: int, generator: torch.Generator) -> Tensor:
+    """The decoder's mean x̂ of `samples` draws z ~ q(z|x) per row, (samples, n, *X)."""
     together = at_once(model.width)
     normal = normal_noise(generator)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for count, batch in rows.blocks(max(1, together // samples)):
-            z, _ = model.encode(batch).draw(normal(samples, len(batch.x), model.noise))
+            noise = normal(samples, len(batch.x), model.noise)
+            z, _ = model.encode(batch).draw(noise)
             again = torch.cat([model.decode(part).mean[:, :count] for part in z.split(together)])
             yield {"x": again.transpose(0, 1)}
 
@@ -72,15 +72,15 @@ def reconstruct(model, rows: Dataset, samples: int, generator: torch.Generator) 
 
 
 @torch.no_grad()
-def sample(model, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
-    """n draws x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
-
+def sample(model: LatentModel, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
+    """Rows x ~ p(x|z) of n draws z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, n, size):
             px = model.generate(min(size, n - start), generator)
-            yield {"x": (px.mean if mean else px.sample(generator))[0]}
+            x = px.mean if mean else px.sample(generator)
+            yield {"x": x[0]}
 
     with suited(model, size):
         return joined(blocks(), n)["x"]

@@ -5,12 +5,14 @@ from torch import Tensor
 
 from vaekit.core import Batch, Joint, LatentModel
 
-MOST_DRAWS, CELLS = 512, 2**19
-"""latents that go through the decoder at once on a CPU: at most so many, and so many numbers of its output"""
+MOST_DRAWS = 512
+"""at most so many latents go through the decoder at once on a CPU"""
+CELLS = 2**19
+"""and at most so many numbers come out of it"""
 
 
 def joint_in_pieces(model: LatentModel, batch: Batch) -> Joint:
-    """z ↦ log p(x, z) as `model.joint(batch)`, of any number of draws."""
+    """The function z ↦ log p(x, z) of `model.joint(batch)`, for any number of draws."""
     log_joint = model.joint(batch)
     together = max(1, min(MOST_DRAWS, CELLS // model.likelihood.features))
     if batch.x.device.type != "cpu":

@@ -10,18 +10,23 @@ ELBO of every row equals the log-density of the factor analysis. What training a
 
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from vaekit.errors import VaekitError
+from vaekit.models.vae import VAE
 
 RIDGE = 3.0
 """rows' worth of uncorrelated columns, added to the covariance: that of few rows is not to be taken literally"""
 LEAST_VARIANCE = 5e-3
 """of a column beside what the factors explain, as a part of its variance"""
-TOLERANCE, MOST_ITERATIONS = 1e-3, 200
-"""of its likelihood, and of EM steps"""
+TOLERANCE = 1e-3
+"""of its likelihood"""
+MOST_ITERATIONS = 200
+"""of EM"""
 
 
 class Factors(NamedTuple):
@@ -35,6 +40,28 @@ class Factors(NamedTuple):
     """S ψ^½, (d,)"""
     precision: np.ndarray
     """the diagonal of M, (D,)"""
+
+
+@runtime_checkable
+class LinearPosterior(Protocol):
+    """A posterior family whose encoder may be linear."""
+
+    def affine(self, weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear encoder, weight (features, U) and bias (features,), for N(weight u + bias, diag σ²)."""
+        ...
+
+
+@runtime_checkable
+class LinearLikelihood(Protocol):
+    """A likelihood family whose decoder may be linear."""
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """The cells x in the units that networks see, (…, *X)."""
+        ...
+
+    def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear decoder, weight (features, D) and bias (features,), for x̂ = centre + loading z."""
+        ...
 
 
 def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.ndarray, latents: int) -> Factors:
@@ -61,14 +88,20 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
     weights, unique = _fitted(correlation, min(latents, len(mean)))
     weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
     precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
-    precision = precision[::-1].copy()
     units = scale * deviation
-    return Factors(mean + scale * shift, units[:, None] * (weights @ turn[:, ::-1]), units * np.sqrt(unique), precision)
+    return Factors(
+        mean=mean + scale * shift,
+        loading=units[:, None] * (weights @ turn[:, ::-1]),
+        deviation=units * np.sqrt(unique),
+        precision=precision[::-1].copy(),
+    )
 
 
 def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarray]:
-    """W (d, D) and ψ (d,) of greatest likelihood for a correlation matrix, by scikit-learn. It wants rows: 2d of them
-    have this matrix as their covariance."""
+    """The W (d, D) and ψ (d,) of greatest likelihood for a correlation matrix, by scikit-learn.
+
+    It wants rows: 2d of them have this matrix as their covariance.
+    """
     from sklearn.decomposition import FactorAnalysis
     from sklearn.exceptions import ConvergenceWarning
 
@@ -83,20 +116,32 @@ def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarr
 
 
 @torch.no_grad()
-def start(model: nn.Module, factors: Factors) -> None:
-    """Write a factor analysis into a model whose networks have a map `linear`: `nets.SkipMLP`, or `nets.MLP` without
-    hidden layers."""
+def start(model: VAE, factors: Factors) -> None:
+    """Write a factor analysis into a model whose networks have a map `linear`.
+
+    Such networks are `nets.SkipMLP`, and `nets.MLP` without hidden layers.
+    """
     likelihood = model.likelihood
-    to = {"dtype": torch.float64, "device": next(model.parameters()).device}  # squares of small units are smaller still
-    mean, loading, deviation, precision = (torch.as_tensor(values, **to) for values in factors)
+    posterior = model.posterior
+    if not isinstance(likelihood, LinearLikelihood) or not isinstance(posterior, LinearPosterior):
+        raise VaekitError("a start at factor analysis takes a likelihood and a posterior that have `affine`.")
+    device = next(model.parameters()).device
+    shape = likelihood.shape
+    mean, loading, deviation, precision = (  # in float64: squares of small units are smaller still
+        torch.as_tensor(values, dtype=torch.float64, device=device) for values in factors
+    )
     weight, bias = likelihood.affine(mean, loading, deviation)
-    model.decoder.linear.weight.copy_(weight)
-    model.decoder.linear.bias.copy_(bias)
+    _write(model.decoder, weight, bias)
     # the encoder sees u = standardise(x), an affine function of each cell: x = centre + unit ⊙ u
-    here = likelihood.standardise(mean.reshape(likelihood.shape)).flatten()
-    unit = deviation / (likelihood.standardise((mean + deviation).reshape(likelihood.shape)).flatten() - here)
+    here = likelihood.standardise(mean.reshape(shape)).flatten()
+    above = likelihood.standardise((mean + deviation).reshape(shape)).flatten()
+    unit = deviation / (above - here)
     backwards = (loading / deviation.square()[:, None]).mT / precision[:, None]
     onto = backwards * unit
-    weight, bias = model.posterior.affine(onto, -(onto @ here), -0.5 * precision.log())
-    model.encoder.linear.weight.copy_(weight)
-    model.encoder.linear.bias.copy_(bias)
+    weight, bias = posterior.affine(onto, -(onto @ here), -0.5 * precision.log())
+    _write(model.encoder, weight, bias)
+
+
+def _write(network: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    network.get_parameter("linear.weight").copy_(weight)
+    network.get_parameter("linear.bias").copy_(bias)

@@ -3,19 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Distribution, Draw, Joint, Latent
+from vaekit.core import Batch, Distribution, Draw, Joint, Latent, Likelihood, Posterior, Prior
 from vaekit.noise import normal_noise
 
 
 class VAE(nn.Module):
-    """p(x, z) = p(z) p(x|z) and q(z|x), from five parts.
+    """The model p(x, z) = p(z) p(x|z) with its posterior q(z|x), from five parts.
 
         x ─ encoder → h ─ posterior → q(z|x) ─ ε → z ─ decoder → y ─ likelihood → p(x|z)
 
     encoder     Tensor (B, *X) ↦ (B, posterior.features)
     decoder     Tensor (K·B, D) ↦ anything that flattens to (K·B, likelihood.features)
 
-    Both are any `nn.Module`. (Kingma & Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082)
+    posterior, prior and likelihood are as `core` has their contracts; those with weights are each an `nn.Module`, as
+    the networks are. (Kingma & Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082)
 
     >>> from vaekit import nets, parts
     >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8, 8))
@@ -28,42 +29,55 @@ class VAE(nn.Module):
     precision: torch.dtype | None = None
     """the type of the networks' matrix products, where it is not that of their inputs; all else keeps the inputs'"""
 
+    encoder: nn.Module
+    posterior: Posterior
+    prior: Prior
+    decoder: nn.Module
+    likelihood: Likelihood
+
     def __init__(
-        self, encoder: nn.Module, posterior: nn.Module, prior: nn.Module, decoder: nn.Module, likelihood: nn.Module
-    ):
+        self, encoder: nn.Module, posterior: Posterior, prior: Prior, decoder: nn.Module, likelihood: Likelihood
+    ) -> None:
         super().__init__()
-        self.encoder, self.posterior, self.prior = encoder, posterior, prior
-        self.decoder, self.likelihood = decoder, likelihood
+        self.encoder = encoder
+        self.posterior = posterior
+        self.prior = prior
+        self.decoder = decoder
+        self.likelihood = likelihood
 
     @property
     def latent_dim(self) -> int:
+        """D, the number of latents."""
         return self.posterior.latent_dim
 
     @property
     def noise(self) -> int:
-        """E, the standard normals that a draw of z takes"""
+        """E, the standard normals that a draw of z takes."""
         return self.posterior.noise
 
     @property
     def width(self) -> int:
         """Numbers in the widest layer that a row goes through, as far as the networks say (an attribute `width`)."""
-        networks = (getattr(network, "width", 0) for network in (self.encoder, self.decoder))
-        return max(self.likelihood.features, self.latent_dim, *networks)
+        encoder: int = getattr(self.encoder, "width", 0)
+        decoder: int = getattr(self.decoder, "width", 0)
+        return max(self.likelihood.features, self.latent_dim, encoder, decoder)
 
     def encode(self, batch: Batch) -> Latent:
-        """q(z|x): batch (B,), event (D,). What is hidden in a row changes nothing."""
-        return self._q(self.likelihood.encode(batch.x, batch.mask), batch.c)
+        """The posterior q(z|x): batch (B,), event (D,). What is hidden in a row changes nothing."""
+        u = self.likelihood.encode(batch.x, batch.mask)
+        return self._q(u, batch.c)
 
     def _q(self, u: Tensor, c: Tensor | None = None) -> Latent:
-        """q(z|x) by what the encoder sees of x, u (B, inputs)."""
-        return self.posterior(self._run(self.encoder, u, c))
+        """The posterior q(z|x) by what the encoder sees of x, u (B, inputs)."""
+        h = self._run(self.encoder, u, c)
+        return self.posterior(h)
 
     def pz(self, c: Tensor | None = None) -> Latent:
-        """p(z), or p(z|c) of c (B, C): event (D,)."""
+        """The prior p(z), or p(z|c) of c (B, C): event (D,)."""
         return self.prior(c, posterior=self._q)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """p(x|z) of z (K, B, D), c (B, C): batch (K, B), event X."""
+        """The likelihood p(x|z) of z (K, B, D), c (B, C): batch (K, B), event X."""
         draws, rows = z.shape[:2]
         if c is not None:
             c = c.expand(draws, *c.shape).flatten(0, 1)
@@ -71,19 +85,31 @@ class VAE(nn.Module):
         return self.likelihood(y.flatten(1).unflatten(0, (draws, rows)))
 
     def joint(self, batch: Batch) -> Joint:
-        """z (K, B, D) ↦ log p(x, z) = log p(x|z) + log p(z), (K, B): the posterior up to a constant. The prior is made
-        once."""
+        """The function z (K, B, D) ↦ log p(x, z) = log p(x|z) + log p(z), (K, B) nats.
+
+        It is the posterior's log-density up to a constant. The prior is made once.
+        """
         p = self.pz(batch.c)
-        return lambda z: self.decode(z, batch.c).log_prob(batch.x, batch.mask) + p.log_prob(z)
+
+        def log_joint(z: Tensor) -> Tensor:
+            px = self.decode(z, batch.c)
+            return px.log_prob(batch.x, batch.mask) + p.log_prob(z)
+
+        return log_joint
 
     def draw(self, batch: Batch, noise: Tensor) -> Draw:
-        """z ~ q(z|x) of ε (K, B, E), with q, p(z) and p(x|z): all that a bound is made of."""
+        """The draws z ~ q(z|x) of ε (K, B, E), with q, p(z) and p(x|z): all that a bound is made of."""
         q = self.encode(batch)
         z, log_q = q.draw(noise)
-        return Draw(batch, q, self.pz(batch.c), self.decode(z, batch.c), z, log_q)
+        p = self.pz(batch.c)
+        px = self.decode(z, batch.c)
+        return Draw(batch, q, p, px, z, log_q)
 
     def generate(self, n: int, generator: torch.Generator) -> Distribution:
-        """p(x|z) for n draws z ~ p(z): its `mean` is x̂, its `sample(generator)` an x. Batch (1, n), event X."""
+        """The likelihood p(x|z) of n draws z ~ p(z): its `mean` is x̂, its `sample(generator)` an x.
+
+        Batch (1, n), event X.
+        """
         normal = normal_noise(generator, next(self.parameters()).dtype)
         z, _ = self.pz().draw(normal(1, n, self.prior.noise))
         return self.decode(z)

@@ -10,30 +10,37 @@ from vaekit.nets.mlp import ACTIVATIONS
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f two 3×3 convolutions of which the last starts at zero: the block starts as the identity, and needs no
-    normalisation (Zhang et al. 2019, arXiv:1901.09321). A row's result does not depend on the others.
+    """The block x + f(x), where f is two 3×3 convolutions of which the last starts at zero.
+
+    The block starts as the identity, and needs no normalisation (Zhang et al. 2019, arXiv:1901.09321). A row's result
+    does not depend on the others.
 
     >>> ResidualBlock(4, "silu")(torch.zeros(1, 4, 5, 5)).shape
     torch.Size([1, 4, 5, 5])
     """
 
-    def __init__(self, channels: int, activation: str):
+    layers: nn.Sequential
+
+    def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
         act = ACTIVATIONS[activation]
-        self.layers = nn.Sequential(act(), nn.Conv2d(channels, channels, 3, padding=1), act(), last)
+        first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.layers = nn.Sequential(act(), first, act(), last)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The images x + f(x) of x (B, C, H, W), of the same shape."""
         return x + self.layers(x)
 
 
 class ConvEncoder(nn.Module):
-    """(B, H, W) or (B, C, H, W) ↦ (B, out_features): a halving 3×3 convolution a stage, then one linear layer.
+    """Images (B, H, W) or (B, C, H, W) ↦ (B, out_features): a halving 3×3 convolution per stage, then a linear layer.
 
     channels    of the stages, each of ⌈half⌉ the size of the one before
-    blocks      residual blocks a stage; 0 gives a plain convolutional network
+    blocks      residual blocks per stage; 0 gives a plain convolutional network
     local       end in a residual block and a convolution instead: the features are a map, each a function of its
                 surroundings in the image
 
@@ -43,33 +50,45 @@ class ConvEncoder(nn.Module):
     torch.Size([2, 16])
     """
 
+    layers: nn.Sequential
+
     def __init__(
-        self, shape: Sequence[int], channels: Sequence[int], out_features: int, activation="silu", *,
-        blocks: int = 0, local: bool = False,
-    ):  # fmt: skip
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        out_features: int,
+        activation: str = "silu",
+        *,
+        blocks: int = 0,
+        local: bool = False,
+    ) -> None:
         super().__init__()
         self.image = _image(shape)
-        sizes, act = stage_sizes(shape, len(channels)), ACTIVATIONS[activation]
+        self.width = _widest(self.image, channels)
+        act = ACTIVATIONS[activation]
         layers: list[nn.Module] = []
         for narrow, wide in zip([self.image[0], *channels[:-1]], channels, strict=True):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1)]
-            layers += [ResidualBlock(wide, activation) for _ in range(blocks)] + [act()]
-        self.width = _widest(self.image, channels)
-        height, width = sizes[-1]
+            layers += [ResidualBlock(wide, activation) for _ in range(blocks)]
+            layers += [act()]
+        deepest = channels[-1]
+        pixels = math.prod(stage_sizes(shape, len(channels))[-1])
         if local:
-            last = nn.Conv2d(channels[-1], out_features // (height * width), 3, padding=1)
-            layers += [ResidualBlock(channels[-1], activation), act(), last, nn.Flatten()]
+            last = nn.Conv2d(deepest, out_features // pixels, 3, padding=1)
+            layers += [ResidualBlock(deepest, activation), act(), last, nn.Flatten()]
         else:
-            layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, out_features)]
+            layers += [nn.Flatten(), nn.Linear(deepest * pixels, out_features)]
         self.layers = nn.Sequential(*layers)
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.reshape(-1, *self.image).contiguous(memory_format=torch.channels_last))
+        """The features (B, out_features) of images x."""
+        images = x.reshape(-1, *self.image)
+        return self.layers(images.contiguous(memory_format=torch.channels_last))
 
 
 class ConvDecoder(nn.Module):
-    """(N, in_features) ↦ (N, per_feature · C · H · W): the encoder's stages backwards, by transposed
+    """Latents (N, in_features) ↦ (N, per_feature · C · H · W): the encoder's stages backwards, by transposed
     convolutions.
 
     per_feature    numbers the likelihood needs for each pixel, the slowest axis of the output
@@ -80,29 +99,52 @@ class ConvDecoder(nn.Module):
     torch.Size([5, 918])
     """
 
-    def __init__(self, in_features: int, shape: Sequence[int], channels: Sequence[int], activation="silu", *,
-                 per_feature: int = 1, blocks: int = 0, local: bool = False, start: Tensor | None = None):  # fmt: skip
+    first: nn.Sequential
+    stages: nn.ModuleList
+    bias: nn.Parameter
+
+    def __init__(
+        self,
+        in_features: int,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        activation: str = "silu",
+        *,
+        per_feature: int = 1,
+        blocks: int = 0,
+        local: bool = False,
+        start: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        colours, height, width = _image(shape)
-        self.sizes, act = stage_sizes(shape, len(channels)), ACTIVATIONS[activation]
+        image = _image(shape)
+        self.sizes = stage_sizes(shape, len(channels))
         self.stages = nn.ModuleList()
-        for narrow, wide in zip([per_feature * colours, *channels[:-1]], channels, strict=True):
-            stage = [act()] + [ResidualBlock(wide, activation) for _ in range(blocks)]
-            self.stages.insert(0, nn.Sequential(*stage, nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)))
-        wide, place = channels[-1], self.sizes[-1]
+        for narrow, wide in zip([per_feature * image[0], *channels[:-1]], channels, strict=True):
+            residual = [ResidualBlock(wide, activation) for _ in range(blocks)]
+            doubling = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
+            self.stages.insert(0, nn.Sequential(ACTIVATIONS[activation](), *residual, doubling))
+        deepest = channels[-1]
+        place = self.sizes[-1]
+        pixels = math.prod(place)
         if local:
-            latents = in_features // math.prod(place)
-            first = nn.Conv2d(latents, wide, 3, padding=1)
-            layers = [nn.Unflatten(1, (latents, *place)), first, ResidualBlock(wide, activation)]
+            latents = in_features // pixels
+            layers = [
+                nn.Unflatten(1, (latents, *place)),
+                nn.Conv2d(latents, deepest, 3, padding=1),
+                ResidualBlock(deepest, activation),
+            ]
         else:
-            layers = [nn.Linear(in_features, wide * math.prod(place)), nn.Unflatten(1, (wide, *place))]
+            layers = [nn.Linear(in_features, deepest * pixels), nn.Unflatten(1, (deepest, *place))]
         self.first = nn.Sequential(*layers)
-        features = per_feature * colours * height * width
-        self.width = max(features, _widest((colours, height, width), channels))
-        self.bias = nn.Parameter(torch.zeros(features) if start is None else start.detach().clone())
-        self.to(memory_format=torch.channels_last)
+        features = per_feature * math.prod(image)
+        self.width = max(features, _widest(image, channels))
+        if start is None:
+            start = torch.zeros(features)
+        self.bias = nn.Parameter(start.detach().clone())
+        _channels_last(self)
 
     def forward(self, z: Tensor) -> Tensor:
+        """The likelihood's numbers (N, per_feature · C · H · W) of latents z (N, in_features)."""
         y = self.first(z).contiguous(memory_format=torch.channels_last)
         for stage, (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
             y = stage(y)
@@ -112,23 +154,34 @@ class ConvDecoder(nn.Module):
 
 
 def stage_sizes(shape: Sequence[int], stages: int) -> list[tuple[int, int]]:
-    """(height, width) of the image and after each halving, rounded up.
+    """The sizes (height, width) of the image and after each halving, rounded up.
 
     >>> stage_sizes((28, 28), 3)
     [(28, 28), (14, 14), (7, 7), (4, 4)]
     """
-    sizes = [tuple(shape[-2:])]
+    height, width = shape[-2:]
+    sizes = [(height, width)]
     for _ in range(stages):
-        height, width = sizes[-1]
-        sizes.append((-(-height // 2), -(-width // 2)))
+        height = -(-height // 2)
+        width = -(-width // 2)
+        sizes.append((height, width))
     return sizes
 
 
 def _widest(image: Sequence[int], channels: Sequence[int]) -> int:
     """Numbers in the largest of the maps that an image goes through, itself among them."""
     sizes = stage_sizes(image, len(channels))
-    return max(c * height * width for c, (height, width) in zip([image[0], *channels], sizes, strict=True))
+    maps = zip([image[0], *channels], sizes, strict=True)
+    return max(depth * height * width for depth, (height, width) in maps)
 
 
 def _image(shape: Sequence[int]) -> tuple[int, int, int]:
-    return (1, *shape) if len(shape) == 2 else tuple(shape)
+    """The axes (C, H, W) of an image, one colour where the shape names none."""
+    *colours, height, width = shape
+    depth = colours[0] if colours else 1
+    return depth, height, width
+
+
+def _channels_last(network: nn.Module) -> None:
+    """Keep a network's weights in the order in which convolutions are fastest."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs do not know of it

@@ -6,14 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
     "softplus": nn.Softplus, "tanh": nn.Tanh,
 }  # fmt: skip
 
 
 class MLP(nn.Module):
-    """in_features → hidden[0] → … → out_features, an activation after each hidden layer; `hidden=()` is linear.
+    """Layers in_features → hidden[0] → … → out_features, an activation after each hidden one; `hidden=()` is linear.
 
     x (…, *X) with Π X = in_features and one leading axis, ↦ (…, out_features). `start`, (out_features,), sets the last
     layer's bias: what the network says before it has learned anything.
@@ -22,9 +22,17 @@ class MLP(nn.Module):
     torch.Size([3, 2])
     """
 
+    layers: nn.Sequential
+
     def __init__(
-        self, in_features: int, hidden: Sequence[int], out_features: int, activation: str = "relu", *, start=None
-    ):
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        activation: str = "relu",
+        *,
+        start: Tensor | None = None,
+    ) -> None:
         super().__init__()
         widths = [in_features, *hidden]
         self.width = max(*widths, out_features)
@@ -34,20 +42,28 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], out_features))
         if start is not None:
             with torch.no_grad():
-                self.layers[-1].bias.copy_(start)
+                self.last.bias.copy_(start)
+
+    @property
+    def last(self) -> nn.Linear:
+        """The last layer."""
+        layer = self.layers[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     @property
     def linear(self) -> nn.Linear:
         """The only layer, where there are no hidden ones."""
-        (layer,) = self.layers
-        return layer
+        (_,) = self.layers
+        return self.last
 
     def forward(self, x: Tensor) -> Tensor:
+        """The network's numbers (B, out_features) of x (B, *X)."""
         return self.layers(x.flatten(1))
 
 
 class SkipMLP(nn.Module):
-    """y = W x + b + MLP(x): a linear map, and a multilayer perceptron whose last layer starts at zero.
+    """The sum y = W x + b + MLP(x) of a linear map and a multilayer perceptron whose last layer starts at zero.
 
     A network that is linear before it has learned anything, so that a linear model's solution can be written into
     `linear`. Shapes as in `MLP`; `start`, (out_features,), is b.
@@ -58,18 +74,28 @@ class SkipMLP(nn.Module):
     True
     """
 
+    linear: nn.Linear
+    correction: MLP
+
     def __init__(
-        self, in_features: int, hidden: Sequence[int], out_features: int, activation: str = "relu", *, start=None
-    ):
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        activation: str = "relu",
+        *,
+        start: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
         self.correction = MLP(in_features, hidden, out_features, activation, start=torch.zeros(out_features))
         self.width = self.correction.width
         with torch.no_grad():
-            self.correction.layers[-1].weight.zero_()
+            self.correction.last.weight.zero_()
             if start is not None:
                 self.linear.bias.copy_(start)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The network's numbers (B, out_features) of x (B, *X)."""
         x = x.flatten(1)
         return self.linear(x) + self.correction(x)

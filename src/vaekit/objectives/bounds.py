@@ -17,9 +17,12 @@ from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Penalty, Ran
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import log_mean_exp
 
-STANDARD, STICKING, DOUBLY = "standard", "sticking-the-landing", "doubly-reparameterised"
+STANDARD: Literal["standard"] = "standard"
+STICKING: Literal["sticking-the-landing"] = "sticking-the-landing"
+DOUBLY: Literal["doubly-reparameterised"] = "doubly-reparameterised"
 GRADIENTS = (STANDARD, STICKING, DOUBLY)
-OfTheELBO, OfTheWeighted = Literal["standard", "sticking-the-landing"], Literal["standard", "doubly-reparameterised"]
+OfTheELBO = Literal["standard", "sticking-the-landing"]
+OfTheWeighted = Literal["standard", "doubly-reparameterised"]
 Penalties = Sequence[tuple[float, Penalty]]
 Draws = Annotated[int, Range(1, below=2**20 + 1)]
 Weight = Annotated[float, Range(0)]
@@ -37,30 +40,33 @@ class BoundObjective(Objective):
     penalties    (weight, `core.Penalty`) pairs: weight · penalty(draw) is added to the loss
     """
 
+    title: str
+    """what messages call it"""
     gradients: tuple[str, ...] = (STANDARD,)
+    penalties: nn.ModuleList
 
-    def __init__(self, samples: int, beta: float, warmup: float, gradient: str, penalties: Penalties):
+    def __init__(self, samples: int, beta: float, warmup: float, gradient: str, penalties: Penalties) -> None:
         super().__init__()
         if warmup not in Range(0, below=1):
             raise VaekitError(f"warmup is {warmup:g}: give a part of training, {Range(0, below=1)}.")
         if gradient not in self.gradients:
             raise unknown(f"gradient of the {self.title}", gradient, self.gradients)
-        self.samples, self.beta, self.warmup, self.gradient = samples, beta, warmup, gradient
-        self.growing = 0
+        self.samples = samples
+        self.beta = beta
+        self.warmup = warmup
+        self.gradient = gradient
+        self.settled = 0
         """steps over which the weight grows: known once training has begun"""
         self.weights = tuple(weight for weight, _ in penalties)
         self.penalties = nn.ModuleList(penalty for _, penalty in penalties)
 
     def begin(self, steps: int) -> None:
-        self.growing = int(self.warmup * steps)
-
-    @property
-    def settled(self) -> int:
-        return self.growing
+        """Settle over how many of so many steps of training the weight grows."""
+        self.settled = int(self.warmup * steps)
 
     def rate_weight(self, step: int) -> float:
-        """β_t"""
-        return rate_weight(step, self.beta, self.growing)
+        """The rate's weight β_t at a step."""
+        return rate_weight(step, self.beta, self.settled)
 
     def bound(self, value: Tensor, loss: Tensor, draw: Draw) -> Bound:
         """The value as it may be reported, and the loss with all that is paid beside it."""
@@ -74,9 +80,11 @@ class BoundObjective(Objective):
 
     def described(self, loss: str, extra: str = "") -> str | None:
         """The loss in words, where it is not the negative bound."""
-        if self.beta == 1 and not self.growing and not extra:
+        if self.beta == 1 and not self.settled and not extra:
             return None
-        grows = f", reached over {self.growing:,} steps" if self.growing else ""
+        grows = ""
+        if self.settled:
+            grows = f", reached over {self.settled:,} steps"
         return f"{loss} with β = {self.beta:g}{grows}{extra}"
 
 
@@ -95,29 +103,37 @@ class ELBO(BoundObjective):
     With the defaults the loss is the negative ELBO.
     """
 
-    name, title = "elbo", "elbo"
+    name = "elbo"
+    title = "elbo"
     gradients = get_args(OfTheELBO)
 
     def __init__(
-        self, samples: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0, free_bits: Weight = 0.0,
-        gradient: OfTheELBO = STANDARD, penalties: Penalties = (),
-    ):  # fmt: skip
+        self,
+        samples: Draws = 1,
+        beta: Weight = 1.0,
+        warmup: Share = 0.0,
+        free_bits: Weight = 0.0,
+        gradient: OfTheELBO = STANDARD,
+        penalties: Penalties = (),
+    ) -> None:
         super().__init__(samples, beta, warmup, gradient, penalties)
         if gradient == STICKING and free_bits:
             raise VaekitError("free bits need the closed-form KL, and sticking-the-landing draws it: choose one.")
         self.free_bits = free_bits
 
     def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
-        (noise,) = noise
-        draw = model.draw(batch, noise)
+        """The bound of a batch, by ε (m, B, E), at a step of training."""
+        (epsilon,) = noise
+        draw = model.draw(batch, epsilon)
         value = -(draw.distortion + draw.rate)
         loss = draw.distortion.mean() + self.rate_weight(step) * self._paid(draw)
         return self.bound(value, loss, draw)
 
     def _paid(self, draw: Draw) -> Tensor:
-        """The rate as the loss has it"""
+        """The rate as the loss has it, a scalar in nats."""
         if self.gradient == STICKING:
-            return (draw.q.detach().log_prob(draw.z) - draw.log_pz).mean()
+            log_q = draw.q.detach().log_prob(draw.z)
+            return (log_q - draw.log_pz).mean()
         if not self.free_bits:
             return draw.rate.mean()
         each = draw.rate_each.mean((0, 1))
@@ -128,7 +144,7 @@ class ELBO(BoundObjective):
         """The ELBO of many draws is the mean of ELBOs of at most `most` draws."""
         if self.samples <= most:
             return [self]
-        parts = []
+        parts: list[Objective] = []
         for start in range(0, self.samples, most):
             part = copy.copy(self)
             part.samples = min(most, self.samples - start)
@@ -136,18 +152,21 @@ class ELBO(BoundObjective):
         return parts
 
     @property
-    def surrogate(self) -> str | None:
+    def surrogate(self) -> str | None:  # type: ignore[override]  # made of the weights as they are: nobody sets it
         """What is descended where it is not the negative bound."""
-        free = f", {self.free_bits:g} nats per latent free" if self.free_bits else ""
+        free = ""
+        if self.free_bits:
+            free = f", {self.free_bits:g} nats per latent free"
         return self.described("distortion + β · rate", free)
 
 
 class ImportanceWeighted(BoundObjective):
-    """The importance-weighted bound (Burda et al. 2016, arXiv:1509.00519), M times over (Rainforth et al. 2018,
-    arXiv:1802.04537):
+    """The importance-weighted bound (Burda et al. 2016, arXiv:1509.00519), M times over.
 
         value = (1/M) Σ_m log (1/K) Σ_k w_mk,    w = p(x|z) p(z) / q(z|x),   z_mk ~ q(z|x)
         loss  = the same with w_β = p(x|z) (p(z)/q(z|x))^β, negative, averaged over the rows
+
+    The mean over M bounds is that of Rainforth et al. (2018, arXiv:1802.04537).
 
     beta, warmup, penalties    as in `BoundObjective`
     samples     M·K, draws per row in all
@@ -157,13 +176,19 @@ class ImportanceWeighted(BoundObjective):
                 arXiv:1810.04152); with β, (1 − β) w̃ + β w̃² in the place of w̃²
     """
 
-    name, title = "iwae", "importance-weighted bound"
+    name = "iwae"
+    title = "importance-weighted bound"
     gradients = get_args(OfTheWeighted)
 
     def __init__(
-        self, samples: Draws = 5, repeats: Draws = 1, beta: Weight = 1.0, warmup: Share = 0.0,
-        gradient: OfTheWeighted = STANDARD, penalties: Penalties = (),
-    ):  # fmt: skip
+        self,
+        samples: Draws = 5,
+        repeats: Draws = 1,
+        beta: Weight = 1.0,
+        warmup: Share = 0.0,
+        gradient: OfTheWeighted = STANDARD,
+        penalties: Penalties = (),
+    ) -> None:
         super().__init__(samples, beta, warmup, gradient, penalties)
         if repeats < 1 or samples % repeats or samples < 2 * repeats:
             raise VaekitError(
@@ -173,33 +198,37 @@ class ImportanceWeighted(BoundObjective):
         self.repeats = repeats
 
     def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
-        (noise,) = noise
-        draw = model.draw(batch, noise)
+        """The bound of a batch, by ε (M·K, B, E), at a step of training."""
+        (epsilon,) = noise
+        draw = model.draw(batch, epsilon)
         weight = self.rate_weight(step)
         doubly = self.gradient == DOUBLY
         log_q = draw.q.detach().log_prob(draw.z) if doubly else draw.log_q
         log_w = self._grouped(draw.log_px + weight * (draw.log_pz - log_q))
         if doubly and draw.z.requires_grad:  # the draws' own path is weighted again, the decoder's and the prior's not
-            again = 1 - weight + weight * log_w.detach().softmax(1).flatten(0, 1)
+            normalised = log_w.detach().softmax(1)
+            again = 1 - weight + weight * normalised.flatten(0, 1)
             draw.z.register_hook(lambda gradient: gradient * again.unsqueeze(-1))
         loss = -log_mean_exp(log_w, 1).mean()
         value = log_mean_exp(self._grouped(draw.log_w), 1).mean(0)
         return self.bound(value, loss, draw)
 
     def _grouped(self, log_w: Tensor) -> Tensor:
-        """(M·K, B) ↦ (M, K, B)"""
+        """The weights (M·K, B) of each bound, (M, K, B)."""
         return log_w.unflatten(0, (self.repeats, -1))
 
     @property
-    def surrogate(self) -> str | None:
+    def surrogate(self) -> str | None:  # type: ignore[override]  # made of the weights as they are: nobody sets it
         """What is descended where it is not the negative bound."""
         return self.described("−log mean p(x|z) (p(z)/q(z|x))^β")
 
 
 def rate_weight(step: int, beta: float, warmup: int) -> float:
-    """β_t = β · min(1, (t + 1) / warmup): what a nat of rate costs at step t.
+    """The weight β_t = β · min(1, (t + 1) / warmup): what a nat of rate costs at step t.
 
     >>> [rate_weight(step, 2.0, 4) for step in (0, 1, 3, 100)]
     [0.5, 1.0, 2.0, 2.0]
     """
-    return beta * min(1.0, (step + 1) / warmup) if warmup else beta
+    if not warmup:
+        return beta
+    return beta * min(1.0, (step + 1) / warmup)

@@ -32,7 +32,9 @@ class _NormalFamily(nn.Module):
 
 
 class Diagonal(_NormalFamily):
-    """q(z|x) = N(μ(x), diag σ²(x)); the encoder gives (μ, log σ).  (Kingma & Welling 2014, arXiv:1312.6114)
+    """The posterior q(z|x) = N(μ(x), diag σ²(x)); the encoder gives (μ, log σ).
+
+    (Kingma & Welling 2014, arXiv:1312.6114)
 
     h (B, 2D) ↦ batch (B,), event (D,).
 
@@ -41,18 +43,21 @@ class Diagonal(_NormalFamily):
     torch.Size([5, 3])
     """
 
-    def __init__(self, latent_dim: int):
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.latent_dim, self.features = latent_dim, 2 * latent_dim
+        self.latent_dim = latent_dim
+        self.features = 2 * latent_dim
 
     def forward(self, h: Tensor) -> Normal:
+        """The posterior of the encoder's h (B, features)."""
         loc, log_scale = h.chunk(2, -1)
         return Normal(loc, soft_clamp(log_scale, *LOG_SCALE_RANGE))
 
 
 class FullCovariance(_NormalFamily):
-    """q(z|x) = N(μ(x), L(x)L(x)ᵀ); the encoder gives μ, log L_ii and the rows below the diagonal.  (Kingma & Welling
-    2019, arXiv:1906.02691, section 2.5.1)
+    """The posterior q(z|x) = N(μ(x), L(x)L(x)ᵀ); the encoder gives μ, log L_ii and the rows below the diagonal.
+
+    (Kingma & Welling 2019, arXiv:1906.02691, section 2.5.1)
 
     h (B, 2D + D(D−1)/2) ↦ batch (B,), event (D,).
 
@@ -61,13 +66,15 @@ class FullCovariance(_NormalFamily):
     torch.Size([5, 3, 3])
     """
 
-    def __init__(self, latent_dim: int):
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
         below = latent_dim * (latent_dim - 1) // 2
-        self.latent_dim, self.features = latent_dim, 2 * latent_dim + below
+        self.latent_dim = latent_dim
+        self.features = 2 * latent_dim + below
         self.sizes = (latent_dim, latent_dim, below)
 
     def forward(self, h: Tensor) -> MultivariateNormal:
+        """The posterior of the encoder's h (B, features)."""
         loc, log_diagonal, entries = h.split(self.sizes, -1)
         dim = self.latent_dim
         row, column = torch.tril_indices(dim, dim, -1, device=h.device)
