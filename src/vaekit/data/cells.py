@@ -1,7 +1,7 @@
 """The columns of a table → numbers, or one message about every cell that is none."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,18 +55,27 @@ class Fault:
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
-        shown = f": {cell}" if self.kind == "type" else f": '{cell}'" if cell.strip() else ""
+        if self.kind == "type":
+            shown = f": {cell}"
+        elif cell.strip():
+            shown = f": '{cell}'"
+        else:
+            shown = ""
         return f"{listed([self.column])} (row {self.row}{shown})"
 
 
-def numbers(columns: Iterable["polars.Series"], separator: str, notes: list[str]) -> tuple[dict, list[Fault]]:
+def numbers(
+    columns: Sequence["polars.Series"], separator: str, notes: list[str]
+) -> tuple[dict[str, np.ndarray], list[Fault]]:
     """Each column as float64 by its name, and the columns that cannot be: text that spells numbers is read, true and
     false (yes and no) are 1 and 0, and commas are decimal or thousands' where the table leaves no doubt which.
 
     separator    of the file; one of commas writes its decimals with points
     notes        what was read otherwise than it is written is added to them
     """
-    found, faults, read, habits = {}, [], {}, []
+    found: dict[str, np.ndarray] = {}
+    faults: list[Fault] = []
+    habits: list[tuple[polars.Series, str]] = []
     for column in columns:
         plain = _plain(column)
         if isinstance(plain, Fault):
@@ -75,8 +84,8 @@ def numbers(columns: Iterable["polars.Series"], separator: str, notes: list[str]
             found[column.name] = plain
         else:
             habits.append((plain, _comma(plain, separator)))
-    commas = {habit for _, habit in habits}
-    mark = _mark(commas, separator)
+    mark = _mark({habit for _, habit in habits}, separator)
+    read: dict[str, list[str]] = {}
     for cells, habit in habits:
         meant = mark if habit == "either" else habit
         values = _with_commas(cells, meant) if meant in READ else None
@@ -120,20 +129,26 @@ def _plain(column: "polars.Series") -> "np.ndarray | Fault | polars.Series":
     return cells if truth is None else truth
 
 
+def _first(truths: "polars.Series") -> int:
+    """The row of the first that is true; 0 where none is."""
+    return truths.arg_max() or 0
+
+
 def _typed(column: "polars.Series") -> np.ndarray | Fault:
+    """The numbers of a column that has a type of its own, or what is wrong with it."""
     import polars
 
     if not (column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null)):
-        row = int(column.is_not_null().arg_max() or 0)
         kind = "date" if column.dtype.is_temporal() else "type"
-        return Fault(kind, column.name, row, f"of type {column.dtype}")
+        return Fault(kind, column.name, _first(column.is_not_null()), f"of type {column.dtype}")
     values = column.cast(polars.Float64)
     if values.null_count():
-        return Fault("empty", column.name, int(values.is_null().arg_max()), "")
+        return Fault("empty", column.name, _first(values.is_null()), "")
     return _finite(values, column)
 
 
 def _finite(values: "polars.Series", column: "polars.Series") -> np.ndarray | Fault:
+    """The values of a column as an array, unless one is NaN."""
     numbers = values.to_numpy()
     missing = np.isnan(numbers)
     if missing.any():
@@ -164,15 +179,17 @@ def _comma(cells: "polars.Series", separator: str) -> str:
     odd = cells.filter(cells.cast(polars.Float64, strict=False).is_null())
     if odd.null_count():
         return "none"
-    decimals, thousands = bool(odd.str.contains(DECIMALS).all()), bool(odd.str.contains(THOUSANDS).all())
+    decimals = odd.str.contains(DECIMALS).all()
+    thousands = odd.str.contains(THOUSANDS).all()
     if decimals and thousands:
         return "either"
     if decimals and separator == ",":
         return "decimal"  # nothing says so but these cells themselves
-    if separator != "," and bool(odd.str.contains(POINTED_THOUSANDS).all()):
-        return "points"
-    if separator != "," and odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
-        return "decimals"
+    if separator != ",":
+        if odd.str.contains(POINTED_THOUSANDS).all():
+            return "points"
+        if odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
+            return "decimals"
     return "thousands" if thousands else "none"
 
 
@@ -189,11 +206,12 @@ def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
     import polars
 
     if meant == "thousands":
-        values = cells.str.replace_all(",", "").cast(polars.Float64, strict=False)
-        return None if values.null_count() else values.to_numpy()
-    if not cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
+        plain = cells.str.replace_all(",", "")
+    elif cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
+        plain = cells.str.replace_all(".", "", literal=True).str.replace(",", ".")
+    else:
         return None
-    values = cells.str.replace_all(".", "", literal=True).str.replace(",", ".").cast(polars.Float64, strict=False)
+    values = plain.cast(polars.Float64, strict=False)
     return None if values.null_count() else values.to_numpy()
 
 
@@ -205,9 +223,10 @@ def _pointed(column: "polars.Series") -> Fault | None:
     pointed = cells.str.contains(".", literal=True)
     if not pointed.any() or not cells.filter(pointed).str.contains(POINTED_THOUSANDS).all():
         return None
-    row = int(pointed.arg_max())
-    several = cells.str.count_matches(".", literal=True).max()
-    return None if several and several > 1 else Fault("points", column.name, row, cells[row])
+    if (cells.str.count_matches(".", literal=True) > 1).any():
+        return None
+    row = _first(pointed)
+    return Fault("points", column.name, row, cells[row])
 
 
 def _fault(cells: "polars.Series", habit: str) -> Fault:
@@ -218,13 +237,16 @@ def _fault(cells: "polars.Series", habit: str) -> Fault:
     wrong = cells.filter(odd).fill_null("")
     missing = wrong.str.to_lowercase().is_in(MISSING)
     if missing.all():
-        kind, row = "empty", int(odd.arg_max())
-        return Fault(kind, cells.name, row, cells[row] or "")
-    first = int((~missing).arg_max())
-    row, cell = int(odd.arg_true()[first]), wrong[first]
-    dates = wrong.filter(~missing).str.contains(DATE).all()
-    kind = habit if habit in ("decimal", "ambiguous") else "date" if dates else "text"
-    return Fault(kind, cells.name, row, cell)
+        row = _first(odd)
+        return Fault("empty", cells.name, row, cells[row] or "")
+    first = _first(~missing)
+    if habit in ("decimal", "ambiguous"):
+        kind = habit
+    elif wrong.filter(~missing).str.contains(DATE).all():
+        kind = "date"
+    else:
+        kind = "text"
+    return Fault(kind, cells.name, int(odd.arg_true()[first]), wrong[first])
 
 
 def refusal(table: str, where: str, faults: list[Fault], without: str) -> VaekitError:
@@ -239,20 +261,25 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         most = 3 if len(faults) <= COPIED else 2
         more = f" and {len(of_kind) - most:,} more" if len(of_kind) > most else ""
         found.append(f"{WHERE[kind]} {', '.join(map(str, of_kind[:most]))}{more}")
-    advice = [REMEDY[kind] for kind in kinds if kind in REMEDY]
-    return VaekitError(
-        "\n".join([f"{table} ({where}): {'; '.join(found)}.", *filter(None, (" ".join(advice), without))])
-    )
+    advice = " ".join(REMEDY[kind] for kind in kinds if kind in REMEDY)
+    lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
+    return VaekitError("\n".join(filter(None, lines)))
 
 
 def leave_out(names: list[str], rescue: str) -> str:
     """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
     table without them."""
     if len(names) <= COPIED:
-        options = " ".join(f"--exclude{'=' if name.startswith('-') else ' '}{quoted(name)}" for name in names)
+        options = " ".join(map(_exclude, names))
         one = "this column" if len(names) == 1 else "these columns"
         return f"To do without {one}: {options} (--label instead keeps one aside)."
     return f"To keep only columns of numbers: {rescue}"
+
+
+def _exclude(name: str) -> str:
+    """The option that leaves a column out, as it is typed."""
+    between = "=" if name.startswith("-") else " "
+    return f"--exclude{between}{quoted(name)}"
 
 
 def quoted(name: str) -> str:

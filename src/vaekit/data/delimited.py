@@ -92,10 +92,15 @@ def _text(content: bytes, file: str) -> str:
 
 def _comments_above(content: bytes) -> tuple[list[bytes], int]:
     """The lines that start with # before all others, and where those begin; blank lines between them pass."""
-    above, start = [], 0
-    for line in itertools.takewhile(lambda line: not line.strip() or line.startswith(b"#"), io.BytesIO(content)):
+    above = []
+    start = 0
+    for line in io.BytesIO(content):
+        blank = not line.strip()
+        if not blank and not line.startswith(b"#"):
+            break
         start += len(line)
-        above += [line] if line.strip() else []
+        if not blank:
+            above.append(line)
     return above, start
 
 
@@ -110,7 +115,8 @@ def _records(text: str, separator: str, count: int) -> list[list[str]]:
 
 def _separator(head: str, whole: bool, usual: str) -> str:
     """The separator that cuts the first lines into equally many cells, and into most; `usual` where none does."""
-    best, best_score = usual, (False, 1)
+    best = usual
+    best_score = (False, 1)
     for separator in (usual, *(s for s in SEPARATORS if s != usual)):
         widths = [len(record) for record in _records(head, separator, LOOK_ROWS)]
         if not whole and 1 < len(widths) < LOOK_ROWS:
@@ -119,8 +125,10 @@ def _separator(head: str, whole: bool, usual: str) -> str:
             continue
         first, *others = widths
         steady = len(set(others)) <= 1 and all(width - first in (0, 1) for width in others)
-        if first > 1 and (steady, first) > best_score:
-            best, best_score = separator, (steady, first)
+        score = (steady, first)
+        if first > 1 and score > best_score:
+            best = separator
+            best_score = score
     return best
 
 
@@ -150,7 +158,9 @@ def _as_wide(header: list[str], below: list[list[str]]) -> list[str]:
     separator at the end of every row leaves out the last."""
     if not below or any(len(row) != len(header) + 1 for row in below):
         return header
-    return [*header, ""] if all(not row[-1].strip() for row in below) else ["", *header]
+    if all(not row[-1].strip() for row in below):
+        return [*header, ""]
+    return ["", *header]
 
 
 def _is_number(cell: str) -> bool:
@@ -160,7 +170,9 @@ def _is_number(cell: str) -> bool:
 def _bare(name: str) -> str:
     """A name without the blanks around it, and the quotes that follow a blank."""
     name = name.strip()
-    return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == '"' else name
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        return name[1:-1].strip()
+    return name
 
 
 def _check_header(header: list[str], below: list[list[str]], separator: str, path: Path) -> list[str]:
@@ -183,8 +195,8 @@ def _check_header(header: list[str], below: list[list[str]], separator: str, pat
 def _counts(named: list[str], next_row: list[str], unnamed_first: bool) -> bool:
     """Whether names count 0, 1, 2 …, or 1, 2, 3 …, or go up in equal steps as no row below does (years, say)."""
     steps = _steps([float(name) for name in named])
-    from_start = all(name.isdecimal() for name in named) and int(named[0]) in (0, 1) and steps in ({1.0}, set())
-    if from_start:
+    whole = all(name.isdecimal() for name in named)
+    if whole and int(named[0]) in (0, 1) and steps in ({1.0}, set()):
         return len(named) > 1 or unnamed_first
     if len(named) < 3 or len(steps) != 1 or min(steps) <= 0:
         return False
@@ -201,7 +213,8 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tu
     import polars
 
     width = len(header)
-    lines = separator.join(f"c{j}" for j in range(width)).encode() + b"\n" + body
+    names = separator.join(f"c{j}" for j in range(width))
+    lines = names.encode() + b"\n" + body
     comments = re.findall(rb"^#.*$", lines, re.MULTILINE) if b"#" in lines else []
     if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
         comments = []  # they are rows, whose first cell starts so
@@ -221,15 +234,14 @@ def _without_blank_ends(table: "polars.DataFrame", notes: list[str]) -> "polars.
     """The table without the rows at its end that have no cell."""
     import polars
 
-    blank = table.height
-    if blank and all(cell is None or not cell.strip() for cell in table.row(-1)):
-        filled = table.select(polars.any_horizontal((polars.all().str.strip_chars() != "").fill_null(False)))
-        rows = filled.to_series().arg_true()
-        last = int(rows[-1]) + 1 if len(rows) else 0
-        blank -= last
-        notes.append(f"{blank} blank last line{'s' * (blank > 1)} left out.")
-        return table.head(last)
-    return table
+    if not table.height or any(cell is not None and cell.strip() for cell in table.row(-1)):
+        return table
+    filled = table.select(polars.any_horizontal((polars.all().str.strip_chars() != "").fill_null(False)))
+    rows = filled.to_series().arg_true()
+    kept = int(rows[-1]) + 1 if len(rows) else 0
+    blank = table.height - kept
+    notes.append(f"{blank} blank last line{'s' * (blank > 1)} left out.")
+    return table.head(kept)
 
 
 def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[str]) -> "polars.DataFrame":
