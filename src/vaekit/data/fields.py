@@ -1,11 +1,17 @@
 """What a reader of files finds: the fields of a Source, those that its file has."""
 
 from collections.abc import Mapping
-from typing import Any, Required, TypedDict
+from typing import TYPE_CHECKING, Required, TypedDict, Union
 
 import numpy as np
 
 from vaekit.data.layout import Layout
+
+if TYPE_CHECKING:
+    import polars
+
+Column = Union[np.ndarray, "polars.Series"]
+"""(n,) of the rows, of numbers or anything else"""
 
 
 class Fields(TypedDict, total=False):
@@ -16,7 +22,7 @@ class Fields(TypedDict, total=False):
     labels: np.ndarray | None
     parts: Mapping[str, np.ndarray]
     label_name: str
-    beside: Mapping[str, Any]
+    beside: Mapping[str, Column]
     notes: tuple[str, ...]
 
 

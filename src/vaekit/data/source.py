@@ -5,12 +5,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vaekit.data import datasets, images, readers
-from vaekit.data.fields import Fields
+from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
 from vaekit.data.schema import check_rows, row_blocks
@@ -36,7 +35,7 @@ class Source:
     out, and x is put into its order"""
     label_name: str = "label"
     """the labels' own name"""
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Column] = field(default_factory=dict)
     """further columns (n,) of the rows that are never learned, each by its name: the files of images, what is kept"""
     numbers: np.ndarray | None = None
     """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
