@@ -63,12 +63,11 @@ def _needs_memory(error: Exception) -> bool:
 
 def _plain(error: CycloptsError) -> str:
     """The message alone, with the command's help named."""
-    command = " ".join(error.command_chain or ())
+    command = " ".join(("vaekit", *(error.command_chain or ()), "--help"))
     if isinstance(error, UnusedCliTokensError):
         unused = " ".join(error.unused_tokens or ())
-        return f"'{unused}' is more than the command takes. See `vaekit {command} --help`."
-    of_command = f"vaekit {command} --help" if command else "vaekit --help"
-    return f"{error} See `{of_command}`."
+        return f"'{unused}' is more than the command takes. See `{command}`."
+    return f"{error} See `{command}`."
 
 
 def _fail(message: str) -> NoReturn:

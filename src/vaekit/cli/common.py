@@ -182,8 +182,7 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     columns = dict(source.beside)
     if source.labels is not None:
         columns[source.label_name] = source.labels
-    numbers = index if source.numbers is None else source.numbers[index]
-    found: dict[str, Column] = {"row": numbers}
+    found: dict[str, Column] = {"row": source.row_numbers[index]}
     for name, values in _named_apart(columns, ["row"]).items():
         found[name] = values[index]
     return found
@@ -216,8 +215,10 @@ def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> No
     seconds = for_one * len(rows) / together
     if seconds <= LONG:
         return
-    time_taken = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {time_taken}."
+    duration = f"{seconds:.0f} s"
+    if seconds >= 90:
+        duration = f"{seconds / 60:.0f} min"
+    line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {duration}."
     if method.name in SIZES:
         line += " Fewer --samples take less."
     print(line, file=sys.stderr)

@@ -107,8 +107,12 @@ def _say_doubts(model: "LatentModel", rows: int) -> None:
         print(f"Note: {counted(rows)} {say} little of others; errors of so few are themselves uncertain.")
 
 
-WIDTH, LABEL, VALUE = 80, 14, 24
-"""columns of a page, of a number's name, and of the number"""
+WIDTH = 80
+"""columns of a page"""
+LABEL = 14
+"""columns of a number's name"""
+VALUE = 24
+"""columns of the number"""
 FEW = 20
 """rows below which errors over rows are guesses"""
 
@@ -120,8 +124,10 @@ def say_page(lines: list[str]) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     for number, line in enumerate(lines):
-        bold = number == 1 and not console.no_color
-        console.print(Text(line, style="bold" if bold else ""))
+        text = Text(line)
+        if number == 1 and not console.no_color:
+            text.stylize("bold")
+        console.print(text)
 
 
 def _line(label: str, value: str, meaning: str) -> list[str]:
@@ -137,7 +143,9 @@ def _line(label: str, value: str, meaning: str) -> list[str]:
 
 def _give_or_take(error: float | None, form: str) -> str:
     """An error behind its number; nothing where it is not known."""
-    return "" if error is None else f" ± {error:{form}}"
+    if error is None:
+        return ""
+    return f" ± {error:{form}}"
 
 
 def _table(result: "Evaluation", name: str, binarized: str, method: "Method") -> list[str]:
@@ -162,8 +170,10 @@ def _table(result: "Evaluation", name: str, binarized: str, method: "Method") ->
 
 def _beside(one: "Baseline", log_p: "Tensor") -> list[str]:
     """A simple model: its nats, by how much the run's are better, and below what it is."""
-    bits = "" if one.bits_per_dim is None else f"{one.bits_per_dim:.4f} bits/dim; "
-    note = textwrap.wrap(bits + one.note, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    about = one.note
+    if one.bits_per_dim is not None:
+        about = f"{one.bits_per_dim:.4f} bits/dim; {about}"
+    note = textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    ")
     if one.nats is None:
         return [f"  {one.name}", *note]
     nats = f"{one.nats:,.3f}{_give_or_take(one.nats_se, ',.3f')} nats"
@@ -260,9 +270,10 @@ def _error(estimate: "LogLikelihood") -> str:
 
     if estimate.error is None:
         return "of one draw a row: how far it may be off is not known"
-    below = f", and low by about {estimate.bias:.4f}" if estimate.bias else ""
-    doubt = ""
+    line = f"the estimate itself ± {estimate.error:.4f}"
+    if estimate.bias:
+        line += f", and low by about {estimate.bias:.4f}"
     if estimate.untrusted:
         most = most_shape(max(estimate.sizes))
-        doubt = f"; k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
-    return f"the estimate itself ± {estimate.error:.4f}{below}{doubt}"
+        line += f"; k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
+    return line

@@ -60,7 +60,9 @@ def fit(
     settings = _settings(config, trust or ())
     other = data or any(given[name] for name in OF_THE_DATA)
     places = tuple(map(source_name, data))
-    settings = settings.changed(**given, source=places or None, digest="" if other else None)
+    settings = settings.changed(**given, source=places or None)
+    if other:
+        settings = settings.changed(digest="")
     if not settings.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
@@ -103,7 +105,9 @@ def source_name(data: str) -> str:
         return data
     from vaekit.data.datasets import NAMES
 
-    return data if data in NAMES else str(Path(data).resolve())
+    if data in NAMES:
+        return data
+    return str(Path(data).resolve())
 
 
 def claimed(source: str | tuple[str, ...]) -> Path:
@@ -111,7 +115,8 @@ def claimed(source: str | tuple[str, ...]) -> Path:
     first = source if isinstance(source, str) else source[0]
     stem = Path(first).name.split(".")[0] or "run"
     for number in itertools.count(1):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        name = stem if number == 1 else f"{stem}-{number}"
+        folder = Path("runs") / name
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

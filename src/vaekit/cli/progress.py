@@ -81,7 +81,8 @@ def _bar(records: Iterator[Record], steps: int) -> dict[str, float] | None:
         task = progress.add_task("", total=steps)
         for record in records:
             last = record.metrics or last
-            progress.update(task, completed=record.step, description=_numbers(last) if last else "")
+            numbers = _numbers(last) if last else ""
+            progress.update(task, completed=record.step, description=numbers)
     return last
 
 

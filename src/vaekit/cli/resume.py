@@ -66,7 +66,8 @@ def resume(
         if epochs is None and opened.finished and not moved:
             opened.state(choose_device("cpu"))  # refused where it is not what it says
             line = f"{run} is finished, and nothing is left to do. To train it longer, give --epochs above {before}."
-            print(line, file=sys.stderr if json else sys.stdout)
+            place = sys.stderr if json else sys.stdout
+            print(line, file=place)
             return 0
         if epochs is not None and epochs <= before:
             raise VaekitError(f"{run} is set to {counted(before, 'epoch')} already: --epochs can only lengthen it.")

@@ -38,15 +38,14 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     if state.best is not None:
         bounded = last is None or selected(last) != LOSS
         _say_best(state, bounded)
-        for line in _doubts(state, model, prepared) if bounded else []:
-            print(f"Note: {line}")
+        if bounded:
+            _say_notes(_shortfall(state, prepared) or _beaten(model, prepared))
     if state.still_rising:
         epochs = prepared.settings.training.epochs
         assert isinstance(epochs, int)  # of prepared settings none is "auto"
         command = f"vaekit resume {folder} --epochs {2 * epochs}"
         print(f"The bound was still rising when the budget was spent. Go on with: {command}")
-    for line in impossible(model, run.schema, run.settings.training.seed):
-        print(f"Note: {line}")
+    _say_notes(impossible(model, run.schema, run.settings.training.seed))
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0
@@ -70,9 +69,9 @@ def _say_best(state: State, bounded: bool) -> None:
     print(f"Best validation {best} at step {state.best_step:,} of {state.step:,}{early}.")
 
 
-def _doubts(state: State, model: LatentModel, prepared: Prepared) -> list[str]:
-    """Whether the bound falls short of the simplest one, or of simple models' of the same rows."""
-    return _shortfall(state, prepared) or _beaten(model, prepared)
+def _say_notes(lines: list[str]) -> None:
+    for line in lines:
+        print(f"Note: {line}")
 
 
 def _shortfall(state: State, prepared: Prepared) -> list[str]:
@@ -91,7 +90,9 @@ def _beaten(model: LatentModel, prepared: Prepared) -> list[str]:
     """Whether simple models of the same training rows are better on the validation rows."""
     rows = prepared.rows
     line = beaten(model, rows["train"], rows["validation"], prepared.settings.training.seed)
-    return [f"On the validation rows, {line}"] if line else []
+    if not line:
+        return []
+    return [f"On the validation rows, {line}"]
 
 
 def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:

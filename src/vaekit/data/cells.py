@@ -126,7 +126,9 @@ def _plain(column: "polars.Series") -> "np.ndarray | Fault | polars.Series":
         if not values.null_count():
             return _finite(values, column)
     truth = _truth(cells)
-    return cells if truth is None else truth
+    if truth is None:
+        return cells
+    return truth
 
 
 def _first(truths: "polars.Series") -> int:
@@ -161,8 +163,10 @@ def _truth(cells: "polars.Series") -> np.ndarray | None:
     """1 and 0 for a column of true and false, or yes and no, in whatever case."""
     import polars
 
-    first = cells[0] if len(cells) else None
-    if first is None or first.strip().lower() not in (*TRUTHS[0], *TRUTHS[1]):
+    if not len(cells) or cells[0] is None:
+        return None
+    first = cells[0].strip().lower()
+    if not any(first in truths for truths in TRUTHS):
         return None
     lower = cells.str.strip_chars().str.to_lowercase()
     for truths in TRUTHS:
@@ -197,8 +201,11 @@ def _mark(commas: set[str], separator: str) -> str:
     """What the commas of a table are, where a column does not say it by itself."""
     if separator == ",":
         return "ambiguous" if "decimal" in commas else "thousands"
-    decided = {"decimals" if comma == "points" else comma for comma in commas} & {"decimals", "thousands"}
-    return decided.pop() if len(decided) == 1 else "ambiguous"
+    decimals = not commas.isdisjoint({"decimals", "points"})
+    thousands = "thousands" in commas
+    if decimals == thousands:
+        return "ambiguous"
+    return "decimals" if decimals else "thousands"
 
 
 def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
@@ -212,7 +219,9 @@ def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
     else:
         return None
     values = plain.cast(polars.Float64, strict=False)
-    return None if values.null_count() else values.to_numpy()
+    if values.null_count():
+        return None
+    return values.to_numpy()
 
 
 def _pointed(column: "polars.Series") -> Fault | None:
@@ -255,12 +264,14 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
     where    how rows are counted
     """
     kinds = [kind for kind in WHERE if any(fault.kind == kind for fault in faults)]
+    most = 3 if len(faults) <= COPIED else 2
     found = []
     for kind in kinds:
-        of_kind = [fault for fault in faults if fault.kind == kind]
-        most = 3 if len(faults) <= COPIED else 2
-        more = f" and {len(of_kind) - most:,} more" if len(of_kind) > most else ""
-        found.append(f"{WHERE[kind]} {', '.join(map(str, of_kind[:most]))}{more}")
+        of_kind = [str(fault) for fault in faults if fault.kind == kind]
+        shown = ", ".join(of_kind[:most])
+        if len(of_kind) > most:
+            shown += f" and {len(of_kind) - most:,} more"
+        found.append(f"{WHERE[kind]} {shown}")
     advice = " ".join(REMEDY[kind] for kind in kinds if kind in REMEDY)
     lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
     return VaekitError("\n".join(filter(None, lines)))
@@ -292,4 +303,6 @@ def quoted(name: str) -> str:
         escaped = name.encode("unicode_escape").decode().replace("'", "\\'")
         return f"$'{escaped}'"
     text = shlex.quote(name)
-    return text if text.startswith("'") else f"'{text}'"
+    if text.startswith("'"):
+        return text
+    return f"'{text}'"

@@ -16,9 +16,10 @@ from vaekit.noise import bytes_below, derive_seed, generator, keyed_uniform, row
 
 DEVICE_SHARE = 0.5
 """of an accelerator's free memory, which rows kept there may take"""
-TOGETHER, TOGETHER_CELLS = 16, 2**24
-"""training batches that an accelerator makes at once, and numbers in them at most: each operation it is asked for takes
-longer to ask than to do"""
+TOGETHER = 16
+"""training batches that an accelerator makes at once: each operation it is asked for takes longer to ask than to do"""
+TOGETHER_CELLS = 2**24
+"""numbers in them at most"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
@@ -70,7 +71,9 @@ class Dataset:
         return torch.from_numpy(self.schema.shifted(name)).to(self.device, torch.float32)
 
     def __len__(self) -> int:
-        return len(self._index if self.mapped else self._memory)
+        if self.mapped:
+            return len(self._index)
+        return len(self._memory)
 
     @property
     def stored(self) -> Tensor:
@@ -236,7 +239,9 @@ class Dataset:
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
-            self._order = (epoch, order.to(self.device) if self.resident else order)
+            if self.resident:
+                order = order.to(self.device)
+            self._order = (epoch, order)
         return self._order[1]
 
     def _possible(self, x: Tensor) -> tuple[Tensor, ...]:

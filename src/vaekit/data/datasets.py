@@ -37,6 +37,8 @@ MIRRORS = {
 }
 """Where the packed files (.gz) are published; what comes from there is checked against SHA256."""
 
+STATIC_MNIST = "static-mnist.npz"
+
 NAMES = {
     "digits": "1,797 handwritten digits, 8×8, whole numbers 0–16; comes with scikit-learn",
     "mnist": "70,000 handwritten digits, 28×28, 0–255; its own 10,000 test rows",
@@ -57,9 +59,12 @@ def folders() -> list[Path]:
 
 def find(name: str) -> Path | None:
     """The folder (or file) that holds a data set, or None."""
-    wanted = "static-mnist.npz" if name == "static-mnist" else name
-    places = [folder / below / wanted for folder in folders() for below in ("images", "")]
-    return next((place for place in places if place.exists()), None)
+    wanted = STATIC_MNIST if name == "static-mnist" else name
+    for folder in folders():
+        for place in (folder / "images" / wanted, folder / wanted):
+            if place.exists():
+                return place
+    return None
 
 
 def load(name: str) -> Fields:
@@ -86,7 +91,9 @@ def load(name: str) -> Fields:
 
 def _missing(name: str, why: str = "") -> VaekitError:
     looked = " and ".join(str(folder) for folder in folders())
-    wanted = "static-mnist.npz" if name == "static-mnist" else f"a folder '{name}' with its four IDX files (.gz)"
+    wanted = f"a folder '{name}' with its four IDX files (.gz)"
+    if name == "static-mnist":
+        wanted = STATIC_MNIST
     return VaekitError(
         f"'{name}' was not found in {looked}{why}: put {wanted} there, or set VAEKIT_DATA to where it is."
     )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import polars
 
 SEPARATORS = (",", ";", "\t", "|")
-LOOK_BYTES, LOOK_ROWS = 2**20, 50
-"""how much of a file its separator is found from"""
+LOOK_BYTES = 2**20
+"""how much of a file is looked at to find its separator"""
+LOOK_ROWS = 50
+"""how many of its rows"""
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -48,7 +50,8 @@ def read_delimited(path: Path) -> Delimited:
     above, start = _comments_above(content)
     head = _text(content[start : start + LOOK_BYTES], path.name)
     whole = start + LOOK_BYTES >= len(content)
-    separator = _separator(head, whole, "\t" if ".tsv" in path.suffixes else ",")
+    usual = "\t" if ".tsv" in path.suffixes else ","
+    separator = _separator(head, whole, usual)
     header, length, below = _header(head, above, separator)
     if header is None:
         raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
@@ -80,10 +83,13 @@ def _content(path: Path) -> bytes:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise VaekitError(f"{path.name} is no readable CSV table: it is in UTF-16. Save it as UTF-8.")
     content = content.removeprefix(codecs.BOM_UTF8)
-    return content if b"\n" in content else content.replace(b"\r", b"\n")
+    if b"\n" in content:
+        return content
+    return content.replace(b"\r", b"\n")
 
 
 def _text(content: bytes, file: str) -> str:
+    """The beginning of a file as text; VaekitError where it is not in UTF-8."""
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(content)  # the last character may be cut
     except UnicodeDecodeError as error:
@@ -181,7 +187,7 @@ def _check_header(header: list[str], below: list[list[str]], separator: str, pat
     if not named or not all(map(_is_number, named)):
         return []
     start = ", ".join(named[:3]) + " …" * (len(named) > 3)
-    next_row = below[0] if below else []
+    next_row = next(iter(below), [])
     if _counts(named, next_row, unnamed_first=not header[0]):
         return [f"the first line, {start}, is taken for the columns' names."]
     show = "zcat" if path.suffix.lower() == ".gz" else "cat"
@@ -205,6 +211,7 @@ def _counts(named: list[str], next_row: list[str], unnamed_first: bool) -> bool:
 
 
 def _steps(numbers: list[float]) -> set[float]:
+    """The different steps from each number to the next."""
     return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
 
 
@@ -215,14 +222,20 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tu
     width = len(header)
     names = separator.join(f"c{j}" for j in range(width))
     lines = names.encode() + b"\n" + body
-    comments = re.findall(rb"^#.*$", lines, re.MULTILINE) if b"#" in lines else []
+    comments = []
+    if b"#" in lines:
+        comments = re.findall(rb"^#.*$", lines, re.MULTILINE)
     if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
         comments = []  # they are rows, whose first cell starts so
     try:
         table = polars.read_csv(
-            lines, separator=separator, infer_schema=False, encoding="utf8",
-            comment_prefix="#" if comments else None, truncate_ragged_lines=False,
-        )  # fmt: skip
+            lines,
+            separator=separator,
+            infer_schema=False,
+            encoding="utf8",
+            comment_prefix="#" if comments else None,
+            truncate_ragged_lines=False,
+        )
     except polars.exceptions.PolarsError as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
@@ -250,7 +263,7 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
     if twice:
         raise VaekitError(f"{file} has two columns named {listed(twice)}: rename one of each.")
-    kept = [(name, column) for name, column in columns if name or (column.str.strip_chars() != "").any()]
+    kept = [(name, column) for name, column in columns if name or _has_cells(column)]
     if len(kept) < len(columns) and kept:
         count = len(columns) - len(kept)
         notes.append(f"{count} unnamed column{'s' * (count > 1)} without any cell left out.")
@@ -259,3 +272,8 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     if unnamed > 1:
         raise VaekitError(f"{file} has {unnamed} columns without a name: name them in its first line.")
     return type(table)(dict(kept))  # a list of columns would give the one without a name another
+
+
+def _has_cells(column: "polars.Series") -> bool:
+    """Whether a column of text has more than blanks."""
+    return (column.str.strip_chars() != "").any()

@@ -51,7 +51,9 @@ class Page(NamedTuple):
         return self._numbered(self.name)
 
     def _numbered(self, name: str) -> str:
-        return name if self.number is None else f"{name}#{self.number}"
+        if self.number is None:
+            return name
+        return f"{name}#{self.number}"
 
     @property
     def dtype(self) -> str:
@@ -94,10 +96,11 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> ImageFiel
     colour = colour or any(page.dtype == "uint8" and page.mode not in GREY for page in pages)
     x, transparent = _stack(pages, size, colour)
     labels = np.array([page.label for page in pages])
+    layout = Layout("image", "last", "in colour") if colour else Layout("image", "none", "grey")
     return {
         "x": x,
         "labels": labels if any(labels) else None,
-        "layout": Layout("image", "last" if colour else "none", "in colour" if colour else "grey"),
+        "layout": layout,
         "beside": {"file": np.array([page.title for page in pages])},
         "notes": _notes(transparent, [page for page in pages if page.cut]),
     }
@@ -154,8 +157,9 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 def _folder(root: Path, roots: list[Path]) -> str:
     """The label of what lies directly in one of several folders."""
-    several = len(roots) > 1 and root.is_dir()
-    return root.resolve().name if several else ""
+    if len(roots) > 1 and root.is_dir():
+        return root.resolve().name
+    return ""
 
 
 def _shown(file: Path, root: Path, several: bool) -> str:
@@ -182,6 +186,7 @@ def _files(root: Path) -> list[tuple[Path, str]]:
 
 
 def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]]:
+    """(file, label) of the images in a folder and in those below it, which are `seen` once each."""
     real = os.path.realpath(folder)
     if real in seen:  # a link back up, or a second link to the same images
         return
@@ -201,7 +206,9 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
 def _pages(file: Path, name: str, label: str) -> list[Page]:
     """The images in a file."""
     with _opened(file) as image:
-        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photograph with a preview
+        count = getattr(image, "n_frames", 1)
+        if image.format == "MPO":  # a photograph with a preview
+            count = 1
         if count > 1 and image.format != "TIFF":
             raise VaekitError(f"{file} holds {count} pictures: give each a file of its own, or make it a TIFF.")
         pages = []
@@ -211,8 +218,7 @@ def _pages(file: Path, name: str, label: str) -> list[Page]:
             if image.mode not in (*GREY, *COLOUR, *DEEP):
                 raise VaekitError(f"{file} has pixels of mode {image.mode}, which are not read: convert it.")
             cut = image.mode not in DEEP and "16" in str(getattr(image, "tile", ""))
-            number = i + 1 if count > 1 else None
-            pages.append(Page(file, number, name, label, image.mode, cut))
+            pages.append(Page(file, i + 1 if count > 1 else None, name, label, image.mode, cut))
         return pages
 
 
@@ -237,6 +243,7 @@ def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tup
 
 
 def _room(count: int, pixels: np.ndarray) -> np.ndarray:
+    """An array for so many images like this one; VaekitError where the memory has no room for it."""
     try:
         return np.empty((count, *pixels.shape), pixels.dtype)
     except MemoryError as error:
@@ -244,6 +251,7 @@ def _room(count: int, pixels: np.ndarray) -> np.ndarray:
 
 
 def _size(pixels: np.ndarray) -> str:
+    """HEIGHTxWIDTH of an image."""
     return "x".join(map(str, pixels.shape[-2:]))
 
 
@@ -263,7 +271,8 @@ def _pixels(page: Page, size: tuple[int, int] | None, colour: bool) -> tuple[np.
             least, _ = upright.getchannel("A").getextrema()
             opaque = least == 255
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-        upright = upright.convert("RGB" if colour else "L")
+        mode = "RGB" if colour else "L"
+        upright = upright.convert(mode)
         if size is not None:
             height, width = size
             upright = upright.resize((width, height), Image.Resampling.LANCZOS)

@@ -12,9 +12,12 @@ from vaekit.data.ondisk import Rows
 from vaekit.errors import VaekitError, unknown
 
 LAYOUTS = ("table", "image", "sequence")
-SIDE, PROPORTION, ALIKE = 8, 4, 10
-"""of rows with two axes that count as images: least pixels a side; and, of real numbers, most times that one side is
-the other and most times that the range of one column is another's"""
+SIDE = 8
+"""the fewest pixels a side of rows with two axes that count as images"""
+PROPORTION = 4
+"""at most so many times one side of such an image of real numbers is the other"""
+ALIKE = 10
+"""at most so many times the range of one of its columns is another's"""
 WHITES = (1.0, 255.0, 65535.0)
 LOOK = 2**20
 """cells looked at, in rows evenly spaced"""
@@ -90,6 +93,7 @@ def layout_of(x: Rows, stated: str = "auto", name: str = "the array") -> Layout:
 
 
 def _stated_image(shape: tuple[int, ...], name: str) -> Layout:
+    """The layout of rows of this shape that someone says are images; VaekitError where they cannot be."""
     if len(shape) == 2:
         return Layout("image", "none", "as stated")
     if len(shape) != 3:
@@ -120,7 +124,9 @@ def _channels(shape: tuple[int, ...]) -> str:
         return "none"
     if shape[0] < min(shape[1:]):
         return "first"
-    return "last" if shape[-1] < min(shape[:-1]) else "none"
+    if shape[-1] < min(shape[:-1]):
+        return "last"
+    return "none"
 
 
 def _against_images(x: Rows) -> str:
@@ -140,7 +146,9 @@ def _against_images(x: Rows) -> str:
     if max(sides) > PROPORTION * min(sides):
         return f"one side is more than {PROPORTION} times the other"
     axis = 1 if channels == "first" else -1
-    return "" if _like_pixels(x, axis) else "the columns have different ranges"
+    if not _like_pixels(x, axis):
+        return "the columns have different ranges"
+    return ""
 
 
 def _like_pixels(x: Rows, axis: int) -> bool:

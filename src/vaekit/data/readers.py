@@ -26,9 +26,12 @@ DAMAGE = (
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-SPARSE, COORDINATES = {"data", "shape", "format"}, {"row", "col", "data", "shape"}
+SPARSE = {"data", "shape", "format"}
 """members of an archive that holds a sparse matrix"""
-X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
+COORDINATES = {"row", "col", "data", "shape"}
+"""those of one in the format of coordinates"""
+X_NAMES = ("x", "X", "data", "train", "arr_0")
+LABEL_NAMES = ("y", "labels", "label", "target")
 
 
 def read(path: Path, columns: Columns | None = None) -> Fields:
@@ -81,7 +84,9 @@ def read_npy(path: Path) -> Fields:
     if not isinstance(array, np.ndarray):
         array.close()
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
-    return {"x": _numeric(array) if array.nbytes > MAPPED else _native(array)}
+    if array.nbytes > MAPPED:
+        return {"x": _numeric(array)}
+    return {"x": _native(array)}
 
 
 def read_npz(path: Path) -> Fields:
@@ -178,7 +183,9 @@ def _check_array(file: IO[bytes], size: int, where: str) -> None:
 
 
 def _idx_shape(content: bytes) -> tuple[int, ...]:
-    return tuple(np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist())
+    """The lengths of the axes, from the header of an IDX file."""
+    axes = content[3]
+    return tuple(np.frombuffer(content[4 : 4 + 4 * axes], ">u4").tolist())
 
 
 def _idx_size(content: bytes, name: str) -> int:
@@ -208,6 +215,7 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
 
 
 def _numeric(array: np.ndarray) -> np.ndarray:
+    """The array itself; VaekitError where it is not of numbers."""
     if array.dtype.kind not in "uifb":
         raise VaekitError(f"expected numbers, found an array of {array.dtype}.")
     return array

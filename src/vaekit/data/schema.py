@@ -16,18 +16,24 @@ Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
 KINDS = ("binary", "integer", "real")
-LARGEST, SMALLEST = 1e30, 1e-36
-"""larger numbers leave no room for sums in 32-bit arithmetic, and smaller standard deviations none for differences"""
-BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
-"""what is worked on at a time, so that arrays larger than memory can be described"""
+LARGEST = 1e30
+"""larger numbers leave no room for sums in 32-bit arithmetic"""
+SMALLEST = 1e-36
+"""smaller standard deviations leave no room for differences in 32-bit arithmetic"""
+BLOCK_ROWS = 4096
+"""rows worked on at a time, so that arrays larger than memory can be described"""
+BLOCK_CELLS = 2**22
+"""cells worked on at a time"""
 LOOKED_AT_CELLS = 2**24
 """the smallest step between values, and how far typical ones lie, are looked for in so many, in rows evenly spaced"""
 EXACT = 2.0**24
 """whole numbers up to here are themselves in 32-bit arithmetic"""
 COARSE = 1e-5
 """a part of a column's range: where 32-bit numbers of its size lie farther apart, an offset is subtracted first"""
-EXTREME, EXTREME_SHARE = 30.0, 0.005
-"""standard deviations of the rest beyond which a cell is extreme, and the part of a column that may be"""
+EXTREME = 30.0
+"""standard deviations of the rest beyond which a cell is extreme"""
+EXTREME_SHARE = 0.005
+"""the part of a column that may be extreme"""
 FARTHEST = 1e12
 """standard deviations: cells farther out are taken to be here, since their squares overflow in 32-bit arithmetic"""
 
@@ -120,12 +126,13 @@ class Schema:
         """A name for feature `index` that a person can find in their file."""
         if self.names is not None:
             return f"column '{self.names[index]}'"
+        place = tuple(int(i) for i in np.unravel_index(index, self.shape))
         if self.is_image:
-            *channel, row, column = (int(i) for i in np.unravel_index(index, self.shape))
+            *channel, row, column = place
             pixel = f"pixel {(row, column)}"
             return f"{pixel}, channel {channel[0]}" if channel else pixel
-        if len(self.shape) > 1:
-            return f"cell {tuple(int(i) for i in np.unravel_index(index, self.shape))}"
+        if len(place) > 1:
+            return f"cell {place}"
         return f"column {index}"
 
     def array(self, name: str) -> np.ndarray:
@@ -172,6 +179,7 @@ class Schema:
         """The fields that no description of data has: whoever wrote the file, what is opened is of one piece."""
         shaped = isinstance(self.shape, tuple) and 1 <= len(self.shape) <= 8 and all(map(_is_size, self.shape))
         features = math.prod(self.shape) if shaped else 0
+        axes_of_channels = ("none", "first", "last") if self.is_image else ("none",)
         fits = {
             "shape": shaped and features < 2**40,
             "kind": self.kind in KINDS,
@@ -182,7 +190,7 @@ class Schema:
             "grey": _are_numbers(self.grey, 1, least=0) and not isinstance(self.grey, tuple),
             "layout": self.layout in LAYOUTS and (self.layout != "image" or (shaped and len(self.shape) in (2, 3))),
             "dtype": isinstance(self.dtype, str) and re.fullmatch(r"(int|uint|float)\d+", self.dtype) is not None,
-            "channels_axis": self.channels_axis in (("none", "first", "last") if self.is_image else ("none",)),
+            "channels_axis": self.channels_axis in axes_of_channels,
             "constant": isinstance(self.constant, bool) or _is_list(self.constant, features, bool),
             "offset": _are_numbers(self.offset, features),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
@@ -205,7 +213,9 @@ class Schema:
             raise VaekitError(
                 f"cannot binarise values from {low:g} to {high:g}: give grey values from 0 to 1, or whole numbers."
             )
-        grey = float(high) if self.kind != "real" and high > 0 else 1.0
+        grey = 1.0
+        if self.kind != "real" and high > 0:
+            grey = float(high)
         return replace(
             self,
             kind="real" if how == "expected" else "binary",
@@ -269,16 +279,18 @@ def describe(
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
-    rows = np.arange(len(x)) if train is None else train
-    mean, scale, constant = _moments(x, rows)
-    least, most = low, high
+    if train is None:
+        train = np.arange(len(x))
+    mean, scale, constant = _moments(x, train)
+    least = low
+    most = high
     if not image and not (whole and _is_binary(low, high)):
-        least, most = _typical(x, rows, low, high, mean, scale)
+        least, most = _typical(x, train, low, high, mean, scale)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
-        mean, scale, constant = _moments(x, rows, least, most)
+        mean, scale, constant = _moments(x, train, least, most)
     offset = _offset(least, most, whole, mean, constant)
-    kind = _kind(low, high, whole, exact=bool(_exact(least, most, offset).all()))
+    kind = _kind(low, high, whole, exact=_exact(least, most, offset))
     resolution = np.ones_like(low)
     if kind == "real":
         resolution = np.maximum(_resolution(x, least, most), _rounding(least, most, offset))
@@ -298,9 +310,9 @@ def describe(
         dtype=x.dtype.name,
         constant=_pack_truths(constant),
         offset=_pack(offset),
-        typical_low=_pack(least) if extremes else None,
-        typical_high=_pack(most) if extremes else None,
     )
+    if extremes:
+        schema = replace(schema, typical_low=_pack(least), typical_high=_pack(most))
     _check_scale(schema, scale, constant)
     return schema
 
@@ -384,10 +396,11 @@ def _offset(low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, co
     return np.where(constant & not_held, mean, offset)
 
 
-def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Where whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> bool:
+    """Whether whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+    size = np.maximum(np.abs(low), np.abs(high))
     reach = np.maximum(np.abs(low - offset), np.abs(high - offset))
-    return (reach <= EXACT) & (np.maximum(np.abs(low), np.abs(high)) <= 2.0**53)
+    return bool(((reach <= EXACT) & (size <= 2.0**53)).all())
 
 
 def _spacing(low: np.ndarray, high: np.ndarray, kind: type = np.float32) -> np.ndarray:
@@ -401,6 +414,7 @@ def _rounding(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarr
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, *X) as (n, features)."""
     return rows.reshape(len(rows), -1)
 
 
@@ -417,13 +431,16 @@ def _ranges(x: Rows) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether no value lies outside 0 to 1."""
     return bool(low.min() >= 0 and high.max() <= 1)
 
 
 def _kind(low: np.ndarray, high: np.ndarray, whole: bool, exact: bool) -> str:
     if not whole or not exact:
         return "real"
-    return "binary" if _is_binary(low, high) else "integer"
+    if _is_binary(low, high):
+        return "binary"
+    return "integer"
 
 
 def _typical(
@@ -488,13 +505,15 @@ def _resolution(x: Rows, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
+    """The smallest gap of one column; infinity where its values from low to high do not differ."""
     values = np.sort(column)
     if values[0] < low or values[-1] > high:
         values = values[(values >= low) & (values <= high)]
     gaps = np.diff(values)
     noise = 0.0
     if len(values):
-        noise = 8 * np.finfo(column.dtype).eps * max(abs(values[0]), abs(values[-1]))
+        largest = max(abs(values[0]), abs(values[-1]))
+        noise = 8 * np.finfo(column.dtype).eps * largest
     return float(gaps[gaps > noise].min(initial=np.inf))
 
 

@@ -68,6 +68,13 @@ class Source:
         return self.layout
 
     @property
+    def row_numbers(self) -> np.ndarray:
+        """(n,) of the rows in their own file, from 0."""
+        if self.numbers is None:
+            return np.arange(len(self))
+        return self.numbers
+
+    @property
     def in_colour(self) -> bool:
         """Whether the rows are RGB images."""
         return self.axes.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
@@ -168,7 +175,8 @@ def load(
                 f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
                 f"data set."
             )
-        return Source(name=known, layout="image" if kind == "auto" else kind, **datasets.load(known))
+        layout = "image" if kind == "auto" else kind
+        return Source(name=known, layout=layout, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
         if chosen.refused_without_names:
@@ -220,11 +228,15 @@ def _existing(place: str | Path) -> Path:
 
 
 def _name(paths: list[Path]) -> str:
+    """What images of these files and folders are called together."""
     first = paths[0].resolve().name
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+    if len(paths) == 1:
+        return first
+    return f"{first} and {len(paths) - 1} more"
 
 
 def _concatenated(sources: list[Source]) -> Source:
+    """The rows of several files, one after another, each with its file's name beside it."""
     first, *others = sources
     if not others:
         return first
@@ -233,9 +245,12 @@ def _concatenated(sources: list[Source]) -> Source:
         _check_alike(first, other, "files of one data set need", kind=True)
     whole = _stacked([first, *others])
     files = np.repeat([source.name for source in sources], [len(source) for source in sources])
-    notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+    notes = dict.fromkeys(note for source in sources for note in source.notes)
     return replace(
-        whole, name=f"{first.name} and {len(others)} more", beside={"file": files, **whole.beside}, notes=notes
+        whole,
+        name=f"{first.name} and {len(others)} more",
+        beside={"file": files, **whole.beside},
+        notes=tuple(notes),
     )
 
 
@@ -245,13 +260,12 @@ def _stacked(sources: list[Source]) -> Source:
     labels = [s.labels for s in sources if s.labels is not None]
     shared = [name for name in first.beside if all(name in s.beside for s in sources)]
     beside = {name: np.concatenate([s.beside[name] for s in sources]) for name in shared}
-    numbers = [np.arange(len(s)) if s.numbers is None else s.numbers for s in sources]
     return replace(
         first,
         x=concatenate([s.x for s in sources]),
         labels=np.concatenate(labels) if len(labels) == len(sources) else None,
         beside=beside,
-        numbers=np.concatenate(numbers),
+        numbers=np.concatenate([s.row_numbers for s in sources]),
     )
 
 

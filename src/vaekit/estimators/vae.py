@@ -168,8 +168,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
         x = self._validated(X, reset=True)
-        names = getattr(self, "feature_names_in_", None)
-        source = Source(x, None if names is None else tuple(names), name="X", layout=self.kind)
+        names = tuple(getattr(self, "feature_names_in_", ()))
+        source = Source(x, names or None, name="X", layout=self.kind)
         prepared = prepare(self._settings(), source)
         _warn(prepared.notes)
         state = prepared.state
@@ -300,7 +300,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _validated(self, X: object, *, reset: bool) -> np.ndarray:
         """The rows as an array that scikit-learn has checked; what is on disk stays there."""
-        rows = plain_rows(X, None if reset else getattr(self, "feature_names_in_", None))
+        names = None if reset else getattr(self, "feature_names_in_", None)
+        rows = plain_rows(X, names)
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
         if _axes(rows) > 2 and not reset:  # scikit-learn would compare an axis of images; `check_rows_fit` knows more
             checked = check_array(rows, **options)
@@ -327,7 +328,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 def _axes(X: object) -> int:
     """How many axes rows have, lists of lists too."""
     axes = getattr(X, "ndim", None)
-    return np.asarray(X).ndim if axes is None else axes
+    if axes is None:
+        return np.asarray(X).ndim
+    return axes
 
 
 def _seed(random_state: RandomState) -> int:

@@ -163,7 +163,9 @@ def latent_plane(
     page = _decoded_plane(schema, model, rows.device)
     decoded.imshow(page, cmap="gray", vmin=0, vmax=1, extent=(-PLANE, PLANE, -PLANE, PLANE))
     decoded.set_title("x̂ over the plane of z")
-    _scatter(posterior, z, None if labels is None else np.asarray(labels)[order])
+    if labels is not None:
+        labels = np.asarray(labels)[order]
+    _scatter(posterior, z, labels)
     for radius in (1, 2, 3):
         posterior.add_patch(Circle((0, 0), radius, fill=False, lw=0.8, ls="--", color="black"))
     posterior.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE), aspect="equal")
@@ -270,7 +272,8 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
             bins = _bins(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]))
             axis.hist(data[:, j], bins, density=True, alpha=0.5, label="data")
             axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label="model")
-            axis.set_title(schema.names[j] if schema.names else schema.column(j), fontsize=9)
+            title = schema.names[j] if schema.names else schema.column(j)
+            axis.set_title(title, fontsize=9)
             axis.set_yticks([])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _save(figure, path)
