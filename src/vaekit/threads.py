@@ -49,9 +49,13 @@ def products(model: nn.Module) -> float:
     return sum(p.numel() for p in model.parameters())
 
 
-def suited(model: nn.Module, draws: int) -> AbstractContextManager:
-    """The threads for a pass of so many draws at a time through a model: one where that is too little for more."""
-    on_cpu = isinstance(model, nn.Module) and all(p.device.type == "cpu" for p in model.parameters())
-    if on_cpu and torch.get_num_threads() > 1 and products(model) * draws <= NARROW:
+def suited(model: object, draws: int) -> AbstractContextManager[int | None]:
+    """The threads for a pass of so many draws at a time through a model: one where that is too little for more.
+
+    Nothing is changed for a model on an accelerator, or for one that is no `nn.Module`.
+    """
+    if not isinstance(model, nn.Module) or any(p.device.type != "cpu" for p in model.parameters()):
+        return nullcontext()
+    if torch.get_num_threads() > 1 and products(model) * draws <= NARROW:
         return single_threaded(wait=False)
     return nullcontext()

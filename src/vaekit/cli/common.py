@@ -89,7 +89,8 @@ def _part_of_its_own(part: str, path: str, section: DataSettings, source: Source
     """The rows of --validation PATH or --test PATH, which must not be among those trained on."""
     if not Path(path).exists():
         raise VaekitError(f"--{part} is '{path}': give a fraction, or a file or folder that exists.")
-    if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in _places(section)):
+    file = Path(path).resolve()
+    if any(file.is_relative_to(Path(place).resolve()) for place in _places(section)):
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
     pictures = holds_images(Path(path))
     return load(
@@ -196,9 +197,10 @@ def training_rows(run: Run, device: torch.device, source: Source | None = None) 
             source = training_source(run.settings)
         except VaekitError:
             return None
+    section = run.settings.data
     seed = run.settings.training.seed
-    split = source.split(seed, run.settings.data.validation, run.settings.data.test)
-    return Dataset(source.x, run.schema, seed=seed, device=device, index=split["train"], hide_extremes=True)
+    train = source.split(seed, section.validation, section.test)["train"]
+    return Dataset(source.x, run.schema, seed=seed, device=device, index=train, hide_extremes=True)
 
 
 LONG = 20.0

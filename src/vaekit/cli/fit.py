@@ -134,9 +134,10 @@ def _asked(settings: "Settings", given: dict[str, Any]) -> dict[str, Any]:
     chosen = {}
     for section, values in settings.to_dict().items():
         for name, value in values.items():
-            differs = value not in ("auto", usual[section][name]) and name not in ("source", "digest")
+            of_the_rows = name in ("source", "digest")
+            differs = value not in ("auto", usual[section][name])
             typed = given.get(name) not in (None, "auto")
-            if differs or typed:
+            if typed or (differs and not of_the_rows):
                 chosen[name] = value
     return chosen
 
@@ -151,13 +152,15 @@ def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], as
 
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
     schema = prepared.schema
-    print(f"{source.name}: {split} rows; {_kind(prepared, source)}, {schema.kind}, {schema.low_high}")
+    kind = _kind(prepared, source)
+    print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
     for name, value in asked.items():
         print(f"  {name} = {_shown(value)}  (asked for)")
     for name, reason in prepared.reasons.items():
-        value = getattr(prepared.settings.model, name, None) or getattr(prepared.settings.training, name, None)
+        of_the_model = getattr(prepared.settings.model, name, None)
+        value = of_the_model or getattr(prepared.settings.training, name, None)
         print(f"  {name} = {value}  ({reason})")
     _say_notes(prepared, source, compiled=asked.get("compile") == "on")
     state = prepared.state

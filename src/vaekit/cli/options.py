@@ -16,7 +16,8 @@ def with_settings(command: Callable) -> Callable:
     parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
     parameters += [_option(field) for field in options()]
     vars(command)["__signature__"] = own.replace(parameters=parameters)
-    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": own.return_annotation}
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__annotations__["return"] = own.return_annotation
     return command
 
 

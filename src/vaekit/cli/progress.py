@@ -54,11 +54,16 @@ def show(
     Returns the last metrics.
     """
     if as_json:
-        return _lines(records, lambda metrics: json.dumps(metrics))
+        return _lines(records, json.dumps)
     if sys.stdout.isatty():
         return _bar(records, steps)
     began = clock()
-    return _lines(records, lambda m: f"step {m['step']:>6}/{steps}  {_numbers(m)}  {clock() - began:.0f} s")
+
+    def line(metrics: dict[str, float]) -> str:
+        seconds = clock() - began
+        return f"step {metrics['step']:>6}/{steps}  {_numbers(metrics)}  {seconds:.0f} s"
+
+    return _lines(records, line)
 
 
 def _lines(records: Iterator[Record], line: Callable[[dict[str, float]], str]) -> dict[str, float] | None:

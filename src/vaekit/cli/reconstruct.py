@@ -78,7 +78,8 @@ def reconstruct(
         classes = None if source.labels is None else known[source.label_name]
         rows = rows.subset(of_all_classes(classes, len(rows), count))
     rows = rows.first(count)
-    again = inference.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
+    noise = generator(seed, "reconstruct", device=place)
+    again = inference.reconstruct(model, rows, samples, noise)
     ending = output.suffix.lower()
     shown = ""
     if picture:
@@ -122,5 +123,8 @@ def of_all_classes(classes: "Column | None", rows: int, count: int) -> np.ndarra
     while shares.sum() < count:
         open_ones = np.flatnonzero(shares < available)
         shares[open_ones[: count - shares.sum()]] += 1
-    chosen = [np.flatnonzero(of == j)[of_all_classes(None, available[j], share)] for j, share in enumerate(shares)]
+    chosen = []
+    for j, share in enumerate(shares):
+        members = np.flatnonzero(of == j)
+        chosen.append(members[of_all_classes(None, available[j], share)])
     return np.sort(np.concatenate(chosen))

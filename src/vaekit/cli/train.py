@@ -30,7 +30,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     model = run.model(prepared.rows["train"].device)
     pictures = _pictures(run, model, prepared)
     if as_json:
-        print(json.dumps({"run": str(folder), "step": state.step, "best_step": state.best_step}), flush=True)
+        line = {"run": str(folder), "step": state.step, "best_step": state.best_step}
+        print(json.dumps(line), flush=True)
         return 0
     seconds = getattr(state.descend, "seconds", None)
     if seconds:
@@ -79,10 +80,11 @@ def _shortfall(state: State, prepared: Prepared) -> list[str]:
     lines = shortfall(state.best_value, prepared.schema)
     if not lines:
         return []
-    found = over_rows(state.objective, state.trained(), prepared.rows["validation"].blocks(), state.recipe.seed)
-    if found.value is None:  # what is no bound falls short of none
+    blocks = prepared.rows["validation"].blocks()
+    value = over_rows(state.objective, state.trained(), blocks, state.recipe.seed).value
+    if value is None:  # what is no bound falls short of none
         return []
-    error = standard_error(found.value.double()) or 0.0
+    error = standard_error(value.double()) or 0.0
     return shortfall(state.best_value, prepared.schema, error)
 
 

@@ -216,8 +216,8 @@ class Dataset:
         return torch.cat([self._binarised(x, key) for x, key in blocks])
 
     def _binarised(self, x: Tensor, key: np.ndarray) -> Tensor:
-        u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
-        return u.to(self.device) < x / self.schema.grey
+        u = keyed_uniform(key, self.seed, "binarize", x[0].numel())
+        return torch.from_numpy(u).reshape(x.shape).to(self.device) < x / self.schema.grey
 
     def _units(self, x: Tensor, *counters: int) -> Tensor:
         """Rows as stored in the model's units, for training: what is drawn for them is keyed by the counters."""
@@ -229,7 +229,8 @@ class Dataset:
         """Rows binarised at random, P(1) = x / grey exactly: black and white are certain."""
         grey = self.schema.grey
         if x.device.type == "cpu" and x.dtype == torch.uint8 and grey in range(1, 256):
-            bits = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", *counters)))
+            seed = derive_seed(self.seed, "binarize", *counters)
+            bits = np.random.Generator(np.random.SFC64(seed))
             below = torch.from_numpy(bytes_below(int(grey), x.shape, bits))  # quicker than of reals
             return (below.to(self.device) < x).view(torch.uint8).float()
         source = generator(self.seed, "binarize", *counters, device=self.device)

@@ -61,7 +61,8 @@ def read_delimited(path: Path) -> Delimited:
     del content
     comments = len(above) + inside
     if comments:
-        notes.append(f"{comments} line{'s' * (comments > 1)} that start{'s' * (comments == 1)} with # left out.")
+        lines = "1 line that starts" if comments == 1 else f"{comments} lines that start"
+        notes.append(f"{lines} with # left out.")
     table = _without_blank_ends(table, notes)
     table = _named(table, header, path.name, notes)
     left_out = tuple(set(header) - set(table.columns))
@@ -249,7 +250,8 @@ def _without_blank_ends(table: "polars.DataFrame", notes: list[str]) -> "polars.
 
     if not table.height or any(cell is not None and cell.strip() for cell in table.row(-1)):
         return table
-    filled = table.select(polars.any_horizontal((polars.all().str.strip_chars() != "").fill_null(False)))
+    has_cell = (polars.all().str.strip_chars() != "").fill_null(False)
+    filled = table.select(polars.any_horizontal(has_cell))
     rows = filled.to_series().arg_true()
     kept = int(rows[-1]) + 1 if len(rows) else 0
     blank = table.height - kept

@@ -138,7 +138,8 @@ def _sparse(path: Path, archive: np.lib.npyio.NpzFile) -> np.ndarray:
     for member in archive.files:
         _check_member(archive, member, path.name)
     shape = [int(side) for side in archive["shape"]]
-    check_unpacked(path.name, path.stat().st_size, math.prod(shape) * archive["data"].dtype.itemsize)
+    unpacked = math.prod(shape) * archive["data"].dtype.itemsize
+    check_unpacked(path.name, path.stat().st_size, unpacked)
     return _native(sparse.load_npz(path).toarray())
 
 
@@ -211,7 +212,8 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
         raise VaekitError(
             f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}."
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
 
 
 def _numeric(array: np.ndarray) -> np.ndarray:

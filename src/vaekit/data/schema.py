@@ -274,13 +274,18 @@ def describe(
     x = check_rows(x, names)
     if not isinstance(layout, Layout):
         layout = _channels_first(x, layout or "auto")
+    if train is None:
+        train = np.arange(len(x))
+    return _described(x, names, train, layout)
+
+
+def _described(x: Rows, names: tuple[str, ...] | None, train: np.ndarray, layout: Layout) -> Schema:
+    """The schema of rows that were checked: see `describe`."""
     image = layout.kind == "image"
     low, high, whole = _ranges(x)
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
-    if train is None:
-        train = np.arange(len(x))
     mean, scale, constant = _moments(x, train)
     least = low
     most = high
@@ -500,8 +505,9 @@ def _resolution(x: Rows, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     flat = _flat(np.asarray(x[::every]))
     if flat.dtype.kind != "f":
         flat = flat.astype(np.float64)
-    smallest = np.array([_smallest_gap(column, *ends) for column, *ends in zip(flat.T, low, high, strict=True)])
-    return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
+    smallest = np.array([_smallest_gap(*each) for each in zip(flat.T, low, high, strict=True)])
+    found = np.where(np.isfinite(smallest), smallest, _magnitude(flat[0]))
+    return found.astype(np.float64)
 
 
 def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
@@ -546,8 +552,10 @@ def _moments(
         total = total + values.sum(0, where=inside)
         count = count + np.broadcast_to(inside, values.shape).sum(0)
     mean = total / count
-    variance = sum(np.square(values - mean).sum(0, where=inside) for values, inside in blocks()) / count
-    scale = np.sqrt(variance)
+    squares = np.zeros(features)
+    for values, inside in blocks():
+        squares = squares + np.square(values - mean).sum(0, where=inside)
+    scale = np.sqrt(squares / count)
     constant = least == most
     narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300))
     return np.where(constant, least, mean), np.where(narrow, _magnitude(mean), scale), constant

@@ -126,11 +126,14 @@ class Source:
             parts.setdefault("train", np.arange(len(self)))
         parts[part] = np.arange(len(self), len(self) + len(other))
         others = [f"{other.name}: {note}" for note in other.notes if note not in self.notes]
-        return replace(_stacked([self, other]), parts=parts, name=self.name, notes=(*self.notes, *others))
+        notes = (*self.notes, *others)
+        return replace(_stacked([self, other]), parts=parts, name=self.name, notes=notes)
 
     def in_order_of(self, other: "Source") -> "Source":
         """The same rows with another source's order of columns, where both have the same."""
-        if not self.names or not other.names or self.names == other.names or set(self.names) != set(other.names):
+        if not self.names or not other.names or self.names == other.names:
+            return self
+        if set(self.names) != set(other.names):
             return self
         assert isinstance(self.x, np.ndarray)  # what has names are tables, which are read whole
         place = {name: j for j, name in enumerate(self.names)}

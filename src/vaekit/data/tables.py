@@ -58,7 +58,8 @@ def read_csv(path: Path, columns: Columns) -> Fields:
     if file.separator != ",":
         options += f", separator={file.separator!r}"
     rescue = _rescue(f"read_csv({str(path)!r}, {options})", "csv")
-    return _fields(file.table, path.name, columns.without(file.left_out), file.separator, list(file.notes), rescue)
+    left = columns.without(file.left_out)
+    return _fields(file.table, path.name, left, file.separator, list(file.notes), rescue)
 
 
 def _rescue(reading: str, ending: str) -> str:
@@ -80,7 +81,8 @@ def read_parquet(path: Path, columns: Columns) -> Fields:
         table = polars.read_parquet(path)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise VaekitError(f"{path.name} is no readable Parquet table: {_first_line(error)}.") from error
-    return _fields(table, path.name, columns, ",", [], _rescue(f"read_parquet({str(path)!r})", "parquet"))
+    rescue = _rescue(f"read_parquet({str(path)!r})", "parquet")
+    return _fields(table, path.name, columns, ",", [], rescue)
 
 
 def _has_parquets_ends(path: Path) -> bool:
@@ -142,7 +144,8 @@ def _fields(
         raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
     aside = {*exclude, *label, *keep}
     if columns.needed is None:
-        learned = _without_index(_only(table, [name for name in table.columns if name not in aside]), notes)
+        names = [name for name in table.columns if name not in aside]
+        learned = _without_index(_only(table, names), notes)
     else:
         learned = _needed(table, file, columns.needed, exclude, aside, notes)
     if not learned.width:
@@ -258,8 +261,10 @@ def _counting(found: dict[str, np.ndarray]) -> list[str]:
     counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
     if not counting or len(found) == 1:
         return []
-    return [f"{listed(counting)} counts the rows and is learned: leave it out with --exclude {quoted(counting[0])}."]
+    option = f"--exclude {quoted(counting[0])}"
+    return [f"{listed(counting)} counts the rows and is learned: leave it out with {option}."]
 
 
 def _first_line(error: BaseException) -> str:
+    """What went wrong in a reader, without a full stop."""
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

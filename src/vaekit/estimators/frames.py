@@ -89,8 +89,9 @@ def _checked_frame(X: object, names: Sequence[str] | None) -> object:
         raise VaekitError("X is a lazy frame: collect it first.")
     if not isinstance(frame, nw.DataFrame):
         return X
-    if names is not None and set(frame.columns) == set(names) and list(frame.columns) != list(names):
-        frame = frame.select(list(names))
+    wanted = frame.columns if names is None else list(names)
+    if wanted != frame.columns and set(wanted) == set(frame.columns):
+        frame = frame.select(wanted)
         X = frame.to_native()
     faults = [fault for name in frame.columns if (fault := _fault(frame[name])) is not None]
     if faults:

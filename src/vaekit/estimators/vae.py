@@ -192,7 +192,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             if beaten:
                 _warn([f"on the rows held out, {beaten}"])
         self.lower_bound_ = self._elbo(train, seed)
-        self.data_ |= {"lower_bound": self.lower_bound_, "importance_samples": self.importance_samples}
+        self.data_["lower_bound"] = self.lower_bound_
+        self.data_["importance_samples"] = self.importance_samples
         return self
 
     def _train(self, prepared: Prepared) -> list[dict[str, float]]:
@@ -316,7 +317,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         source = Source(self._validated(X, reset=False), name="X", layout=self.schema_.layout)
         check_rows_fit(self.model_.likelihood, self.schema_, source)
-        return Dataset(source.x, self.schema_, seed=self.settings_.training.seed, device=self._device())
+        seed = self.settings_.training.seed
+        return Dataset(source.x, self.schema_, seed=seed, device=self._device())
 
     def _device(self) -> torch.device:
         return next(self.model_.parameters()).device

@@ -38,13 +38,15 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
     folder = run.folder / "pictures"
     folder.mkdir(exist_ok=True)
     written = [training_curve(run.metrics, folder / "training.png")]
-    if run.schema.is_image:
-        written += _images(run.schema, model, rows, folder, run.settings.training.seed)
+    schema = run.schema
+    seed = run.settings.training.seed
+    if schema.is_image:
+        written += _images(schema, model, rows, folder, seed)
         if model.latent_dim == 2:
-            written.append(grid(manifold(model), run.schema, folder / "manifold.png", columns=MANIFOLD))
-            written.append(latent_plane(run.schema, model, rows, folder / "plane.png", labels))
+            written.append(grid(manifold(model), schema, folder / "manifold.png", columns=MANIFOLD))
+            written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
-        written.append(marginals(run.schema, model, rows, folder / "samples.png", run.settings.training.seed))
+        written.append(marginals(schema, model, rows, folder / "samples.png", seed))
     return written
 
 
@@ -157,7 +159,8 @@ def latent_plane(
     """
     from matplotlib.patches import Circle
 
-    order = np.random.default_rng(0).permutation(len(rows))[:PLANE_ROWS]  # in no order: no class lies above another
+    shuffled = np.random.default_rng(0).permutation(len(rows))  # in no order: no class lies above another
+    order = shuffled[:PLANE_ROWS]
     z = _drawn(model, rows.subset(order))
     figure, (decoded, posterior) = _figure(1, (11, 5.6), columns=2)
     page = _decoded_plane(schema, model, rows.device)
@@ -275,7 +278,8 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
             title = schema.names[j] if schema.names else schema.column(j)
             axis.set_title(title, fontsize=9)
             axis.set_yticks([])
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower right", ncols=2, frameon=False)
     return _save(figure, path)
 
 
