@@ -179,7 +179,7 @@ def _kind(prepared: "Prepared", source: "Source") -> str:
     """What the rows are, and how that is known: "table of 5 columns", "images of 28×28 (two axes of pixels)"."""
     shape = prepared.schema.shape
     layout = source.axes
-    plural = "" if layout.kind == "table" else "s"
+    plural = "s" * (layout.kind != "table")
     kind = f"{layout.kind}{plural} of {'×'.join(map(str, shape))}"
     if len(shape) > 1:
         return f"{kind} ({layout.reason})"

@@ -26,7 +26,9 @@ def write_images(path: Path, images: np.ndarray, schema: Schema, columns: int | 
         return ""
     grid(images, schema, path, columns=columns, deep=schema.dtype == "uint16")
     shown = shown_as(schema)
-    return f"; {shown}" if shown else ""
+    if not shown:
+        return ""
+    return f"; {shown}"
 
 
 def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:

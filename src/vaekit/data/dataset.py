@@ -175,15 +175,17 @@ class Dataset:
         for start in range(0, len(self), size):
             rows = torch.arange(start, min(start + size, len(self)), device=self.device)
             for x in self._possible(self.take(rows)):
-                wrong = ~likelihood.supports(x)
-                if wrong.any():
-                    row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
-                    value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
-                    where = self.schema.column(column)
+                right = likelihood.supports(x)
+                if not right.all():
                     raise VaekitError(
-                        f"row {start + row} (counted from 0), {where} is {value:g}: "
-                        f"the likelihood takes {likelihood.support}."
+                        f"{self._first_cell(x, ~right, start)}: the likelihood takes {likelihood.support}."
                     )
+
+    def _first_cell(self, x: Tensor, marked: Tensor, start: int) -> str:
+        """The first marked cell of rows as a batch holds them, those from number `start` on: where it is, and what."""
+        row, column = (int(i[0]) for i in torch.nonzero(marked.flatten(1), as_tuple=True))
+        value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
+        return f"row {start + row} (counted from 0), {self.schema.column(column)} is {value:g}"
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, Batch]]:
         """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row.

@@ -218,7 +218,8 @@ def _pages(file: Path, name: str, label: str) -> list[Page]:
             if image.mode not in (*GREY, *COLOUR, *DEEP):
                 raise VaekitError(f"{file} has pixels of mode {image.mode}, which are not read: convert it.")
             cut = image.mode not in DEEP and "16" in str(getattr(image, "tile", ""))
-            pages.append(Page(file, i + 1 if count > 1 else None, name, label, image.mode, cut))
+            number = i + 1 if count > 1 else None
+            pages.append(Page(file, number, name, label, image.mode, cut))
         return pages
 
 

@@ -539,7 +539,10 @@ def _moments(
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray | bool]]:
         for block in row_blocks((len(rows), *x.shape[1:])):
             values = _flat(x[rows[block]]).astype(np.float64)
-            yield values, (values >= low) & (values <= high) if bounded else True
+            inside: np.ndarray | bool = True
+            if bounded:
+                inside = (values >= low) & (values <= high)
+            yield values, inside
 
     features = math.prod(x.shape[1:])
     least = np.full(features, np.inf)

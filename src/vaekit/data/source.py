@@ -200,8 +200,8 @@ def _read(paths: list[Path], found: list[Fields], kind: str) -> Source:
     """The rows found in files of arrays or tables, those of all in the layout of the first."""
     sources: list[Source] = []
     for path, fields in zip(paths, found, strict=True):
-        layout = sources[0].axes.kind if sources else kind
-        sources.append(Source(name=path.name, layout=layout, **fields))
+        sources.append(Source(name=path.name, layout=kind, **fields))
+        kind = sources[0].axes.kind
     return _concatenated(sources)
 
 
