@@ -4,8 +4,10 @@ import difflib
 import re
 from collections.abc import Iterable
 
-LONGEST, MOST = 40, 30
-"""characters of a name, and names in one message"""
+LONGEST = 40
+"""characters of a name in a message"""
+MOST = 30
+"""names in one message"""
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 
 
@@ -46,12 +48,15 @@ def reason(error: BaseException) -> str:
     >>> reason(FileNotFoundError(2, "No such file or directory", "x.csv"))
     'No such file or directory'
     """
-    words = error.strerror if isinstance(error, OSError) else None
-    return (words or str(error) or type(error).__name__).rstrip(".")
+    words = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        words = error.strerror
+    return (words or type(error).__name__).rstrip(".")
 
 
 def counted(count: int, noun: str = "row") -> str:
-    """
+    """A number with its noun, in the plural unless it is 1.
+
     >>> counted(1), counted(1200), counted(1, "latent")
     ('1 row', '1,200 rows', '1 latent')
     """
@@ -64,11 +69,13 @@ def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:
     >>> print(unknown("likelihood", "gausian", ["gaussian", "bernoulli"]))
     unknown likelihood 'gausian'; did you mean 'gaussian'? Choose from: gaussian, bernoulli.
     """
-    choices = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(given), choices, 1, 0.5)
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(given), names, 1, 0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    more = f" and {len(choices) - MOST:,} more" if len(choices) > MOST else ""
-    return VaekitError(f"unknown {kind} '{given}'{hint} Choose from: {', '.join(choices[:MOST])}{more}.")
+    shown = ", ".join(names[:MOST])
+    if len(names) > MOST:
+        shown += f" and {len(names) - MOST:,} more"
+    return VaekitError(f"unknown {kind} '{given}'{hint} Choose from: {shown}.")
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:
@@ -77,8 +84,17 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     >>> listed(["a", "b c"]), listed(map(str, range(6000)), 2)
     ("'a' and 'b c'", "'0', '1' and 5,998 more")
     """
-    names = list(names)
-    shown = [f"'{name[:LONGEST]}{'…' * (len(name) > LONGEST)}'" for name in names]
+    shown = [f"'{_shortened(name)}'" for name in names]
+    if not shown:
+        return "none"
     if len(shown) > most:
-        shown = [*shown[:most], f"{len(names) - most:,} more"]
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else "none"
+        shown = [*shown[:most], f"{len(shown) - most:,} more"]
+    *first, last = shown
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _shortened(name: str) -> str:
+    """A name that fits a message."""
+    if len(name) > LONGEST:
+        return f"{name[:LONGEST]}…"
+    return name

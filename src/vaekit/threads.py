@@ -23,7 +23,8 @@ def single_threaded(wait: bool = True) -> Iterator[int]:
     Part of the number is the whole process's (that of matrix products), part the thread's that asks, and threads that
     begin meanwhile begin with it.
     """
-    taken, threads = ALONE.acquire(blocking=wait), torch.get_num_threads()
+    taken = ALONE.acquire(blocking=wait)
+    threads = torch.get_num_threads()
     try:
         if taken:
             torch.set_num_threads(1)
@@ -41,14 +42,20 @@ def products(model: nn.Module) -> float:
     >>> products(nn.Linear(3, 2)), products(nn.Conv2d(1, 2, 3))
     (8, inf)
     """
-    once = all(
-        isinstance(m, nn.Linear) or all(p.ndim < 2 for p in m.parameters(recurse=False)) for m in model.modules()
-    )
-    return sum(p.numel() for p in model.parameters()) if once else math.inf
+    for module in model.modules():
+        matrices = any(p.ndim >= 2 for p in module.parameters(recurse=False))
+        if matrices and not isinstance(module, nn.Linear):
+            return math.inf
+    return sum(p.numel() for p in model.parameters())
 
 
-def suited(model: nn.Module, draws: int) -> AbstractContextManager:
-    """The threads for a pass of so many draws at a time through a model: one where that is too little for more."""
-    on_cpu = isinstance(model, nn.Module) and all(p.device.type == "cpu" for p in model.parameters())
-    narrow = on_cpu and torch.get_num_threads() > 1 and products(model) * draws <= NARROW
-    return single_threaded(wait=False) if narrow else nullcontext()
+def suited(model: object, draws: int) -> AbstractContextManager[int | None]:
+    """The threads for a pass of so many draws at a time through a model: one where that is too little for more.
+
+    Nothing is changed for a model on an accelerator, or for one that is no `nn.Module`.
+    """
+    if not isinstance(model, nn.Module) or any(p.device.type != "cpu" for p in model.parameters()):
+        return nullcontext()
+    if torch.get_num_threads() > 1 and products(model) * draws <= NARROW:
+        return single_threaded(wait=False)
+    return nullcontext()

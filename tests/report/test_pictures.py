@@ -125,7 +125,7 @@ LABELS = {
 @pytest.mark.parametrize("labels", LABELS)
 def test_the_plane_s_dots_have_the_colours_of_their_labels(labels):
     values, classes = LABELS[labels]
-    figure, axes = _figure(1, (4, 4))
+    figure, (axes,) = _figure(1, (4, 4))
     _scatter(axes, RNG.normal(size=(300, 2)), values)
     figure.canvas.draw()
     dots = axes.collections[0]

@@ -1,6 +1,7 @@
 """The command line: `vaekit COMMAND …`. One thin file a command, loaded when it is called."""
 
 import sys
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
         if _needs_memory(error):
             _fail("this needs more memory than there is: try less (--hidden, --latent-dim, --batch-size, samples).")
         if isinstance(error, OSError):
-            _fail(f"{error.filename}: {reason(error)}." if error.filename else f"{reason(error)}.")
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{reason(error)}.")
         if not isinstance(error, VaekitError):
             raise
         _fail(error.at_command_line)
@@ -53,21 +55,24 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _needs_memory(error: Exception) -> bool:
     """Whether there was not enough of it, in Python's words or in torch's."""
+    if isinstance(error, MemoryError):
+        return True
     words = ("allocate memory", "out of memory", "size calculation overflowed")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in words)
 
 
 def _plain(error: CycloptsError) -> str:
     """The message alone, with the command's help named."""
-    command = " ".join(error.command_chain or ())
+    command = " ".join(("vaekit", *(error.command_chain or ()), "--help"))
     if isinstance(error, UnusedCliTokensError):
         unused = " ".join(error.unused_tokens or ())
-        return f"'{unused}' is more than the command takes. See `vaekit {command} --help`."
-    return f"{error} See `vaekit {command + ' ' if command else ''}--help`."
+        return f"'{unused}' is more than the command takes. See `{command}`."
+    return f"{error} See `{command}`."
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
+    """End with a message of three lines at most, and exit code 2."""
     first, *others = message.splitlines() or [""]
-    rest = [*others[:1], " ".join(others[1:])] if others else []
-    print("\n".join(filter(None, (f"vaekit: {first}", *rest))), file=sys.stderr)
+    lines = [f"vaekit: {first}", *others[:1], " ".join(others[1:])]
+    print("\n".join(filter(None, lines)), file=sys.stderr)
     sys.exit(2)

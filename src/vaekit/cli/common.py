@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from vaekit.core import LatentModel
 from vaekit.data import Dataset, Source, load
+from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError, counted
 from vaekit.evaluation import Method, log_likelihood
@@ -20,24 +22,35 @@ from vaekit.evaluation.methods import SIZES
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.settings import Settings, check_rows_fit, choose_device
+from vaekit.settings.declared import DataSettings
+
+T = TypeVar("T")
 
 
 def training_source(settings: Settings, run: Path | None = None) -> Source:
     """The rows that settings name, with validation and test files of one's own as fixed parts.
 
     run    the folder of the run whose settings they are, for the remedy where its data is elsewhere or changed
+
+    Raises VaekitError where the data is not there any more, or not what the settings' digest says.
     """
     section = settings.data
     if not section.source:
         raise VaekitError("this run was fitted to an array in Python, which it does not keep: name the data.")
     if run is not None:
         _check_there(section, run)
-    columns = {"exclude": section.exclude, "label": section.label or None, "keep": section.keep}
-    source = load(section.source, resize=section.resize, kind=section.kind, **columns)
+    source = load(
+        section.source,
+        exclude=section.exclude,
+        label=section.label or None,
+        keep=section.keep,
+        resize=section.resize,
+        kind=section.kind,
+    )
     for part, path in _parts_of_its_own(section):
         source = source.joined(_part_of_its_own(part, path, section, source), part)
     if section.digest and source.digest != section.digest:
-        places = section.source if isinstance(section.source, str) else ", ".join(section.source)
+        places = ", ".join(_places(section))
         remedy = "fit again (with --config, delete the line `digest` first)"
         if run is not None:
             remedy = f"say where it is now: `vaekit resume {run} --data PATH`"
@@ -48,10 +61,17 @@ def training_source(settings: Settings, run: Path | None = None) -> Source:
     return source
 
 
-def _check_there(section, run: Path) -> None:
+def _places(section: DataSettings) -> tuple[str, ...]:
+    """The paths of the data, or its name among the data sets."""
+    if isinstance(section.source, str):
+        return (section.source,)
+    return section.source
+
+
+def _check_there(section: DataSettings, run: Path) -> None:
     """Refuse a run whose files are gone, with the option that says where they are."""
-    places = [section.source] if isinstance(section.source, str) else section.source
-    for option, path in (*(("data", place) for place in places), *_parts_of_its_own(section)):
+    data = [("data", place) for place in _places(section)]
+    for option, path in data + _parts_of_its_own(section):
         if Path(path).is_absolute() and not Path(path).exists():
             raise VaekitError(
                 f"{run} was fitted to {path}, and it is not there any more. Say where it is now: "
@@ -59,27 +79,38 @@ def _check_there(section, run: Path) -> None:
             )
 
 
-def _parts_of_its_own(section) -> list[tuple[str, str]]:
-    """(name, path) of validation and test rows that are in files of their own"""
-    return [(part, path) for part in ("validation", "test") if isinstance(path := getattr(section, part), str)]
+def _parts_of_its_own(section: DataSettings) -> list[tuple[str, str]]:
+    """(name, path) of validation and test rows that are in files of their own."""
+    parts = (("validation", section.validation), ("test", section.test))
+    return [(part, path) for part, path in parts if isinstance(path, str)]
 
 
-def _part_of_its_own(part: str, path: str, section, source: Source) -> Source:
+def _part_of_its_own(part: str, path: str, section: DataSettings, source: Source) -> Source:
     """The rows of --validation PATH or --test PATH, which must not be among those trained on."""
     if not Path(path).exists():
         raise VaekitError(f"--{part} is '{path}': give a fraction, or a file or folder that exists.")
-    places = [section.source] if isinstance(section.source, str) else section.source
-    if any(Path(path).resolve().is_relative_to(Path(place).resolve()) for place in places):
+    file = Path(path).resolve()
+    if any(file.is_relative_to(Path(place).resolve()) for place in _places(section)):
         raise VaekitError(f"--{part} {path} is among the data to train on: move it elsewhere, or give a fraction.")
-    pictures = {"resize": section.resize, "colour": source.in_colour} if holds_images(Path(path)) else {}
-    aside = {"exclude": section.exclude, "label": section.label or None, "keep": section.keep}
-    return load(path, columns=source.names, kind=source.layout.kind, strict=False, **aside, **pictures)
+    pictures = holds_images(Path(path))
+    return load(
+        path,
+        exclude=section.exclude,
+        label=section.label or None,
+        keep=section.keep,
+        columns=source.names,
+        resize=section.resize if pictures else "",
+        colour=pictures and source.in_colour,
+        kind=source.axes.kind,
+        strict=False,
+    )
 
 
-def open_model(
-    folder: Path, device: str | None, trust: Sequence[str] | None
-) -> tuple[Run, torch.nn.Module, torch.device]:
-    """A run and its trained model on a device; `trust` names modules of its own."""
+def open_model(folder: Path, device: str | None, trust: Sequence[str] | None) -> tuple[Run, LatentModel, torch.device]:
+    """A run and its trained model on a device; `trust` names modules of its own.
+
+    Says on stderr where the run is not finished.
+    """
     run = Run.open(folder, trust=trust or ())
     if not run.finished:
         note = f"{folder} is not finished: these are its weights after step {run.step:,}."
@@ -90,77 +121,106 @@ def open_model(
 
 def rows_of(
     run: Run,
-    model: torch.nn.Module,
+    model: LatentModel,
     data: str | Sequence[str] | None,
     device: torch.device,
     exclude: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
-) -> tuple[Dataset, Source, dict[str, Any]]:
+) -> tuple[Dataset, Source, dict[str, Column]]:
     """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
     apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
 
     A table's columns are found by their names: what else it has is left out, with a note on stderr.
 
     exclude, keep    columns of a table beside those of the run's settings
+
+    Raises VaekitError for rows that the model was not fitted to, and where the run has no test rows.
     """
-    section, seed = run.settings.data, run.settings.training.seed
     if not data:
         if exclude or keep:
             raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
-        source = training_source(run.settings, run.folder)
-        test = source.split(seed, section.validation, section.test)["test"]
-        if not len(test):
-            raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-        return Dataset(source.x, run.schema, seed=seed, device=device, index=test), source, identity(source, test)
-    loose = {"label": section.label or None, "resize": section.resize, "colour": run.schema.channels == 3}
+        return _test_rows(run, device)
+    section = run.settings.data
+    left_out = tuple(exclude or ())
+    kept = tuple(keep or ())
     source = load(
-        data, exclude=(*section.exclude, *(exclude or ())), keep=(*section.keep, *(keep or ())), **loose,
-        columns=run.schema.names, kind=run.schema.layout, strict=False, asked=(*(exclude or ()), *(keep or ())),
-    )  # fmt: skip
+        data,
+        exclude=section.exclude + left_out,
+        label=section.label or None,
+        keep=section.keep + kept,
+        columns=run.schema.names,
+        resize=section.resize,
+        colour=run.schema.channels == 3,
+        kind=run.schema.layout,
+        strict=False,
+        asked=left_out + kept,
+    )
     for note in source.notes:
         print(f"note: {source.name}: {note}", file=sys.stderr)
     check_rows_fit(model.likelihood, run.schema, source)
-    known = identity(source, np.arange(len(source)))
-    return Dataset(source.x, run.schema, seed=seed, device=device), source, known
+    rows = Dataset(source.x, run.schema, seed=run.settings.training.seed, device=device)
+    return rows, source, identity(source, np.arange(len(source)))
 
 
-def identity(source: Source, index: np.ndarray) -> dict[str, Any]:
+def _test_rows(run: Run, device: torch.device) -> tuple[Dataset, Source, dict[str, Column]]:
+    """The rows that a run held out, where they are from, and what tells them apart."""
+    section = run.settings.data
+    seed = run.settings.training.seed
+    source = training_source(run.settings, run.folder)
+    test = source.split(seed, section.validation, section.test)["test"]
+    if not len(test):
+        raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
+    rows = Dataset(source.x, run.schema, seed=seed, device=device, index=test)
+    return rows, source, identity(source, test)
+
+
+def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names,
     columns kept, and the labels under their own name."""
-    labels = {} if source.labels is None else {source.label_name: source.labels}
-    columns = _named_apart({**source.beside, **labels}, ["row"])
-    numbers = index if source.numbers is None else source.numbers[index]
-    return {"row": numbers, **{name: values[index] for name, values in columns.items()}}
+    columns = dict(source.beside)
+    if source.labels is not None:
+        columns[source.label_name] = source.labels
+    found: dict[str, Column] = {"row": source.row_numbers[index]}
+    for name, values in _named_apart(columns, ["row"]).items():
+        found[name] = values[index]
+    return found
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:
     """The rows that a run was trained on, extreme cells hidden as they were then, from its `source` where that is at
     hand; None where they cannot be had."""
-    try:
-        source = training_source(run.settings) if source is None else source
-    except VaekitError:
-        return None
-    split = source.split(run.settings.training.seed, run.settings.data.validation, run.settings.data.test)
-    return Dataset(
-        source.x, run.schema, seed=run.settings.training.seed, device=device, index=split["train"], hide_extremes=True
-    )
+    if source is None:
+        try:
+            source = training_source(run.settings)
+        except VaekitError:
+            return None
+    section = run.settings.data
+    seed = run.settings.training.seed
+    train = source.split(seed, section.validation, section.test)["train"]
+    return Dataset(source.x, run.schema, seed=seed, device=device, index=train, hide_extremes=True)
 
 
 LONG = 20.0
 """seconds from which on a cost is announced"""
 
 
-def announce(model: torch.nn.Module, rows: Dataset, method: Method, seed: int) -> None:
+def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> None:
     """Say what log p(x) will cost before it is spent, if that is much."""
     for _ in range(2):  # the first row also pays for getting ready
         began = time.monotonic()
         log_likelihood(model, rows.first(1), method, seed)
+    for_one = time.monotonic() - began
     together = torch.get_num_threads() if rows.device.type == "cpu" else TOGETHER
-    seconds = (time.monotonic() - began) * len(rows) / together
-    if seconds > LONG:
-        minutes = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-        remedy = " Fewer --samples take less." if method.name in SIZES else ""
-        print(f"log p(x) of {counted(len(rows))} by {method.name} will take about {minutes}.{remedy}", file=sys.stderr)
+    seconds = for_one * len(rows) / together
+    if seconds <= LONG:
+        return
+    duration = f"{seconds:.0f} s"
+    if seconds >= 90:
+        duration = f"{seconds / 60:.0f} min"
+    line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {duration}."
+    if method.name in SIZES:
+        line += " Fewer --samples take less."
+    print(line, file=sys.stderr)
 
 
 @contextmanager
@@ -184,7 +244,7 @@ def check_output(path: Path, *endings: str) -> None:
         raise VaekitError(f"{path.parent} is no folder: make it first, or choose another -o.")
 
 
-def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, Any] | None = None) -> None:
+def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, Column] | None = None) -> None:
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
     known    columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
@@ -197,17 +257,21 @@ def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, 
 
         values = dict(zip(names, rows.reshape(len(rows), -1).T, strict=True))
         table = polars.DataFrame({**_named_apart(known or {}, names), **values})
-        table.write_csv(buffer) if path.suffix.lower() == ".csv" else table.write_parquet(buffer)
+        if path.suffix.lower() == ".csv":
+            table.write_csv(buffer)
+        else:
+            table.write_parquet(buffer)
     write(path, buffer.getvalue())
 
 
-def _named_apart(known: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def _named_apart(known: dict[str, T], names: list[str]) -> dict[str, T]:
     """The columns `known` under names that are not among `names`.
 
     >>> list(_named_apart({"row": 0, "age": 0}, ["age", "size"]))
     ['row', 'age (data)']
     """
-    taken, apart = set(names), {}
+    taken = set(names)
+    apart = {}
     for name, column in known.items():
         while name in taken:
             name = f"{name} (data)"
@@ -218,4 +282,6 @@ def _named_apart(known: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 def feature_names(run: Run) -> list[str]:
     """Column names for a table of x."""
-    return list(run.schema.names or (f"x{j}" for j in range(run.schema.features)))
+    if run.schema.names:
+        return list(run.schema.names)
+    return [f"x{j}" for j in range(run.schema.features)]

@@ -13,18 +13,29 @@ def datasets(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
     ----------
     json
         the list as JSON: of each its name, what it is, where it was found, and whether it is downloaded when first used
+
     """
     from vaekit.data import datasets as known
 
-    places = {name: "scikit-learn" if name == "digits" else known.find(name) for name in known.NAMES}
+    folders = [str(folder) for folder in known.folders()]
+    places: dict[str, str | None] = {}
+    for name in known.NAMES:
+        place = known.find(name)
+        places[name] = None if place is None else str(place)
+    places["digits"] = "scikit-learn"
     if json:
         found = [
-            {"name": name, "is": known.NAMES[name], "found": place and str(place), "download": name in known.MIRRORS}
+            {"name": name, "is": known.NAMES[name], "found": place, "download": name in known.MIRRORS}
             for name, place in places.items()
         ]
-        print(json_module.dumps({"looked_in": [str(folder) for folder in known.folders()], "datasets": found}))
+        print(json_module.dumps({"looked_in": folders, "datasets": found}))
         return
-    for name, place in places.items():
-        absent = "not found; downloaded when first used" if name in known.MIRRORS else "not found"
-        print(f"{name:<14} {known.NAMES[name]}\n{'':<14} {f'found: {place}' if place else absent}")
-    print(f"Looked in {', '.join(map(str, known.folders()))}. Set VAEKIT_DATA to look elsewhere.")
+    for name, found_at in places.items():
+        if found_at:
+            where = f"found: {found_at}"
+        elif name in known.MIRRORS:
+            where = "not found; downloaded when first used"
+        else:
+            where = "not found"
+        print(f"{name:<14} {known.NAMES[name]}\n{'':<14} {where}")
+    print(f"Looked in {', '.join(folders)}. Set VAEKIT_DATA to look elsewhere.")

@@ -41,6 +41,9 @@ def encode(
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     device
         auto, cpu or cuda; by default the run's
+    trust
+        see `cli.trust`
+
     """
     import numpy as np
 
@@ -51,7 +54,11 @@ def encode(
     opened, model, place = open_model(run, device, trust)
     rows, _, known = rows_of(opened, model, (data, *more), place, exclude, keep)
     mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
-    columns = range(model.latent_dim)
-    names = [f"z{j}" for j in columns] + [f"sd{j}" for j in columns if spread]
-    write_rows(output, np.stack([mean, deviation], 1) if spread else mean, names, known)
-    print(f"{counted(len(mean))}, {counted(model.latent_dim, 'latent')}, in {output}")
+    latents = model.latent_dim
+    names = [f"z{j}" for j in range(latents)]
+    table = mean
+    if spread:
+        names += [f"sd{j}" for j in range(latents)]
+        table = np.stack([mean, deviation], 1)
+    write_rows(output, table, names, known)
+    print(f"{counted(len(mean))}, {counted(latents, 'latent')}, in {output}")

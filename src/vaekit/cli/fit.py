@@ -3,13 +3,17 @@
 import itertools
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from vaekit.cli.options import with_settings
 from vaekit.cli.trust import Trust
 from vaekit.settings.declared import from_text, options
+
+if TYPE_CHECKING:
+    from vaekit.data import Source
+    from vaekit.settings import Prepared, Settings
 
 OF_THE_DATA = ("exclude", "label", "keep", "resize", "kind", "validation", "test")
 """what makes other rows of the same files"""
@@ -40,6 +44,11 @@ def fit(
         replace the run that is in --out
     json
         one JSON record per line instead of a progress bar
+    trust
+        see `cli.trust`
+    typed
+        every setting that was given, as text
+
     """
     from vaekit.cli.common import training_source
     from vaekit.cli.train import train
@@ -50,7 +59,10 @@ def fit(
     given = {field.name: from_text(field, typed.get(field.name)) for field in options()}
     settings = _settings(config, trust or ())
     other = data or any(given[name] for name in OF_THE_DATA)
-    settings = settings.changed(**given, source=tuple(map(source_name, data)) or None, digest="" if other else None)
+    places = tuple(map(source_name, data))
+    settings = settings.changed(**given, source=places or None)
+    if other:
+        settings = settings.changed(digest="")
     if not settings.data.source:
         raise VaekitError(
             "nothing to fit: name a file or a data set (see `vaekit datasets`), or give --config run.toml."
@@ -71,7 +83,8 @@ def fit(
         return train(run, prepared, as_json=json)
 
 
-def _settings(config: Path | None, trust: Collection[str]):
+def _settings(config: Path | None, trust: Collection[str]) -> "Settings":
+    """The settings of a configuration, or those by default; VaekitError for a file that is none."""
     import tomllib
 
     from vaekit.errors import VaekitError, reason
@@ -92,7 +105,9 @@ def source_name(data: str) -> str:
         return data
     from vaekit.data.datasets import NAMES
 
-    return data if data in NAMES else str(Path(data).resolve())
+    if data in NAMES:
+        return data
+    return str(Path(data).resolve())
 
 
 def claimed(source: str | tuple[str, ...]) -> Path:
@@ -100,7 +115,8 @@ def claimed(source: str | tuple[str, ...]) -> Path:
     first = source if isinstance(source, str) else source[0]
     stem = Path(first).name.split(".")[0] or "run"
     for number in itertools.count(1):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        name = stem if number == 1 else f"{stem}-{number}"
+        folder = Path("runs") / name
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -109,7 +125,7 @@ def claimed(source: str | tuple[str, ...]) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _asked(settings, given: dict) -> dict:
+def _asked(settings: "Settings", given: dict[str, Any]) -> dict[str, Any]:
     """The settings that someone chose: all that were given as options, and what a configuration has otherwise than it
     is by default."""
     from vaekit.settings import Settings
@@ -118,8 +134,10 @@ def _asked(settings, given: dict) -> dict:
     chosen = {}
     for section, values in settings.to_dict().items():
         for name, value in values.items():
-            differs = value not in ("auto", usual[section][name]) and name not in ("source", "digest")
-            if differs or given.get(name) not in (None, "auto"):
+            of_the_rows = name in ("source", "digest")
+            differs = value not in ("auto", usual[section][name])
+            typed = given.get(name) not in (None, "auto")
+            if typed or (differs and not of_the_rows):
                 chosen[name] = value
     return chosen
 
@@ -128,34 +146,59 @@ FEW = 20
 """rows from which nothing that holds of others can be learned"""
 
 
-def _describe(prepared, source, counts: dict[str, int], asked: dict) -> None:
+def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], asked: dict[str, Any]) -> None:
+    """Say what is to be trained, on what, and why: the page above the progress bar."""
     from vaekit.errors import counted
-    from vaekit.settings import hints, worth_compiling
 
-    model = prepared.state.model
-    size = sum(p.numel() for p in prepared.state.parameters)
-    schema, layout = prepared.schema, source.layout
-    kind = f"{layout.kind}{'s' * (layout.kind != 'table')} of {'×'.join(map(str, schema.shape))}"
-    kind += f" ({layout.reason})" if len(schema.shape) > 1 else " columns"
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+    schema = prepared.schema
+    kind = _kind(prepared, source)
     print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
     for name, value in asked.items():
-        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value
-        print(f"  {name} = {shown}  (asked for)")
+        print(f"  {name} = {_shown(value)}  (asked for)")
     for name, reason in prepared.reasons.items():
-        value = getattr(prepared.settings.model, name, None) or getattr(prepared.settings.training, name, None)
+        of_the_model = getattr(prepared.settings.model, name, None)
+        value = of_the_model or getattr(prepared.settings.training, name, None)
         print(f"  {name} = {value}  ({reason})")
-    notes = (*source.notes, *hints(source.x, prepared.schema, prepared.settings.model.likelihood), *prepared.notes)
-    for hint in notes:
-        print(f"  note: {hint}")
-    if asked.get("compile") == "on" and not worth_compiling(prepared):
-        print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")
-    sizes = ((size, "parameter"), (model.latent_dim, "latent"), (prepared.state.recipe.steps, "step"))
-    print(f"  {', '.join(counted(*one) for one in sizes)}")
-    objective = prepared.state.objective
+    _say_notes(prepared, source, compiled=asked.get("compile") == "on")
+    state = prepared.state
+    parameters = counted(sum(p.numel() for p in state.parameters), "parameter")
+    latents = counted(state.model.latent_dim, "latent")
+    steps = counted(state.recipe.steps, "step")
+    print(f"  {parameters}, {latents}, {steps}")
+    objective = state.objective
     if objective.surrogate:
         print(f"  descends {objective.surrogate}; the {objective.name} reported is the true bound")
-    if prepared.schema.binarized == "expected":
+    if schema.binarized == "expected":
         print("  binarize = expected: the numbers are a bound on the mean log-likelihood of the binarised image")
+
+
+def _kind(prepared: "Prepared", source: "Source") -> str:
+    """What the rows are, and how that is known: "table of 5 columns", "images of 28×28 (two axes of pixels)"."""
+    shape = prepared.schema.shape
+    layout = source.axes
+    plural = "s" * (layout.kind != "table")
+    kind = f"{layout.kind}{plural} of {'×'.join(map(str, shape))}"
+    if len(shape) > 1:
+        return f"{kind} ({layout.reason})"
+    return f"{kind} columns"
+
+
+def _shown(value: object) -> object:
+    """A setting's value, a list by its items."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return value
+
+
+def _say_notes(prepared: "Prepared", source: "Source", *, compiled: bool) -> None:
+    """Say what the data and the settings have that their owner may not have meant."""
+    from vaekit.settings import hints, worth_compiling
+
+    found = hints(source.x, prepared.schema, prepared.settings.model.likelihood)
+    for note in (*source.notes, *found, *prepared.notes):
+        print(f"  note: {note}")
+    if compiled and not worth_compiling(prepared):
+        print("  note: compiling takes longer than it saves in so short a training: --compile auto leaves it out")

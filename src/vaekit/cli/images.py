@@ -15,7 +15,10 @@ PICTURES = (".png", ".tif", ".tiff")
 
 def write_images(path: Path, images: np.ndarray, schema: Schema, columns: int | None = None) -> str:
     """Images (n, *X) as a PNG, a near square grid unless `columns` is given, or as a TIFF, a page each; and what is to
-    be said of how they are shown."""
+    be said of how they are shown.
+
+    Raises VaekitError where the schema is of no images.
+    """
     if not schema.is_image:
         raise VaekitError("this model's rows are no images: write .npy, .csv or .parquet instead.")
     if path.suffix.lower() != ".png":
@@ -23,20 +26,26 @@ def write_images(path: Path, images: np.ndarray, schema: Schema, columns: int | 
         return ""
     grid(images, schema, path, columns=columns, deep=schema.dtype == "uint16")
     shown = shown_as(schema)
-    return f"; {shown}" if shown else ""
+    if not shown:
+        return ""
+    return f"; {shown}"
 
 
 def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:
     """A TIFF of the images' own numbers, in the type in which the data came: grey in 8, 16 or 32 bits or as float32, in
-    colour in 8 bits."""
+    colour in 8 bits.
+
+    Raises VaekitError for images of other channels or of colours that are not of 8 bits.
+    """
     from PIL import Image
 
     dtype = _type(schema)
     if images.ndim == 4 and (dtype != np.uint8 or schema.channels not in (3, 4)):
         raise VaekitError(f"a TIFF takes grey images and 8-bit colours, not {schema.channels} of {dtype}: write .npy.")
     images = schema.uncentred(images)
-    pages = np.moveaxis(images, 1, -1) if images.ndim == 4 else images
-    pages = pages.astype(np.float64) * schema.grey
+    if images.ndim == 4:
+        images = np.moveaxis(images, 1, -1)
+    pages = images.astype(np.float64) * schema.grey
     if dtype.kind != "f":
         pages = np.clip(pages.round(), np.iinfo(dtype).min, np.iinfo(dtype).max)
     first, *others = (Image.fromarray(page.astype(dtype)) for page in pages)
@@ -48,5 +57,9 @@ def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:
 def _type(schema: Schema) -> np.dtype:
     """Of the types that a TIFF has here, the one that holds the data's."""
     own = np.dtype(schema.dtype)
-    fitting = (t for t in (np.uint8, np.uint16, np.int32) if np.can_cast(own, t))
-    return np.dtype(np.float32) if own.kind == "f" else np.dtype(next(fitting, np.int32))
+    if own.kind == "f":
+        return np.dtype(np.float32)
+    for kind in (np.uint8, np.uint16):
+        if np.can_cast(own, kind):
+            return np.dtype(kind)
+    return np.dtype(np.int32)

@@ -15,17 +15,19 @@ def with_settings(command: Callable) -> Callable:
     own = inspect.signature(command)
     parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
     parameters += [_option(field) for field in options()]
-    command.__signature__ = own.replace(parameters=parameters)
-    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": own.return_annotation}
+    vars(command)["__signature__"] = own.replace(parameters=parameters)
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__annotations__["return"] = own.return_annotation
     return command
 
 
 def _option(field: dataclasses.Field) -> inspect.Parameter:
+    """The option of a setting; of one with several values it may be given several times."""
     names = [f"--{name.replace('_', '-')}" for name in (field.name, *field.metadata["also"])]
-    default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = default if default not in ("", ()) else "none"
-    several = isinstance(field.default, tuple)
-    text = f"{field.metadata['help']} [default: {shown}]"
-    kind = list[str] if several else str
-    annotation = Annotated[kind | None, Parameter(name=names, help=text, negative=(), show_default=False)]
+    default = field.default
+    shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    text = f"{field.metadata['help']} [default: {shown or 'none'}]"
+    option = Parameter(name=names, help=text, negative=(), show_default=False)
+    several = isinstance(default, tuple)
+    annotation = Annotated[list[str] | None, option] if several else Annotated[str | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

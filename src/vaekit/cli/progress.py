@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from vaekit.runs import selected
 from vaekit.training import Record
 
-STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STOPS: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
 if hasattr(signal, "SIGHUP"):
     STOPS[signal.SIGHUP] = 129
 
@@ -18,13 +19,14 @@ if hasattr(signal, "SIGHUP"):
 class Interrupt:
     """The first Ctrl-C (or SIGTERM, SIGHUP) asks for a stop after the step in hand; a second one stops at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.exit_code = 0
 
     def __call__(self) -> bool:
+        """Whether a stop was asked for."""
         return self.exit_code != 0
 
-    def _handle(self, number, frame):
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.exit_code:
             sys.exit(STOPS[number])
         self.exit_code = STOPS[number]
@@ -32,6 +34,7 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:
+        """Itself, hearing the signals until the end of the block; then whoever heard them before does so again."""
         heard = [n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup asked for SIGHUP to be ignored
         before = {number: signal.signal(number, self._handle) for number in heard}
         try:
@@ -43,7 +46,7 @@ class Interrupt:
 
 def show(
     records: Iterator[Record], steps: int, *, as_json: bool, clock: Callable[[], float] = time.monotonic
-) -> dict | None:
+) -> dict[str, float] | None:
     """Run the records to their end: a live bar on a terminal, a line a record in a pipe, JSON lines with `as_json`.
 
     clock    seconds gone by, from whatever moment: a line says how many it took to get there
@@ -51,14 +54,20 @@ def show(
     Returns the last metrics.
     """
     if as_json:
-        return _lines(records, lambda metrics: json.dumps(metrics))
+        return _lines(records, json.dumps)
     if sys.stdout.isatty():
         return _bar(records, steps)
     began = clock()
-    return _lines(records, lambda m: f"step {m['step']:>6}/{steps}  {_numbers(m)}  {clock() - began:.0f} s")
+
+    def line(metrics: dict[str, float]) -> str:
+        seconds = clock() - began
+        return f"step {metrics['step']:>6}/{steps}  {_numbers(metrics)}  {seconds:.0f} s"
+
+    return _lines(records, line)
 
 
-def _lines(records: Iterator[Record], line: Callable[[dict], str]) -> dict | None:
+def _lines(records: Iterator[Record], line: Callable[[dict[str, float]], str]) -> dict[str, float] | None:
+    """Print a line per record that has metrics; the last metrics."""
     last = None
     for record in records:
         if record.metrics:
@@ -67,7 +76,8 @@ def _lines(records: Iterator[Record], line: Callable[[dict], str]) -> dict | Non
     return last
 
 
-def _bar(records: Iterator[Record], steps: int) -> dict | None:
+def _bar(records: Iterator[Record], steps: int) -> dict[str, float] | None:
+    """Move a live bar with the records; the last metrics."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     last = None
@@ -76,11 +86,12 @@ def _bar(records: Iterator[Record], steps: int) -> dict | None:
         task = progress.add_task("", total=steps)
         for record in records:
             last = record.metrics or last
-            progress.update(task, completed=record.step, description=_numbers(last) if last else "")
+            numbers = _numbers(last) if last else ""
+            progress.update(task, completed=record.step, description=numbers)
     return last
 
 
-def _numbers(metrics: dict) -> str:
+def _numbers(metrics: dict[str, float]) -> str:
     """The bound of training and validation rows side by side, rate, distortion and active units."""
     name = selected(metrics)
     parts = [f"{name.upper()} {metrics[name]:.2f}"]

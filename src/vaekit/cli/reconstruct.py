@@ -1,12 +1,18 @@
 """vaekit reconstruct: rows through the model and back."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from cyclopts import Parameter
 
 from vaekit.cli.trust import Trust
+
+if TYPE_CHECKING:
+    from vaekit.data.fields import Column
+
+SHOWN = 10
+"""rows in a picture, where no other number is asked for"""
 
 
 def reconstruct(
@@ -48,6 +54,9 @@ def reconstruct(
         of the draws
     device
         auto, cpu or cuda; by default the run's
+    trust
+        see `cli.trust`
+
     """
     from vaekit import inference
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
@@ -62,33 +71,44 @@ def reconstruct(
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
-    count = min(len(rows), n or (10 if picture else len(rows)))
+    count = len(rows)
+    if n is not None or picture:
+        count = min(count, n or SHOWN)
     if picture and count < len(rows):
         classes = None if source.labels is None else known[source.label_name]
         rows = rows.subset(of_all_classes(classes, len(rows), count))
     rows = rows.first(count)
-    again = inference.reconstruct(model, rows, samples, generator(seed, "reconstruct", device=place))
+    noise = generator(seed, "reconstruct", device=place)
+    again = inference.reconstruct(model, rows, samples, noise)
+    ending = output.suffix.lower()
     shown = ""
     if picture:
         pairs = with_reconstructions(rows, again, count)
         shown = write_images(output, pairs, opened.schema, columns=1 + samples)
-    elif output.suffix.lower() == ".npy":
-        again = again[0] if samples == 1 else again
-        write_rows(output, opened.schema.from_stored(again.cpu().numpy()), [])
+    elif ending == ".npy":
+        drawn = again[0] if samples == 1 else again
+        write_rows(output, opened.schema.from_stored(drawn.cpu().numpy()), [])
     else:
-        again = again.transpose(0, 1).flatten(0, 1)
-        if output.suffix.lower() in PICTURES:
-            write_images(output, again.cpu().numpy(), opened.schema)
+        in_turn = again.transpose(0, 1).flatten(0, 1).cpu().numpy()
+        if ending in PICTURES:
+            write_images(output, in_turn, opened.schema)
         else:
-            repeated = np.repeat(np.arange(count), samples)
-            known = {name: column[repeated] for name, column in known.items()}
-            if samples > 1:
-                known["draw"] = np.tile(np.arange(samples), count)
-            write_rows(output, opened.schema.from_stored(again.cpu().numpy()), feature_names(opened), known)
-    print(f"{counted(count)}, {samples} reconstruction{'s' if samples > 1 else ''} each, in {output}{shown}")
+            table = opened.schema.from_stored(in_turn)
+            write_rows(output, table, feature_names(opened), _of_each(known, count, samples))
+    plural = "s" if samples > 1 else ""
+    print(f"{counted(count)}, {samples} reconstruction{plural} each, in {output}{shown}")
 
 
-def of_all_classes(classes: np.ndarray | None, rows: int, count: int) -> np.ndarray:
+def _of_each(known: "dict[str, Column]", count: int, samples: int) -> "dict[str, Column]":
+    """What tells rows apart, for a table with each of `samples` reconstructions of a row in turn."""
+    repeated = np.repeat(np.arange(count), samples)
+    columns: dict[str, Column] = {name: column[repeated] for name, column in known.items()}
+    if samples > 1:
+        columns["draw"] = np.tile(np.arange(samples), count)
+    return columns
+
+
+def of_all_classes(classes: "Column | None", rows: int, count: int) -> np.ndarray:
     """`count` row numbers, in order: as many of each class as there can be, those of a class, or of all where there are
     none, evenly from its first to its last.
 
@@ -103,5 +123,8 @@ def of_all_classes(classes: np.ndarray | None, rows: int, count: int) -> np.ndar
     while shares.sum() < count:
         open_ones = np.flatnonzero(shares < available)
         shares[open_ones[: count - shares.sum()]] += 1
-    chosen = [np.flatnonzero(of == j)[of_all_classes(None, available[j], share)] for j, share in enumerate(shares)]
+    chosen = []
+    for j, share in enumerate(shares):
+        members = np.flatnonzero(of == j)
+        chosen.append(members[of_all_classes(None, available[j], share)])
     return np.sort(np.concatenate(chosen))

@@ -2,11 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from vaekit.cli.trust import Trust
+
+if TYPE_CHECKING:
+    from vaekit.runs import Run
+
+Places = dict[str, str | tuple[str, ...]]
+"""where the rows of a part are now, by the name of its setting"""
 
 
 def resume(
@@ -41,9 +47,11 @@ def resume(
         go on under another version of vaekit or torch, and record that in the run
     json
         one JSON record a line instead of a progress bar
+    trust
+        see `cli.trust`
+
     """
     from vaekit.cli.common import training_source
-    from vaekit.cli.fit import source_name
     from vaekit.cli.train import train
     from vaekit.errors import VaekitError, counted
     from vaekit.runs import Lock, Run, check_run
@@ -52,17 +60,17 @@ def resume(
     with Lock(check_run(run)):
         opened = Run.reopen(run, repair=True, trust=trust or ())
         _say(opened.notes)
-        training = opened.settings.training
-        moved = {"source": data and tuple(map(source_name, data)), "validation": validation, "test": test}
-        moved = {part: str(path.resolve()) if isinstance(path, Path) else path for part, path in moved.items() if path}
+        before = opened.settings.training.epochs
+        assert isinstance(before, int)  # in a run nothing is "auto" any more
+        moved = _moved(data, validation, test)
         if epochs is None and opened.finished and not moved:
             opened.state(choose_device("cpu"))  # refused where it is not what it says
-            longer = f"To train it longer, give --epochs above {training.epochs}."
-            print(f"{run} is finished, and nothing is left to do. {longer}", file=sys.stderr if json else sys.stdout)
+            line = f"{run} is finished, and nothing is left to do. To train it longer, give --epochs above {before}."
+            place = sys.stderr if json else sys.stdout
+            print(line, file=place)
             return 0
-        if epochs is not None and epochs <= training.epochs:
-            set_to = counted(training.epochs, "epoch")
-            raise VaekitError(f"{run} is set to {set_to} already: --epochs can only lengthen it.")
+        if epochs is not None and epochs <= before:
+            raise VaekitError(f"{run} is set to {counted(before, 'epoch')} already: --epochs can only lengthen it.")
         _check_parts(opened, moved)
         settings = opened.settings.changed(epochs=epochs, **moved)
         source = training_source(settings, run)
@@ -85,7 +93,21 @@ def resume(
         return train(opened, prepared, as_json=json)
 
 
-def _check_parts(run, moved: dict[str, str]) -> None:
+def _moved(data: list[str] | None, validation: Path | None, test: Path | None) -> Places:
+    """Where the rows are now, as far as that was said."""
+    from vaekit.cli.fit import source_name
+
+    moved: Places = {}
+    if data:
+        moved["source"] = tuple(map(source_name, data))
+    if validation is not None:
+        moved["validation"] = str(validation.resolve())
+    if test is not None:
+        moved["test"] = str(test.resolve())
+    return moved
+
+
+def _check_parts(run: "Run", moved: Places) -> None:
     """Refuse a new place for rows that were never in a file of their own."""
     from vaekit.errors import VaekitError
 
@@ -94,7 +116,7 @@ def _check_parts(run, moved: dict[str, str]) -> None:
             raise VaekitError(f"{run.folder} took its {part} rows from its data: --{part} is for a file of their own.")
 
 
-def _check_changes(run, allowed: bool) -> None:
+def _check_changes(run: "Run", allowed: bool) -> None:
     """Refuse to mix versions in one run unawares; other changes are said and recorded."""
     from vaekit.errors import VaekitError
     from vaekit.settings import choose_device

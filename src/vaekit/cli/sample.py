@@ -34,6 +34,9 @@ def sample(
         another seed, another sample
     device
         auto, cpu or cuda; by default the run's
+    trust
+        see `cli.trust`
+
     """
     from vaekit import inference
     from vaekit.cli.common import check_output, feature_names, open_model, write_rows
@@ -45,10 +48,12 @@ def sample(
         raise VaekitError(f"-n is {n}: give 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
-    rows = inference.sample(model, n, generator(seed, "sample", device=place), mean=mean).cpu().numpy()
+    source = generator(seed, "sample", device=place)
+    rows = inference.sample(model, n, source, mean=mean).cpu().numpy()
     shown = ""
     if output.suffix.lower() in PICTURES:
         shown = write_images(output, rows, opened.schema)
     else:
         write_rows(output, opened.schema.from_stored(rows), feature_names(opened))
-    print(f"{n} {'means' if mean else 'draws'} in {output}{shown}")
+    what = "means" if mean else "draws"
+    print(f"{n} {what} in {output}{shown}")

@@ -21,7 +21,7 @@ def score(
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """log p(x) of each row in nats, with the error of each.
+    """The log-likelihood log p(x) of each row in nats, with the error of each.
 
     Parameters
     ----------
@@ -46,6 +46,9 @@ def score(
         auto, cpu or cuda; by default the run's
     json
         what was written as one JSON object: run, data, output, seed, versions, the mean log p(x) with its errors
+    trust
+        see `cli.trust`
+
     """
     import json as json_module
 
@@ -59,19 +62,17 @@ def score(
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep)
-    announce(model, rows, way, opened.settings.training.seed)
+    seed = opened.settings.training.seed
+    announce(model, rows, way, seed)
     with scoring_bar(len(rows)) as advance:
-        result = log_likelihood(model, rows, way, opened.settings.training.seed, advance)
-    terms = {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
-    columns = {
-        "log_p": result.value,
-        "error": result.scores.error,
-        **(terms if output.suffix.lower() != ".npy" else {}),
-    }
+        result = log_likelihood(model, rows, way, seed, advance)
+    columns = {"log_p": result.value, "error": result.scores.error}
+    if output.suffix.lower() != ".npy":
+        columns |= {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), known)
     if json:
-        about = {"run": str(run), "data": source.name, "output": str(output), "seed": opened.settings.training.seed}
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         print(json_module.dumps({**about, "versions": versions(place), **result.to_dict()}))
         return
     print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from vaekit.cli.progress import Interrupt, show
 from vaekit.core import LatentModel
@@ -18,7 +19,8 @@ from vaekit.training.descent import LOSS
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     """Train to the end or to a Ctrl-C, the folder's lock held; returns the exit code."""
-    state, folder = prepared.state, run.folder
+    state = prepared.state
+    folder = run.folder
     with Interrupt().listening() as interrupt:
         records = _announced(fit_and_save(run, prepared, interrupt), state)
         last = show(records, state.recipe.steps, as_json=as_json)
@@ -26,33 +28,51 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
     model = run.model(prepared.rows["train"].device)
-    part = next((p for p in ("test", "validation") if len(prepared.rows[p])), "train")
-    labels = None if prepared.labels is None else prepared.labels[prepared.split[part]]
-    pictures = write_all(run, model, prepared.rows[part], labels)
+    pictures = _pictures(run, model, prepared)
     if as_json:
-        print(json.dumps({"run": str(folder), "step": state.step, "best_step": state.best_step}), flush=True)
+        line = {"run": str(folder), "step": state.step, "best_step": state.best_step}
+        print(json.dumps(line), flush=True)
         return 0
-    if getattr(state.descend, "seconds", None):
-        print(f"Compiling the step took {state.descend.seconds:.0f} s.")
+    seconds = getattr(state.descend, "seconds", None)
+    if seconds:
+        print(f"Compiling the step took {seconds:.0f} s.")
     if state.best is not None:
-        early = "" if state.step >= state.recipe.steps else " (it had stopped rising)"
         bounded = last is None or selected(last) != LOSS
-        best = f"loss {-state.best_value:.4g}"
+        _say_best(state, bounded)
         if bounded:
-            best = f"{state.objective.name.upper()} {state.best_value:.2f} nats"
-        print(f"Best validation {best} at step {state.best_step:,} of {state.step:,}{early}.")
-        for line in _shortfall(state, prepared) or _beaten(model, prepared) if bounded else []:
-            print(f"Note: {line}")
+            _say_notes(_shortfall(state, prepared) or _beaten(model, prepared))
     if state.still_rising:
-        more = 2 * prepared.settings.training.epochs
-        print(
-            f"The bound was still rising when the budget was spent. Go on with: vaekit resume {folder} --epochs {more}"
-        )
-    for line in impossible(model, run.schema, run.settings.training.seed):
-        print(f"Note: {line}")
+        epochs = prepared.settings.training.epochs
+        assert isinstance(epochs, int)  # of prepared settings none is "auto"
+        command = f"vaekit resume {folder} --epochs {2 * epochs}"
+        print(f"The bound was still rising when the budget was spent. Go on with: {command}")
+    _say_notes(impossible(model, run.schema, run.settings.training.seed))
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0
+
+
+def _pictures(run: Run, model: LatentModel, prepared: Prepared) -> list[Path]:
+    """The pictures of a run, of its test rows where it has some, else of its validation rows."""
+    part = next((p for p in ("test", "validation") if len(prepared.rows[p])), "train")
+    labels = None
+    if prepared.labels is not None:
+        labels = prepared.labels[prepared.split[part]]
+    return write_all(run, model, prepared.rows[part], labels)
+
+
+def _say_best(state: State, bounded: bool) -> None:
+    """Say how good the selected weights are, and when they were reached."""
+    best = f"loss {-state.best_value:.4g}"
+    if bounded:
+        best = f"{state.objective.name.upper()} {state.best_value:.2f} nats"
+    early = " (it had stopped rising)" if state.step < state.recipe.steps else ""
+    print(f"Best validation {best} at step {state.best_step:,} of {state.step:,}{early}.")
+
+
+def _say_notes(lines: list[str]) -> None:
+    for line in lines:
+        print(f"Note: {line}")
 
 
 def _shortfall(state: State, prepared: Prepared) -> list[str]:
@@ -60,15 +80,21 @@ def _shortfall(state: State, prepared: Prepared) -> list[str]:
     lines = shortfall(state.best_value, prepared.schema)
     if not lines:
         return []
-    found = over_rows(state.objective, state.trained(), prepared.rows["validation"].blocks(), state.recipe.seed)
-    return shortfall(state.best_value, prepared.schema, standard_error(found.value.double()) or 0.0)
+    blocks = prepared.rows["validation"].blocks()
+    value = over_rows(state.objective, state.trained(), blocks, state.recipe.seed).value
+    if value is None:  # what is no bound falls short of none
+        return []
+    error = standard_error(value.double()) or 0.0
+    return shortfall(state.best_value, prepared.schema, error)
 
 
 def _beaten(model: LatentModel, prepared: Prepared) -> list[str]:
     """Whether simple models of the same training rows are better on the validation rows."""
     rows = prepared.rows
     line = beaten(model, rows["train"], rows["validation"], prepared.settings.training.seed)
-    return [f"On the validation rows, {line}"] if line else []
+    if not line:
+        return []
+    return [f"On the validation rows, {line}"]
 
 
 def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:
@@ -82,4 +108,5 @@ def _announced(records: Iterator[Record], state: State) -> Iterator[Record]:
 
 
 def _say_compiling() -> None:
-    print("vaekit: compiling the step: some seconds, up to half a minute the first time.", file=sys.stderr, flush=True)
+    line = "vaekit: compiling the step: some seconds, up to half a minute the first time."
+    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""vaekit verify: is every file of a run folder what was written?"""
+"""vaekit verify: whether every file of a run folder is what was written."""
 
 import json as json_module
 import re
@@ -17,6 +17,7 @@ def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) 
         the run folder
     json
         one JSON object: whether the run is whole, and of each file what is wrong with it, or nothing
+
     """
     import sys
 
@@ -24,12 +25,13 @@ def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) 
     from vaekit.runs import verify as verify_files
 
     found = verify_files(check_run(run))
-    if json:
-        print(json_module.dumps({"run": str(run), "whole": not any(found.values()), "files": found}))
-        return 2 if any(found.values()) else 0
-    for name, fault in found.items():
-        print(f"  {_shortened(name):<32}{'damaged' if fault else 'whole'}")
     faults = [fault for fault in found.values() if fault]
+    if json:
+        print(json_module.dumps({"run": str(run), "whole": not faults, "files": found}))
+        return 2 if faults else 0
+    for name, fault in found.items():
+        state = "damaged" if fault else "whole"
+        print(f"  {_shortened(name):<32}{state}")
     if not faults:
         print(f"{run}: all {len(found):,} files are what was written.")
         return 0

@@ -1,7 +1,7 @@
 """The columns of a table → numbers, or one message about every cell that is none."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,18 +55,27 @@ class Fault:
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
-        shown = f": {cell}" if self.kind == "type" else f": '{cell}'" if cell.strip() else ""
+        if self.kind == "type":
+            shown = f": {cell}"
+        elif cell.strip():
+            shown = f": '{cell}'"
+        else:
+            shown = ""
         return f"{listed([self.column])} (row {self.row}{shown})"
 
 
-def numbers(columns: Iterable["polars.Series"], separator: str, notes: list[str]) -> tuple[dict, list[Fault]]:
+def numbers(
+    columns: Sequence["polars.Series"], separator: str, notes: list[str]
+) -> tuple[dict[str, np.ndarray], list[Fault]]:
     """Each column as float64 by its name, and the columns that cannot be: text that spells numbers is read, true and
     false (yes and no) are 1 and 0, and commas are decimal or thousands' where the table leaves no doubt which.
 
     separator    of the file; one of commas writes its decimals with points
     notes        what was read otherwise than it is written is added to them
     """
-    found, faults, read, habits = {}, [], {}, []
+    found: dict[str, np.ndarray] = {}
+    faults: list[Fault] = []
+    habits: list[tuple[polars.Series, str]] = []
     for column in columns:
         plain = _plain(column)
         if isinstance(plain, Fault):
@@ -75,8 +84,8 @@ def numbers(columns: Iterable["polars.Series"], separator: str, notes: list[str]
             found[column.name] = plain
         else:
             habits.append((plain, _comma(plain, separator)))
-    commas = {habit for _, habit in habits}
-    mark = _mark(commas, separator)
+    mark = _mark({habit for _, habit in habits}, separator)
+    read: dict[str, list[str]] = {}
     for cells, habit in habits:
         meant = mark if habit == "either" else habit
         values = _with_commas(cells, meant) if meant in READ else None
@@ -117,23 +126,31 @@ def _plain(column: "polars.Series") -> "np.ndarray | Fault | polars.Series":
         if not values.null_count():
             return _finite(values, column)
     truth = _truth(cells)
-    return cells if truth is None else truth
+    if truth is None:
+        return cells
+    return truth
+
+
+def _first(truths: "polars.Series") -> int:
+    """The row of the first that is true; 0 where none is."""
+    return truths.arg_max() or 0
 
 
 def _typed(column: "polars.Series") -> np.ndarray | Fault:
+    """The numbers of a column that has a type of its own, or what is wrong with it."""
     import polars
 
     if not (column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null)):
-        row = int(column.is_not_null().arg_max() or 0)
         kind = "date" if column.dtype.is_temporal() else "type"
-        return Fault(kind, column.name, row, f"of type {column.dtype}")
+        return Fault(kind, column.name, _first(column.is_not_null()), f"of type {column.dtype}")
     values = column.cast(polars.Float64)
     if values.null_count():
-        return Fault("empty", column.name, int(values.is_null().arg_max()), "")
+        return Fault("empty", column.name, _first(values.is_null()), "")
     return _finite(values, column)
 
 
 def _finite(values: "polars.Series", column: "polars.Series") -> np.ndarray | Fault:
+    """The values of a column as an array, unless one is NaN."""
     numbers = values.to_numpy()
     missing = np.isnan(numbers)
     if missing.any():
@@ -146,8 +163,10 @@ def _truth(cells: "polars.Series") -> np.ndarray | None:
     """1 and 0 for a column of true and false, or yes and no, in whatever case."""
     import polars
 
-    first = cells[0] if len(cells) else None
-    if first is None or first.strip().lower() not in (*TRUTHS[0], *TRUTHS[1]):
+    if not len(cells) or cells[0] is None:
+        return None
+    first = cells[0].strip().lower()
+    if not any(first in truths for truths in TRUTHS):
         return None
     lower = cells.str.strip_chars().str.to_lowercase()
     for truths in TRUTHS:
@@ -164,15 +183,17 @@ def _comma(cells: "polars.Series", separator: str) -> str:
     odd = cells.filter(cells.cast(polars.Float64, strict=False).is_null())
     if odd.null_count():
         return "none"
-    decimals, thousands = bool(odd.str.contains(DECIMALS).all()), bool(odd.str.contains(THOUSANDS).all())
+    decimals = odd.str.contains(DECIMALS).all()
+    thousands = odd.str.contains(THOUSANDS).all()
     if decimals and thousands:
         return "either"
     if decimals and separator == ",":
         return "decimal"  # nothing says so but these cells themselves
-    if separator != "," and bool(odd.str.contains(POINTED_THOUSANDS).all()):
-        return "points"
-    if separator != "," and odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
-        return "decimals"
+    if separator != ",":
+        if odd.str.contains(POINTED_THOUSANDS).all():
+            return "points"
+        if odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
+            return "decimals"
     return "thousands" if thousands else "none"
 
 
@@ -180,8 +201,11 @@ def _mark(commas: set[str], separator: str) -> str:
     """What the commas of a table are, where a column does not say it by itself."""
     if separator == ",":
         return "ambiguous" if "decimal" in commas else "thousands"
-    decided = {"decimals" if comma == "points" else comma for comma in commas} & {"decimals", "thousands"}
-    return decided.pop() if len(decided) == 1 else "ambiguous"
+    decimals = not commas.isdisjoint({"decimals", "points"})
+    thousands = "thousands" in commas
+    if decimals == thousands:
+        return "ambiguous"
+    return "decimals" if decimals else "thousands"
 
 
 def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
@@ -189,12 +213,15 @@ def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
     import polars
 
     if meant == "thousands":
-        values = cells.str.replace_all(",", "").cast(polars.Float64, strict=False)
-        return None if values.null_count() else values.to_numpy()
-    if not cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
+        plain = cells.str.replace_all(",", "")
+    elif cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
+        plain = cells.str.replace_all(".", "", literal=True).str.replace(",", ".")
+    else:
         return None
-    values = cells.str.replace_all(".", "", literal=True).str.replace(",", ".").cast(polars.Float64, strict=False)
-    return None if values.null_count() else values.to_numpy()
+    values = plain.cast(polars.Float64, strict=False)
+    if values.null_count():
+        return None
+    return values.to_numpy()
 
 
 def _pointed(column: "polars.Series") -> Fault | None:
@@ -205,9 +232,10 @@ def _pointed(column: "polars.Series") -> Fault | None:
     pointed = cells.str.contains(".", literal=True)
     if not pointed.any() or not cells.filter(pointed).str.contains(POINTED_THOUSANDS).all():
         return None
-    row = int(pointed.arg_max())
-    several = cells.str.count_matches(".", literal=True).max()
-    return None if several and several > 1 else Fault("points", column.name, row, cells[row])
+    if (cells.str.count_matches(".", literal=True) > 1).any():
+        return None
+    row = _first(pointed)
+    return Fault("points", column.name, row, cells[row])
 
 
 def _fault(cells: "polars.Series", habit: str) -> Fault:
@@ -218,13 +246,16 @@ def _fault(cells: "polars.Series", habit: str) -> Fault:
     wrong = cells.filter(odd).fill_null("")
     missing = wrong.str.to_lowercase().is_in(MISSING)
     if missing.all():
-        kind, row = "empty", int(odd.arg_max())
-        return Fault(kind, cells.name, row, cells[row] or "")
-    first = int((~missing).arg_max())
-    row, cell = int(odd.arg_true()[first]), wrong[first]
-    dates = wrong.filter(~missing).str.contains(DATE).all()
-    kind = habit if habit in ("decimal", "ambiguous") else "date" if dates else "text"
-    return Fault(kind, cells.name, row, cell)
+        row = _first(odd)
+        return Fault("empty", cells.name, row, cells[row] or "")
+    first = _first(~missing)
+    if habit in ("decimal", "ambiguous"):
+        kind = habit
+    elif wrong.filter(~missing).str.contains(DATE).all():
+        kind = "date"
+    else:
+        kind = "text"
+    return Fault(kind, cells.name, int(odd.arg_true()[first]), wrong[first])
 
 
 def refusal(table: str, where: str, faults: list[Fault], without: str) -> VaekitError:
@@ -233,26 +264,33 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
     where    how rows are counted
     """
     kinds = [kind for kind in WHERE if any(fault.kind == kind for fault in faults)]
+    most = 3 if len(faults) <= COPIED else 2
     found = []
     for kind in kinds:
-        of_kind = [fault for fault in faults if fault.kind == kind]
-        most = 3 if len(faults) <= COPIED else 2
-        more = f" and {len(of_kind) - most:,} more" if len(of_kind) > most else ""
-        found.append(f"{WHERE[kind]} {', '.join(map(str, of_kind[:most]))}{more}")
-    advice = [REMEDY[kind] for kind in kinds if kind in REMEDY]
-    return VaekitError(
-        "\n".join([f"{table} ({where}): {'; '.join(found)}.", *filter(None, (" ".join(advice), without))])
-    )
+        of_kind = [str(fault) for fault in faults if fault.kind == kind]
+        shown = ", ".join(of_kind[:most])
+        if len(of_kind) > most:
+            shown += f" and {len(of_kind) - most:,} more"
+        found.append(f"{WHERE[kind]} {shown}")
+    advice = " ".join(REMEDY[kind] for kind in kinds if kind in REMEDY)
+    lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
+    return VaekitError("\n".join(filter(None, lines)))
 
 
 def leave_out(names: list[str], rescue: str) -> str:
     """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
     table without them."""
     if len(names) <= COPIED:
-        options = " ".join(f"--exclude{'=' if name.startswith('-') else ' '}{quoted(name)}" for name in names)
+        options = " ".join(map(_exclude, names))
         one = "this column" if len(names) == 1 else "these columns"
         return f"To do without {one}: {options} (--label instead keeps one aside)."
     return f"To keep only columns of numbers: {rescue}"
+
+
+def _exclude(name: str) -> str:
+    """The option that leaves a column out, as it is typed."""
+    between = "=" if name.startswith("-") else " "
+    return f"--exclude{between}{quoted(name)}"
 
 
 def quoted(name: str) -> str:
@@ -265,4 +303,6 @@ def quoted(name: str) -> str:
         escaped = name.encode("unicode_escape").decode().replace("'", "\\'")
         return f"$'{escaped}'"
     text = shlex.quote(name)
-    return text if text.startswith("'") else f"'{text}'"
+    if text.startswith("'"):
+        return text
+    return f"'{text}'"

@@ -2,23 +2,24 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, at_once, lazy
-from vaekit.data.ondisk import on_disk
+from vaekit.core import Batch, Likelihood, at_once, lazy
+from vaekit.data.ondisk import Rows, in_memory
 from vaekit.data.schema import Schema, row_blocks
 from vaekit.errors import VaekitError
 from vaekit.noise import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 
 DEVICE_SHARE = 0.5
 """of an accelerator's free memory, which rows kept there may take"""
-TOGETHER, TOGETHER_CELLS = 16, 2**24
-"""training batches that an accelerator makes at once, and numbers in them at most: each operation it is asked for takes
-longer to ask than to do"""
+TOGETHER = 16
+"""training batches that an accelerator makes at once: each operation it is asked for takes longer to ask than to do"""
+TOGETHER_CELLS = 2**24
+"""numbers in them at most"""
 BINARIZE = ("none", "dynamic", "threshold", "expected")
 
 
@@ -41,35 +42,46 @@ class Dataset:
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: Rows,
         schema: Schema,
         *,
         seed: int,
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
         hide_extremes: bool = False,
-    ):
-        self.schema, self.seed, self.device = schema, seed, torch.device(device)
+    ) -> None:
+        self.schema = schema
+        self.seed = seed
+        self.device = torch.device(device)
         self.typical: tuple[Tensor, Tensor] | None = None
         if hide_extremes and schema.typical_low is not None:
-            ends = (schema.shifted(name) for name in ("typical_low", "typical_high"))
-            self.typical = tuple(torch.from_numpy(end).to(self.device, torch.float32) for end in ends)
-        self.mapped = on_disk(x)
-        if self.mapped:
-            self._file, self._index = x, np.arange(len(x)) if index is None else index
+            self.typical = self._end("typical_low"), self._end("typical_high")
+        self.mapped = not in_memory(x)
+        if in_memory(x):
+            chosen = x if index is None else x[index]
+            self._memory = _placed(torch.from_numpy(schema.centred(chosen)), self.device)
         else:
-            self._memory = _placed(torch.from_numpy(schema.centred(x if index is None else x[index])), self.device)
+            self._file = x
+            self._index = np.arange(len(x)) if index is None else index
         self._order: tuple[int, Tensor] | None = None
-        self._made: tuple[tuple[int, int, int], tuple[Tensor, ...]] | None = None
+        self._made: tuple[tuple[int, int, int], tuple[Batch, ...]] | None = None
+
+    def _end(self, name: str) -> Tensor:
+        """One end of the typical range as a batch's rows are compared with it, (*X) float32."""
+        return torch.from_numpy(self.schema.shifted(name)).to(self.device, torch.float32)
 
     def __len__(self) -> int:
-        return len(self._index if self.mapped else self._memory)
+        if self.mapped:
+            return len(self._index)
+        return len(self._memory)
 
     @property
     def stored(self) -> Tensor:
         """Every row as the schema centres it, (n, *X) on the device: for few rows, where they come from a mapped
         file."""
-        return self.take(torch.arange(len(self))) if self.mapped else self._memory.to(self.device)
+        if self.mapped:
+            return self.take(torch.arange(len(self)))
+        return self._memory.to(self.device)
 
     @property
     def resident(self) -> bool:
@@ -97,7 +109,8 @@ class Dataset:
     def subset(self, numbers: np.ndarray) -> "Dataset":
         """The rows of these numbers."""
         fewer = copy.copy(self)
-        fewer.__dict__ = {name: value for name, value in vars(self).items() if name not in ("keys", "_keyed_binary")}
+        for of_all_rows in ("keys", "_keyed_binary"):
+            vars(fewer).pop(of_all_rows, None)
         fewer._order = None
         if self.mapped:
             fewer._index = self._index[numbers]
@@ -108,9 +121,11 @@ class Dataset:
     @lazy
     def keys(self) -> np.ndarray:
         """(n,) one key a row, from its content as stored."""
-        blocks = row_blocks((len(self), *self.schema.shape))
-        rows = (torch.arange(b.start, min(b.stop, len(self)), device=self.device) for b in blocks)
-        return np.concatenate([row_keys(self.take(block).cpu().numpy()) for block in rows] or [np.empty(0, np.uint64)])
+        found = [np.empty(0, np.uint64)]
+        for block in row_blocks((len(self), *self.schema.shape)):
+            rows = torch.arange(block.start, min(block.stop, len(self)), device=self.device)
+            found.append(row_keys(self.take(rows).cpu().numpy()))
+        return np.concatenate(found)
 
     def batches_per_epoch(self, size: int) -> int:
         """Full batches only: the few rows left over differ from epoch to epoch."""
@@ -127,11 +142,16 @@ class Dataset:
         if self._made is None or self._made[0] != (epoch, block, size):
             last = min((block + 1) * together, self.batches_per_epoch(size))
             x = self.take(self._permutation(epoch)[block * together * size : last * size])
-            size = min(size, len(x))
-            x, mask = self._units(x, epoch, block).split(size), self._mask(x)
-            masks = [None] * len(x) if mask is None else mask.split(size)
-            self._made = (epoch, block, size), tuple(map(Batch, x, masks))
+            self._made = (epoch, block, size), self._batches(x, size, epoch, block)
         return self._made[1][place]
+
+    def _batches(self, x: Tensor, size: int, *counters: int) -> tuple[Batch, ...]:
+        """Training batches of `size` rows, from rows as stored: what is drawn for them is keyed by the counters."""
+        size = min(size, len(x))
+        parts = self._units(x, *counters).split(size)
+        mask = self._mask(x)
+        masks: Sequence[Tensor | None] = [None] * len(parts) if mask is None else mask.split(size)
+        return tuple(map(Batch, parts, masks))
 
     def _mask(self, x: Tensor) -> Tensor | None:
         """Which cells of rows as stored are typical, where the others are to be hidden."""
@@ -141,26 +161,31 @@ class Dataset:
         return (x >= low) & (x <= high)
 
     def numbers(self, step: int, size: int) -> Tensor:
-        """Which rows make the batch of training step `step`, (size,)"""
+        """Which rows make the batch of training step `step`, (size,)."""
         epoch, index = divmod(step, self.batches_per_epoch(size))
         return self._permutation(epoch)[index * size : (index + 1) * size]
 
-    def require(self, likelihood) -> None:
+    def require(self, likelihood: Likelihood) -> None:
         """Refuse rows to which a likelihood gives no density, naming the first cell: grey values are never scored
-        silently."""
+        silently.
+
+        Raises VaekitError.
+        """
         size = at_once(self.schema.features)
         for start in range(0, len(self), size):
             rows = torch.arange(start, min(start + size, len(self)), device=self.device)
             for x in self._possible(self.take(rows)):
-                wrong = ~likelihood.supports(x)
-                if wrong.any():
-                    row, column = (int(i[0]) for i in torch.nonzero(wrong.flatten(1), as_tuple=True))
-                    value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
-                    where = self.schema.column(column)
+                right = likelihood.supports(x)
+                if not right.all():
                     raise VaekitError(
-                        f"row {start + row} (counted from 0), {where} is {value:g}: "
-                        f"the likelihood takes {likelihood.support}."
+                        f"{self._first_cell(x, ~right, start)}: the likelihood takes {likelihood.support}."
                     )
+
+    def _first_cell(self, x: Tensor, marked: Tensor, start: int) -> str:
+        """The first marked cell of rows as a batch holds them, those from number `start` on: where it is, and what."""
+        row, column = (int(i[0]) for i in torch.nonzero(marked.flatten(1), as_tuple=True))
+        value = self.schema.uncentred(x[row : row + 1].cpu().numpy()).flat[column]
+        return f"row {start + row} (counted from 0), {self.schema.column(column)} is {value:g}"
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, Batch]]:
         """(rows that count, Batch of exactly `size` rows) in order; the last is filled up with its first row.
@@ -180,8 +205,9 @@ class Dataset:
         if self.schema.binarized != "dynamic":
             x = self.take(rows)
             return Batch(self._plain(x), self._mask(x), key=key)
-        binary = self._keyed_binary.index_select(0, rows) if self.resident else self._binarised(self.take(rows), key)
-        return Batch(binary.float(), key=key)
+        if self.resident:
+            return Batch(self._keyed_binary.index_select(0, rows).float(), key=key)
+        return Batch(self._binarised(self.take(rows), key).float(), key=key)
 
     @lazy
     def _keyed_binary(self) -> Tensor:
@@ -192,26 +218,33 @@ class Dataset:
         return torch.cat([self._binarised(x, key) for x, key in blocks])
 
     def _binarised(self, x: Tensor, key: np.ndarray) -> Tensor:
-        u = torch.from_numpy(keyed_uniform(key, self.seed, "binarize", x[0].numel())).reshape(x.shape)
-        return u.to(self.device) < x / self.schema.grey
+        u = keyed_uniform(key, self.seed, "binarize", x[0].numel())
+        return torch.from_numpy(u).reshape(x.shape).to(self.device) < x / self.schema.grey
 
     def _units(self, x: Tensor, *counters: int) -> Tensor:
         """Rows as stored in the model's units, for training: what is drawn for them is keyed by the counters."""
-        return self._drawn(x, *counters) if self.schema.binarized == "dynamic" else self._plain(x)
+        if self.schema.binarized == "dynamic":
+            return self._drawn(x, *counters)
+        return self._plain(x)
 
     def _drawn(self, x: Tensor, *counters: int) -> Tensor:
-        """x binarised at random, P(1) = x / grey exactly: black and white are certain."""
-        if x.device.type == "cpu" and x.dtype == torch.uint8 and self.schema.grey in range(1, 256):
-            source = np.random.Generator(np.random.SFC64(derive_seed(self.seed, "binarize", *counters)))
-            u = torch.from_numpy(bytes_below(int(self.schema.grey), x.shape, source))  # quicker than of reals
-            return (u.to(self.device) < x).view(torch.uint8).float()
+        """Rows binarised at random, P(1) = x / grey exactly: black and white are certain."""
+        grey = self.schema.grey
+        if x.device.type == "cpu" and x.dtype == torch.uint8 and grey in range(1, 256):
+            seed = derive_seed(self.seed, "binarize", *counters)
+            bits = np.random.Generator(np.random.SFC64(seed))
+            below = torch.from_numpy(bytes_below(int(grey), x.shape, bits))  # quicker than of reals
+            return (below.to(self.device) < x).view(torch.uint8).float()
         source = generator(self.seed, "binarize", *counters, device=self.device)
-        return (torch.rand(x.shape, generator=source, device=self.device) < x / self.schema.grey).float()
+        u = torch.rand(x.shape, generator=source, device=self.device)
+        return (u < x / grey).float()
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
-            self._order = (epoch, order.to(self.device) if self.resident else order)
+            if self.resident:
+                order = order.to(self.device)
+            self._order = (epoch, order)
         return self._order[1]
 
     def _possible(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -225,11 +258,21 @@ class Dataset:
         if self.schema.binarized == "threshold" and x.dtype == torch.uint8 and grey < 256:
             least = torch.full_like(x, math.ceil(grey / 2))
             return (x >= least).view(torch.uint8).float()  # against one number it takes five times as long
-        shade = x.float() if grey == 1 else x.float().div_(grey) if x.dtype == torch.uint8 else x / grey
-        return (shade >= 0.5).float() if self.schema.binarized == "threshold" else shade
+        if grey == 1:
+            shade = x.float()
+        elif x.dtype == torch.uint8:
+            shade = x.float().div_(grey)
+        else:
+            shade = x / grey
+        if self.schema.binarized == "threshold":
+            return (shade >= 0.5).float()
+        return shade
 
 
 def _placed(rows: Tensor, device: torch.device) -> Tensor:
     """Rows on the device, unless they would crowd it."""
-    crowded = device.type == "cuda" and rows.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
-    return rows if crowded else rows.to(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if rows.nbytes > DEVICE_SHARE * free:
+            return rows
+    return rows.to(device)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data import readers
+from vaekit.data.fields import Fields
 from vaekit.errors import VaekitError, reason
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -36,6 +37,8 @@ MIRRORS = {
 }
 """Where the packed files (.gz) are published; what comes from there is checked against SHA256."""
 
+STATIC_MNIST = "static-mnist.npz"
+
 NAMES = {
     "digits": "1,797 handwritten digits, 8×8, whole numbers 0–16; comes with scikit-learn",
     "mnist": "70,000 handwritten digits, 28×28, 0–255; its own 10,000 test rows",
@@ -46,22 +49,30 @@ NAMES = {
 
 def folders() -> list[Path]:
     """Where data sets are looked for: $VAEKIT_DATA, then the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaekit"
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    places = [Path(caches) / "vaekit"]
     given = os.environ.get("VAEKIT_DATA")
-    return [*([Path(given)] if given else []), cache]
+    if given:
+        places.insert(0, Path(given))
+    return places
 
 
 def find(name: str) -> Path | None:
     """The folder (or file) that holds a data set, or None."""
-    wanted = "static-mnist.npz" if name == "static-mnist" else name
-    places = [folder / below / wanted for folder in folders() for below in ("images", "")]
-    return next((place for place in places if place.exists()), None)
+    wanted = STATIC_MNIST if name == "static-mnist" else name
+    for folder in folders():
+        for place in (folder / "images" / wanted, folder / wanted):
+            if place.exists():
+                return place
+    return None
 
 
-def load(name: str) -> dict:
+def load(name: str) -> Fields:
     """The fields of a Source: x (n, *X) uint8, labels, and the parts that the data set fixes.
 
     mnist and fashion-mnist are downloaded into the user's cache where they are not found.
+
+    Raises VaekitError for a data set that is not there, or whose files are not those that were published.
     """
     if name == "digits":
         from sklearn.datasets import load_digits
@@ -73,12 +84,16 @@ def load(name: str) -> dict:
         place = _download(name)
     if place is None:
         raise _missing(name)
-    return _static_mnist(place) if name == "static-mnist" else _idx(name, place)
+    if name == "static-mnist":
+        return _static_mnist(place)
+    return _idx(name, place)
 
 
 def _missing(name: str, why: str = "") -> VaekitError:
     looked = " and ".join(str(folder) for folder in folders())
-    wanted = "static-mnist.npz" if name == "static-mnist" else f"a folder '{name}' with its four IDX files (.gz)"
+    wanted = f"a folder '{name}' with its four IDX files (.gz)"
+    if name == "static-mnist":
+        wanted = STATIC_MNIST
     return VaekitError(
         f"'{name}' was not found in {looked}{why}: put {wanted} there, or set VAEKIT_DATA to where it is."
     )
@@ -96,7 +111,7 @@ def _download(name: str) -> Path:
     log.setLevel(logging.WARNING)  # it would recommend hashes to write down
     try:
         for file, sha in zip(IDX_FILES, SHA256[name], strict=True):
-            _retrieve(pooch, f"{MIRRORS[name]}{file}.gz", unfinished, file, sha)
+            _retrieve(f"{MIRRORS[name]}{file}.gz", unfinished, file, sha)
     except (OSError, ValueError) as error:
         why = reason(error).splitlines()[0][:300]
         raise _missing(name, f", and downloading it from {MIRRORS[name]} failed ({why})") from error
@@ -107,8 +122,10 @@ def _download(name: str) -> Path:
     return folder
 
 
-def _retrieve(pooch, url: str, folder: Path, file: str, sha256: str) -> None:
+def _retrieve(url: str, folder: Path, file: str, sha256: str) -> None:
     """One file; what is there from an earlier attempt is kept if it is whole."""
+    import pooch
+
     packed = folder / f"{file}.gz"
     for last in (False, True):
         pooch.retrieve(url, known_hash=None, fname=packed.name, path=folder)
@@ -121,7 +138,7 @@ def _retrieve(pooch, url: str, folder: Path, file: str, sha256: str) -> None:
                 raise
 
 
-def _idx(name: str, folder: Path) -> dict:
+def _idx(name: str, folder: Path) -> Fields:
     train, train_labels, test, test_labels = (
         _checked(folder, file, sha) for file, sha in zip(IDX_FILES, SHA256[name], strict=True)
     )
@@ -134,24 +151,27 @@ def _idx(name: str, folder: Path) -> dict:
 
 
 def _checked(folder: Path, file: str, sha256: str) -> np.ndarray:
-    plain, packed = folder / file, folder / f"{file}.gz"
+    plain = folder / file
+    packed = folder / f"{file}.gz"
     try:
         content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
     except (OSError, *readers.DAMAGE) as error:
         raise VaekitError(f"{packed} cannot be read: {reason(error)}.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise VaekitError(f"{folder / file} is not the published file (its SHA-256 differs): fetch it again.")
+        raise VaekitError(f"{plain} is not the published file (its SHA-256 differs): fetch it again.")
     return readers.parse_idx(content, file)
 
 
-def _static_mnist(path: Path) -> dict:
+def _static_mnist(path: Path) -> Fields:
     try:
         with np.load(path, allow_pickle=False) as archive:
             packed = {name: archive[name] for name in ("train", "valid", "test")}
-        x = np.concatenate([np.unpackbits(part, axis=1) for part in packed.values()]).reshape(-1, 28, 28)
+        unpacked = [np.unpackbits(part, axis=1) for part in packed.values()]
+        x = np.concatenate(unpacked).reshape(-1, 28, 28)
     except (OSError, *readers.DAMAGE) as error:
         raise VaekitError(f"{path} cannot be read: {reason(error)}.") from error
-    ends = np.cumsum([len(part) for part in packed.values()])
-    starts = ends - [len(part) for part in packed.values()]
+    counts = [len(part) for part in packed.values()]
+    ends = np.cumsum(counts)
+    starts = ends - counts
     rows = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
     return {"x": x, "parts": dict(zip(("train", "validation", "test"), rows, strict=True))}

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import polars
 
 SEPARATORS = (",", ";", "\t", "|")
-LOOK_BYTES, LOOK_ROWS = 2**20, 50
-"""how much of a file its separator is found from"""
+LOOK_BYTES = 2**20
+"""how much of a file is looked at to find its separator"""
+LOOK_ROWS = 50
+"""how many of its rows"""
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -48,7 +50,8 @@ def read_delimited(path: Path) -> Delimited:
     above, start = _comments_above(content)
     head = _text(content[start : start + LOOK_BYTES], path.name)
     whole = start + LOOK_BYTES >= len(content)
-    separator = _separator(head, whole, "\t" if ".tsv" in path.suffixes else ",")
+    usual = "\t" if ".tsv" in path.suffixes else ","
+    separator = _separator(head, whole, usual)
     header, length, below = _header(head, above, separator)
     if header is None:
         raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
@@ -58,7 +61,8 @@ def read_delimited(path: Path) -> Delimited:
     del content
     comments = len(above) + inside
     if comments:
-        notes.append(f"{comments} line{'s' * (comments > 1)} that start{'s' * (comments == 1)} with # left out.")
+        lines = "1 line that starts" if comments == 1 else f"{comments} lines that start"
+        notes.append(f"{lines} with # left out.")
     table = _without_blank_ends(table, notes)
     table = _named(table, header, path.name, notes)
     left_out = tuple(set(header) - set(table.columns))
@@ -80,10 +84,13 @@ def _content(path: Path) -> bytes:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise VaekitError(f"{path.name} is no readable CSV table: it is in UTF-16. Save it as UTF-8.")
     content = content.removeprefix(codecs.BOM_UTF8)
-    return content if b"\n" in content else content.replace(b"\r", b"\n")
+    if b"\n" in content:
+        return content
+    return content.replace(b"\r", b"\n")
 
 
 def _text(content: bytes, file: str) -> str:
+    """The beginning of a file as text; VaekitError where it is not in UTF-8."""
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(content)  # the last character may be cut
     except UnicodeDecodeError as error:
@@ -92,10 +99,15 @@ def _text(content: bytes, file: str) -> str:
 
 def _comments_above(content: bytes) -> tuple[list[bytes], int]:
     """The lines that start with # before all others, and where those begin; blank lines between them pass."""
-    above, start = [], 0
-    for line in itertools.takewhile(lambda line: not line.strip() or line.startswith(b"#"), io.BytesIO(content)):
+    above = []
+    start = 0
+    for line in io.BytesIO(content):
+        blank = not line.strip()
+        if not blank and not line.startswith(b"#"):
+            break
         start += len(line)
-        above += [line] if line.strip() else []
+        if not blank:
+            above.append(line)
     return above, start
 
 
@@ -110,7 +122,8 @@ def _records(text: str, separator: str, count: int) -> list[list[str]]:
 
 def _separator(head: str, whole: bool, usual: str) -> str:
     """The separator that cuts the first lines into equally many cells, and into most; `usual` where none does."""
-    best, best_score = usual, (False, 1)
+    best = usual
+    best_score = (False, 1)
     for separator in (usual, *(s for s in SEPARATORS if s != usual)):
         widths = [len(record) for record in _records(head, separator, LOOK_ROWS)]
         if not whole and 1 < len(widths) < LOOK_ROWS:
@@ -119,8 +132,10 @@ def _separator(head: str, whole: bool, usual: str) -> str:
             continue
         first, *others = widths
         steady = len(set(others)) <= 1 and all(width - first in (0, 1) for width in others)
-        if first > 1 and (steady, first) > best_score:
-            best, best_score = separator, (steady, first)
+        score = (steady, first)
+        if first > 1 and score > best_score:
+            best = separator
+            best_score = score
     return best
 
 
@@ -150,7 +165,9 @@ def _as_wide(header: list[str], below: list[list[str]]) -> list[str]:
     separator at the end of every row leaves out the last."""
     if not below or any(len(row) != len(header) + 1 for row in below):
         return header
-    return [*header, ""] if all(not row[-1].strip() for row in below) else ["", *header]
+    if all(not row[-1].strip() for row in below):
+        return [*header, ""]
+    return ["", *header]
 
 
 def _is_number(cell: str) -> bool:
@@ -160,7 +177,9 @@ def _is_number(cell: str) -> bool:
 def _bare(name: str) -> str:
     """A name without the blanks around it, and the quotes that follow a blank."""
     name = name.strip()
-    return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == '"' else name
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        return name[1:-1].strip()
+    return name
 
 
 def _check_header(header: list[str], below: list[list[str]], separator: str, path: Path) -> list[str]:
@@ -169,7 +188,7 @@ def _check_header(header: list[str], below: list[list[str]], separator: str, pat
     if not named or not all(map(_is_number, named)):
         return []
     start = ", ".join(named[:3]) + " …" * (len(named) > 3)
-    next_row = below[0] if below else []
+    next_row = next(iter(below), [])
     if _counts(named, next_row, unnamed_first=not header[0]):
         return [f"the first line, {start}, is taken for the columns' names."]
     show = "zcat" if path.suffix.lower() == ".gz" else "cat"
@@ -183,8 +202,8 @@ def _check_header(header: list[str], below: list[list[str]], separator: str, pat
 def _counts(named: list[str], next_row: list[str], unnamed_first: bool) -> bool:
     """Whether names count 0, 1, 2 …, or 1, 2, 3 …, or go up in equal steps as no row below does (years, say)."""
     steps = _steps([float(name) for name in named])
-    from_start = all(name.isdecimal() for name in named) and int(named[0]) in (0, 1) and steps in ({1.0}, set())
-    if from_start:
+    whole = all(name.isdecimal() for name in named)
+    if whole and int(named[0]) in (0, 1) and steps in ({1.0}, set()):
         return len(named) > 1 or unnamed_first
     if len(named) < 3 or len(steps) != 1 or min(steps) <= 0:
         return False
@@ -193,6 +212,7 @@ def _counts(named: list[str], next_row: list[str], unnamed_first: bool) -> bool:
 
 
 def _steps(numbers: list[float]) -> set[float]:
+    """The different steps from each number to the next."""
     return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
 
 
@@ -201,15 +221,22 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tu
     import polars
 
     width = len(header)
-    lines = separator.join(f"c{j}" for j in range(width)).encode() + b"\n" + body
-    comments = re.findall(rb"^#.*$", lines, re.MULTILINE) if b"#" in lines else []
+    names = separator.join(f"c{j}" for j in range(width))
+    lines = names.encode() + b"\n" + body
+    comments = []
+    if b"#" in lines:
+        comments = re.findall(rb"^#.*$", lines, re.MULTILINE)
     if width > 1 and any(line.count(separator.encode()) == width - 1 for line in comments):
         comments = []  # they are rows, whose first cell starts so
     try:
         table = polars.read_csv(
-            lines, separator=separator, infer_schema=False, encoding="utf8",
-            comment_prefix="#" if comments else None, truncate_ragged_lines=False,
-        )  # fmt: skip
+            lines,
+            separator=separator,
+            infer_schema=False,
+            encoding="utf8",
+            comment_prefix="#" if comments else None,
+            truncate_ragged_lines=False,
+        )
     except polars.exceptions.PolarsError as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
@@ -221,15 +248,15 @@ def _without_blank_ends(table: "polars.DataFrame", notes: list[str]) -> "polars.
     """The table without the rows at its end that have no cell."""
     import polars
 
-    blank = table.height
-    if blank and all(cell is None or not cell.strip() for cell in table.row(-1)):
-        filled = table.select(polars.any_horizontal((polars.all().str.strip_chars() != "").fill_null(False)))
-        rows = filled.to_series().arg_true()
-        last = int(rows[-1]) + 1 if len(rows) else 0
-        blank -= last
-        notes.append(f"{blank} blank last line{'s' * (blank > 1)} left out.")
-        return table.head(last)
-    return table
+    if not table.height or any(cell is not None and cell.strip() for cell in table.row(-1)):
+        return table
+    has_cell = (polars.all().str.strip_chars() != "").fill_null(False)
+    filled = table.select(polars.any_horizontal(has_cell))
+    rows = filled.to_series().arg_true()
+    kept = int(rows[-1]) + 1 if len(rows) else 0
+    blank = table.height - kept
+    notes.append(f"{blank} blank last line{'s' * (blank > 1)} left out.")
+    return table.head(kept)
 
 
 def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[str]) -> "polars.DataFrame":
@@ -238,7 +265,7 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
     if twice:
         raise VaekitError(f"{file} has two columns named {listed(twice)}: rename one of each.")
-    kept = [(name, column) for name, column in columns if name or (column.str.strip_chars() != "").any()]
+    kept = [(name, column) for name, column in columns if name or _has_cells(column)]
     if len(kept) < len(columns) and kept:
         count = len(columns) - len(kept)
         notes.append(f"{count} unnamed column{'s' * (count > 1)} without any cell left out.")
@@ -247,3 +274,8 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     if unnamed > 1:
         raise VaekitError(f"{file} has {unnamed} columns without a name: name them in its first line.")
     return type(table)(dict(kept))  # a list of columns would give the one without a name another
+
+
+def _has_cells(column: "polars.Series") -> bool:
+    """Whether a column of text has more than blanks."""
+    return (column.str.strip_chars() != "").any()

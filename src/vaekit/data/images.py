@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vaekit.data.fields import ImageFields
 from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD = (".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng")
@@ -47,10 +51,13 @@ class Page(NamedTuple):
         return self._numbered(self.name)
 
     def _numbered(self, name: str) -> str:
-        return name if self.number is None else f"{name}#{self.number}"
+        if self.number is None:
+            return name
+        return f"{name}#{self.number}"
 
     @property
     def dtype(self) -> str:
+        """The type of its numbers."""
         return DEEP.get(self.mode, "uint8")
 
 
@@ -59,7 +66,7 @@ def holds_images(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() in ENDINGS
 
 
-def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
+def read(roots: list[Path], resize: str = "", colour: bool = False) -> ImageFields:
     """The images in these folders and files, in the order of their sorted paths: the fields of a Source.
 
     resize    HEIGHTxWIDTH (or one number for both) to which every image is scaled, whatever its proportions
@@ -89,10 +96,11 @@ def read(roots: list[Path], resize: str = "", colour: bool = False) -> dict:
     colour = colour or any(page.dtype == "uint8" and page.mode not in GREY for page in pages)
     x, transparent = _stack(pages, size, colour)
     labels = np.array([page.label for page in pages])
+    layout = Layout("image", "last", "in colour") if colour else Layout("image", "none", "grey")
     return {
         "x": x,
         "labels": labels if any(labels) else None,
-        "layout": Layout("image", "last" if colour else "none", "in colour" if colour else "grey"),
+        "layout": layout,
         "beside": {"file": np.array([page.title for page in pages])},
         "notes": _notes(transparent, [page for page in pages if page.cut]),
     }
@@ -122,11 +130,14 @@ def _notes(transparent: list[Page], cut: list[Page]) -> tuple[str, ...]:
 
 
 def _counted(pages: list[Page]) -> str:
-    """
+    """The file of one image, or how many images there are, with their verb.
+
     >>> _counted([Page(Path("a.png"), None, "a.png", "", "RGB", False)])
     'a.png is'
     """
-    return f"{pages[0].file.name} is" if len(pages) == 1 else f"{len(pages):,} images are"
+    if len(pages) == 1:
+        return f"{pages[0].file.name} is"
+    return f"{len(pages):,} images are"
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
@@ -140,27 +151,32 @@ def parse_size(text: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"([1-9]\d{0,3})(?:[x×]([1-9]\d{0,3}))?", text.strip().lower(), re.ASCII)
     if match is None:
         raise VaekitError(f"resize is '{text}': give HEIGHTxWIDTH in pixels, such as 48x64, or one number for both.")
-    return int(match[1]), int(match[2] or match[1])
+    height, width = match.groups()
+    return int(height), int(width or height)
 
 
 def _folder(root: Path, roots: list[Path]) -> str:
     """The label of what lies directly in one of several folders."""
-    return root.resolve().name if len(roots) > 1 and root.is_dir() else ""
+    if len(roots) > 1 and root.is_dir():
+        return root.resolve().name
+    return ""
 
 
 def _shown(file: Path, root: Path, several: bool) -> str:
     """A file's name as its owner knows it: from the folder that was named, and from where that is if several were."""
-    if root.is_dir():
-        below = file.relative_to(root)
-        return str(root.resolve().name / below if several else below)
-    return str(file) if several else file.name
+    if not root.is_dir():
+        return str(file) if several else file.name
+    below = file.relative_to(root)
+    if several:
+        below = root.resolve().name / below
+    return str(below)
 
 
 def _files(root: Path) -> list[tuple[Path, str]]:
     """(file, label) of the images of one folder, or of one file."""
     if not root.is_dir():
         return [(root, "")]
-    files = [(file, folder) for file, folder in _walk(root, "", set())]
+    files = list(_walk(root, "", set()))
     if not files:
         raise VaekitError(
             f"{root.name or root} is a folder, not a file, and holds no images ({', '.join(ENDINGS)}): "
@@ -170,6 +186,7 @@ def _files(root: Path) -> list[tuple[Path, str]]:
 
 
 def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]]:
+    """(file, label) of the images in a folder and in those below it, which are `seen` once each."""
     real = os.path.realpath(folder)
     if real in seen:  # a link back up, or a second link to the same images
         return
@@ -178,7 +195,8 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _walk(path, f"{label}/{path.name}" if label else path.name, seen)
+            below = f"{label}/{path.name}" if label else path.name
+            yield from _walk(path, below, seen)
         elif path.suffix.lower() in UNREAD:
             raise VaekitError(f"{path} is an image of a kind that is not read: save it as PNG, or move it elsewhere.")
         elif path.suffix.lower() in ENDINGS or not path.is_file():
@@ -188,7 +206,9 @@ def _walk(folder: Path, label: str, seen: set[str]) -> Iterator[tuple[Path, str]
 def _pages(file: Path, name: str, label: str) -> list[Page]:
     """The images in a file."""
     with _opened(file) as image:
-        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photograph with a preview
+        count = getattr(image, "n_frames", 1)
+        if image.format == "MPO":  # a photograph with a preview
+            count = 1
         if count > 1 and image.format != "TIFF":
             raise VaekitError(f"{file} holds {count} pictures: give each a file of its own, or make it a TIFF.")
         pages = []
@@ -197,14 +217,16 @@ def _pages(file: Path, name: str, label: str) -> list[Page]:
                 image.seek(i)
             if image.mode not in (*GREY, *COLOUR, *DEEP):
                 raise VaekitError(f"{file} has pixels of mode {image.mode}, which are not read: convert it.")
-            cut = image.mode not in DEEP and "16" in str(image.tile)
-            pages.append(Page(file, i + 1 if count > 1 else None, name, label, image.mode, cut))
+            cut = image.mode not in DEEP and "16" in str(getattr(image, "tile", ""))
+            number = i + 1 if count > 1 else None
+            pages.append(Page(file, number, name, label, image.mode, cut))
         return pages
 
 
 def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, list[Page]]:
     """All images, and those that are transparent in places."""
-    x, transparent = np.empty(0), []
+    x = np.empty(0)
+    transparent = []
     for i, page in enumerate(pages):
         pixels, opaque = _pixels(page, size, colour)
         if i == 0:
@@ -222,6 +244,7 @@ def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tup
 
 
 def _room(count: int, pixels: np.ndarray) -> np.ndarray:
+    """An array for so many images like this one; VaekitError where the memory has no room for it."""
     try:
         return np.empty((count, *pixels.shape), pixels.dtype)
     except MemoryError as error:
@@ -229,6 +252,7 @@ def _room(count: int, pixels: np.ndarray) -> np.ndarray:
 
 
 def _size(pixels: np.ndarray) -> str:
+    """HEIGHTxWIDTH of an image."""
     return "x".join(map(str, pixels.shape[-2:]))
 
 
@@ -239,18 +263,24 @@ def _pixels(page: Page, size: tuple[int, int] | None, colour: bool) -> tuple[np.
     with _opened(page.file) as image:
         if page.number is not None:
             image.seek(page.number - 1)
-        upright, opaque = ImageOps.exif_transpose(image), True
+        upright = ImageOps.exif_transpose(image)
         if page.mode in DEEP:
-            return _resized(np.asarray(upright, page.dtype), size), opaque
+            return _resized(np.asarray(upright, page.dtype), size), True
+        opaque = True
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
-            opaque = upright.getchannel("A").getextrema()[0] == 255
+            least, _ = upright.getchannel("A").getextrema()
+            opaque = least == 255
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-        upright = upright.convert("RGB" if colour else "L")
+        mode = "RGB" if colour else "L"
+        upright = upright.convert(mode)
         if size is not None:
-            upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
+            height, width = size
+            upright = upright.resize((width, height), Image.Resampling.LANCZOS)
         pixels = np.asarray(upright)
-    return (np.moveaxis(pixels, -1, 0) if colour else pixels), opaque
+    if colour:
+        pixels = np.moveaxis(pixels, -1, 0)
+    return pixels, opaque
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -259,13 +289,17 @@ def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
     if size is None:
         return pixels
-    scaled = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize(size[::-1], Image.Resampling.LANCZOS))
+    height, width = size
+    image = Image.fromarray(pixels.astype(np.float32))
+    scaled = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
     scaled = np.clip(scaled, pixels.min(), pixels.max())
-    return (scaled if pixels.dtype == np.float32 else scaled.round()).astype(pixels.dtype)
+    if pixels.dtype != np.float32:
+        scaled = scaled.round()
+    return scaled.astype(pixels.dtype)
 
 
 @contextmanager
-def _opened(file: Path):
+def _opened(file: Path) -> "Iterator[Image.Image]":
     """A Pillow image of a kind that is read here; whatever goes wrong with it becomes a VaekitError."""
     from PIL import Image
 

@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vaekit.data.ondisk import Rows
 from vaekit.errors import VaekitError, unknown
 
 LAYOUTS = ("table", "image", "sequence")
-SIDE, PROPORTION, ALIKE = 8, 4, 10
-"""of rows with two axes that count as images: least pixels a side; and, of real numbers, most times that one side is
-the other and most times that the range of one column is another's"""
+SIDE = 8
+"""the fewest pixels a side of rows with two axes that count as images"""
+PROPORTION = 4
+"""at most so many times one side of such an image of real numbers is the other"""
+ALIKE = 10
+"""at most so many times the range of one of its columns is another's"""
 WHITES = (1.0, 255.0, 65535.0)
 LOOK = 2**20
 """cells looked at, in rows evenly spaced"""
@@ -34,8 +38,11 @@ class Layout(NamedTuple):
         """
         if self.channels == "none":
             return x
-        x = np.moveaxis(x, -1, 1) if self.channels == "last" else x
-        return x[:, 0] if x.shape[1] == 1 else x
+        if self.channels == "last":
+            x = np.moveaxis(x, -1, 1)
+        if x.shape[1] == 1:
+            return x[:, 0]
+        return x
 
     def given(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Dataset (…, *shape), as they are kept, with the axes that the user's array had.
@@ -46,10 +53,12 @@ class Layout(NamedTuple):
         if self.channels == "none":
             return rows
         place = -1 if self.channels == "last" else -3
-        return np.moveaxis(rows, -3, place) if len(shape) == 3 else np.expand_dims(rows, place)
+        if len(shape) == 3:
+            return np.moveaxis(rows, -3, place)
+        return np.expand_dims(rows, place)
 
 
-def layout_of(x: np.ndarray, stated: str = "auto", name: str = "the array") -> Layout:
+def layout_of(x: Rows, stated: str = "auto", name: str = "the array") -> Layout:
     """The layout of rows x (n, *X), found by their shape and values, or as stated.
 
     Unsigned numbers of 8 or 16 bits and booleans of (height, width) are images from 8 pixels a side on; other numbers
@@ -73,14 +82,18 @@ def layout_of(x: np.ndarray, stated: str = "auto", name: str = "the array") -> L
     if x.ndim <= 2:
         return Layout("table", "none", "rows of columns")
     against = _against_images(x)
-    if not against:
-        channels = _channels(x.shape[1:])
-        count = x.shape[-1 if channels == "last" else 1]
-        return Layout("image", channels, _said(count, channels) if channels != "none" else "two axes of pixels")
-    return Layout("sequence" if x.ndim == 3 else "table", "none", f"no images: {against}; --kind image if they are")
+    if against:
+        kind = "sequence" if x.ndim == 3 else "table"
+        return Layout(kind, "none", f"no images: {against}; --kind image if they are")
+    shape = x.shape[1:]
+    channels = _channels(shape)
+    if channels == "none":
+        return Layout("image", channels, "two axes of pixels")
+    return Layout("image", channels, _said(shape, channels))
 
 
 def _stated_image(shape: tuple[int, ...], name: str) -> Layout:
+    """The layout of rows of this shape that someone says are images; VaekitError where they cannot be."""
     if len(shape) == 2:
         return Layout("image", "none", "as stated")
     if len(shape) != 3:
@@ -96,10 +109,12 @@ def _stated_image(shape: tuple[int, ...], name: str) -> Layout:
                 f"{name} has rows of shape {shape}, their channels between the sides: move them first or last."
             )
         channels = "last" if last < first else "first"
-    return Layout("image", channels, f"as stated, {_said(shape[-1 if channels == 'last' else 0], channels)}")
+    return Layout("image", channels, f"as stated, {_said(shape, channels)}")
 
 
-def _said(count: int, channels: str) -> str:
+def _said(shape: tuple[int, ...], channels: str) -> str:
+    """How many channels rows of this shape have, and where."""
+    count = shape[-1] if channels == "last" else shape[0]
     return f"{count} channel{'s' * (count != 1)}, {channels}"
 
 
@@ -109,10 +124,12 @@ def _channels(shape: tuple[int, ...]) -> str:
         return "none"
     if shape[0] < min(shape[1:]):
         return "first"
-    return "last" if shape[-1] < min(shape[:-1]) else "none"
+    if shape[-1] < min(shape[:-1]):
+        return "last"
+    return "none"
 
 
-def _against_images(x: np.ndarray) -> str:
+def _against_images(x: Rows) -> str:
     """Why rows of two or more axes are not taken for images; nothing where they are."""
     shape = x.shape[1:]
     if len(shape) > 3:
@@ -128,13 +145,18 @@ def _against_images(x: np.ndarray) -> str:
         return ""
     if max(sides) > PROPORTION * min(sides):
         return f"one side is more than {PROPORTION} times the other"
-    return "" if _like_pixels(x, 1 if channels == "first" else -1) else "the columns have different ranges"
+    axis = 1 if channels == "first" else -1
+    if not _like_pixels(x, axis):
+        return "the columns have different ranges"
+    return ""
 
 
-def _like_pixels(x: np.ndarray, axis: int) -> bool:
+def _like_pixels(x: Rows, axis: int) -> bool:
     """Whether the columns, or the channels, share a range, or black and a usual white."""
-    some = np.moveaxis(x[:: -(-x.size // LOOK)], axis, 0).reshape(x.shape[axis], -1)
-    low, high = some.min(1).astype(np.float64), some.max(1).astype(np.float64)
+    every = -(-x.size // LOOK)
+    some = np.moveaxis(x[::every], axis, 0).reshape(x.shape[axis], -1)
+    low = some.min(1).astype(np.float64)
+    high = some.max(1).astype(np.float64)
     ranges = (high - low)[high > low]
     if not len(ranges) or ranges.max() <= ALIKE * ranges.min():
         return True

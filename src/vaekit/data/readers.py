@@ -8,9 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from vaekit.data.fields import Fields
 from vaekit.data.tables import Columns, read_csv, read_parquet
 from vaekit.data.unpacked import check_unpacked
 from vaekit.errors import VaekitError, listed
@@ -24,12 +26,15 @@ DAMAGE = (
 """what NumPy and the decompressors raise on files that are not what they should be"""
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-SPARSE, COORDINATES = {"data", "shape", "format"}, {"row", "col", "data", "shape"}
+SPARSE = {"data", "shape", "format"}
 """members of an archive that holds a sparse matrix"""
-X_NAMES, LABEL_NAMES = ("x", "X", "data", "train", "arr_0"), ("y", "labels", "label", "target")
+COORDINATES = {"row", "col", "data", "shape"}
+"""those of one in the format of coordinates"""
+X_NAMES = ("x", "X", "data", "train", "arr_0")
+LABEL_NAMES = ("y", "labels", "label", "target")
 
 
-def read(path: Path, columns: Columns | None = None) -> dict:
+def read(path: Path, columns: Columns | None = None) -> Fields:
     """The rows of one file, by its ending, of a table its `columns`; VaekitError says what is wrong with it."""
     columns = columns or Columns()
     name = path.name.lower()
@@ -49,7 +54,9 @@ def read(path: Path, columns: Columns | None = None) -> dict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # NumPy's, of headers that Python 2 wrote
-            return reader(path, columns) if table else reader(path)
+            if table:
+                return reader(path, columns)
+            return reader(path)
     except VaekitError:
         raise
     except OSError as error:
@@ -57,13 +64,18 @@ def read(path: Path, columns: Columns | None = None) -> dict:
     except MemoryError as error:
         raise VaekitError(f"{path.name} needs more memory than there is: split it, or save it as .npy.") from error
     except DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:200] if str(error) else type(error).__name__
+        said = str(error) or type(error).__name__
+        reason = said.splitlines()[0].rstrip(".")[:200]
         if "pickle" in reason.lower():  # NumPy's own advice is to load it all the same
             reason = "it holds Python objects, which are never unpickled. Save numbers"
         raise VaekitError(f"{path.name} is damaged or not what its name says: {reason}.") from error
 
 
-def read_npy(path: Path) -> dict:
+def read_npy(path: Path) -> Fields:
+    """The fields of a Source from an .npy: in memory, or mapped where it is larger than a GiB.
+
+    Raises VaekitError for an archive, for anything but numbers, and for a file that is not all there.
+    """
     with path.open("rb") as file:
         if file.read(6) == np.lib.format.MAGIC_PREFIX:
             file.seek(0)
@@ -72,29 +84,42 @@ def read_npy(path: Path) -> dict:
     if not isinstance(array, np.ndarray):
         array.close()
         raise VaekitError(f"{path.name} is an archive of arrays: name it .npz.")
-    return {"x": _numeric(array) if array.nbytes > MAPPED else _native(array)}
+    if array.nbytes > MAPPED:
+        return {"x": _numeric(array)}
+    return {"x": _native(array)}
 
 
-def read_npz(path: Path) -> dict:
+def read_npz(path: Path) -> Fields:
+    """The fields of a Source from an archive of arrays, or from a sparse matrix as SciPy saves it.
+
+    The rows are the array of a usual name or the only one, the labels one of a usual name; what else there is is left
+    out, with a note.
+
+    Raises VaekitError where it is not clear which array is meant, and for masks that take cells out.
+    """
     if not zipfile.is_zipfile(path):
         raise VaekitError(f"{path.name} is no .npz archive.")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if set(names) >= SPARSE or set(names) >= COORDINATES:
             return {"x": _sparse(path, archive)}
-        chosen = next((n for n in X_NAMES if n in names), names[0] if len(names) == 1 else None)
-        if chosen is None:
+        usual = [n for n in X_NAMES if n in names]
+        if not usual and len(names) != 1:
             raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
+        chosen = usual[0] if usual else names[0]
         label = next((n for n in LABEL_NAMES if n in names and n != chosen), None)
         masks = [n for n in names if "mask" in n.lower() and n not in (chosen, label)]
         for member in filter(None, (chosen, label, *masks)):
-            _check_member(archive.zip, f"{member}.npy", path.name)
+            _check_member(archive, member, path.name)
         for mask in masks:
             _check_mask(archive[mask], f"{path.name}: '{mask}'")
         others = [n for n in names if n not in (chosen, label, *masks)]
-        notes = (f"{listed(others)} left out: only '{chosen}' is learned.",) if others else ()
-        labels = None if label is None else archive[label]
-        return {"x": _native(archive[chosen]), "labels": labels, "label_name": label or "label", "notes": notes}
+        fields: Fields = {"x": _native(archive[chosen])}
+        if label is not None:
+            fields |= {"labels": archive[label], "label_name": label}
+        if others:
+            fields["notes"] = (f"{listed(others)} left out: only '{chosen}' is learned.",)
+        return fields
 
 
 def _check_mask(mask: np.ndarray, where: str) -> None:
@@ -106,18 +131,20 @@ def _check_mask(mask: np.ndarray, where: str) -> None:
         )
 
 
-def _sparse(path: Path, archive) -> np.ndarray:
+def _sparse(path: Path, archive: np.lib.npyio.NpzFile) -> np.ndarray:
     """The array of a sparse matrix as `scipy.sparse.save_npz` writes it: what it leaves out is 0."""
     from scipy import sparse
 
     for member in archive.files:
-        _check_member(archive.zip, f"{member}.npy", path.name)
+        _check_member(archive, member, path.name)
     shape = [int(side) for side in archive["shape"]]
-    check_unpacked(path.name, path.stat().st_size, math.prod(shape) * archive["data"].dtype.itemsize)
+    unpacked = math.prod(shape) * archive["data"].dtype.itemsize
+    check_unpacked(path.name, path.stat().st_size, unpacked)
     return _native(sparse.load_npz(path).toarray())
 
 
-def read_idx(path: Path) -> dict:
+def read_idx(path: Path) -> Fields:
+    """The fields of a Source from a file in the IDX format, gzipped or not: see `parse_idx`."""
     if not path.name.endswith(".gz"):
         return {"x": parse_idx(path.read_bytes(), path.name)}
     with gzip.open(path, "rb") as file:
@@ -128,17 +155,20 @@ def read_idx(path: Path) -> dict:
     return {"x": parse_idx(content, path.name)}
 
 
-def _check_member(archive: zipfile.ZipFile, member: str, name: str) -> None:
+def _check_member(archive: np.lib.npyio.NpzFile, member: str, name: str) -> None:
     """Refuse an array that promises more than its archive holds."""
-    if member not in archive.namelist():
-        raise VaekitError(f"{name}: '{member.removesuffix('.npy')}' is no array.")
-    info = archive.getinfo(member)
+    files = archive.zip
+    assert files is not None  # the archive is open
+    stored = f"{member}.npy"
+    if stored not in files.namelist():
+        raise VaekitError(f"{name}: '{member}' is no array.")
+    info = files.getinfo(stored)
     check_unpacked(name, info.compress_size, info.file_size)
-    with archive.open(member) as file:
-        _check_array(file, info.file_size, f"{name}: '{member}'")
+    with files.open(stored) as file:
+        _check_array(file, info.file_size, f"{name}: '{stored}'")
 
 
-def _check_array(file, size: int, where: str) -> None:
+def _check_array(file: IO[bytes], size: int, where: str) -> None:
     """Refuse an .npy of which not all is there, from its header alone, and one of Python objects."""
     version = np.lib.format.read_magic(file)
     if version not in NPY_HEADERS:
@@ -154,29 +184,40 @@ def _check_array(file, size: int, where: str) -> None:
 
 
 def _idx_shape(content: bytes) -> tuple[int, ...]:
-    return tuple(np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist())
+    """The lengths of the axes, from the header of an IDX file."""
+    axes = content[3]
+    return tuple(np.frombuffer(content[4 : 4 + 4 * axes], ">u4").tolist())
 
 
 def _idx_size(content: bytes, name: str) -> int:
     """The bytes that a whole IDX file has, from its beginning."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
         raise VaekitError(f"{name} is not an IDX file: it does not start with the format's four bytes.")
-    return 4 + 4 * content[3] + math.prod(_idx_shape(content)) * np.dtype(IDX_TYPES[content[2]]).itemsize
+    header = 4 + 4 * content[3]
+    itemsize = np.dtype(IDX_TYPES[content[2]]).itemsize
+    return header + math.prod(_idx_shape(content)) * itemsize
 
 
 def parse_idx(content: bytes, name: str) -> np.ndarray:
-    """An array from the IDX format: two zero bytes, type, number of axes, their lengths, the values."""
+    """An array from the IDX format: two zero bytes, type, number of axes, their lengths, the values.
+
+    Raises VaekitError, which says `name`, for other bytes, and where some are missing or too many.
+    """
     expected = _idx_size(content, name)
-    axes, dtype, shape = content[3], np.dtype(IDX_TYPES[content[2]]), _idx_shape(content)
+    axes = content[3]
+    dtype = np.dtype(IDX_TYPES[content[2]])
+    shape = _idx_shape(content)
     start = 4 + 4 * axes
     if len(shape) != axes or len(content) != expected:
         raise VaekitError(
             f"{name} is truncated or damaged: its header {shape} needs {expected} bytes, it has {len(content)}."
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
 
 
 def _numeric(array: np.ndarray) -> np.ndarray:
+    """The array itself; VaekitError where it is not of numbers."""
     if array.dtype.kind not in "uifb":
         raise VaekitError(f"expected numbers, found an array of {array.dtype}.")
     return array
@@ -187,10 +228,10 @@ def _native(array: np.ndarray) -> np.ndarray:
     return np.array(_numeric(array), dtype=array.dtype.newbyteorder("="), order="C")
 
 
-TABLES = {
+TABLES: dict[str, Callable[[Path, Columns], Fields]] = {
     ".csv": read_csv, ".tsv": read_csv, ".csv.gz": read_csv, ".tsv.gz": read_csv, ".parquet": read_parquet,
 }  # fmt: skip
-READERS: dict[str, Callable[..., dict]] = {
+READERS: dict[str, Callable[..., Fields]] = {
     ".npy": read_npy, ".npz": read_npz, **TABLES,
     ".idx": read_idx, ".idx.gz": read_idx, "-ubyte": read_idx, "-ubyte.gz": read_idx,
 }  # fmt: skip

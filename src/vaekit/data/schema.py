@@ -4,28 +4,36 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from vaekit.data.layout import LAYOUTS, Layout, layout_of
+from vaekit.data.ondisk import Rows
 from vaekit.errors import VaekitError
 
 Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
 KINDS = ("binary", "integer", "real")
-LARGEST, SMALLEST = 1e30, 1e-36
-"""larger numbers leave no room for sums in 32-bit arithmetic, and smaller standard deviations none for differences"""
-BLOCK_ROWS, BLOCK_CELLS = 4096, 2**22
-"""what is worked on at a time, so that arrays larger than memory can be described"""
+LARGEST = 1e30
+"""larger numbers leave no room for sums in 32-bit arithmetic"""
+SMALLEST = 1e-36
+"""smaller standard deviations leave no room for differences in 32-bit arithmetic"""
+BLOCK_ROWS = 4096
+"""rows worked on at a time, so that arrays larger than memory can be described"""
+BLOCK_CELLS = 2**22
+"""cells worked on at a time"""
 LOOKED_AT_CELLS = 2**24
 """the smallest step between values, and how far typical ones lie, are looked for in so many, in rows evenly spaced"""
 EXACT = 2.0**24
 """whole numbers up to here are themselves in 32-bit arithmetic"""
 COARSE = 1e-5
 """a part of a column's range: where 32-bit numbers of its size lie farther apart, an offset is subtracted first"""
-EXTREME, EXTREME_SHARE = 30.0, 0.005
-"""standard deviations of the rest beyond which a cell is extreme, and the part of a column that may be"""
+EXTREME = 30.0
+"""standard deviations of the rest beyond which a cell is extreme"""
+EXTREME_SHARE = 0.005
+"""the part of a column that may be extreme"""
 FARTHEST = 1e12
 """standard deviations: cells farther out are taken to be here, since their squares overflow in 32-bit arithmetic"""
 
@@ -69,16 +77,20 @@ class Schema:
 
     @property
     def features(self) -> int:
+        """How many numbers a row has."""
         return math.prod(self.shape)
 
     @property
     def is_image(self) -> bool:
+        """Whether a row is an image."""
         return self.layout == "image"
 
     @property
     def channels(self) -> int:
         """3 for images in colour; 1 for grey ones, and for what is no image."""
-        return self.shape[0] if self.is_image and len(self.shape) == 3 else 1
+        if self.is_image and len(self.shape) == 3:
+            return self.shape[0]
+        return 1
 
     def centred(self, rows: np.ndarray) -> np.ndarray:
         """Dataset (n, *shape) as a model takes them: bytes as they are, other numbers less `offset` as float32."""
@@ -90,12 +102,15 @@ class Schema:
         farthest = FARTHEST * np.asarray(self.scale)
         if self.kind == "binary" or not rows.size or np.abs(rows).max() < farthest.min():
             return rows
-        mean, reach = self.shifted("mean"), np.minimum(FARTHEST * self.array("scale"), LARGEST)
+        mean = self.shifted("mean")
+        reach = np.minimum(FARTHEST * self.array("scale"), LARGEST)
         return np.clip(rows, mean - reach, mean + reach, dtype=np.float32)
 
     def uncentred(self, rows: np.ndarray) -> np.ndarray:
         """The inverse: rows (…, *shape) in the data's own units, as float64 where there is an offset."""
-        return rows if self.offset == 0 else rows.astype(np.float64) + self.array("offset")
+        if self.offset == 0:
+            return rows
+        return rows.astype(np.float64) + self.array("offset")
 
     def from_stored(self, rows: np.ndarray) -> np.ndarray:
         """Dataset (…, *shape) of a model as their owner knows them: in the data's own units, and with the axes that the
@@ -111,11 +126,13 @@ class Schema:
         """A name for feature `index` that a person can find in their file."""
         if self.names is not None:
             return f"column '{self.names[index]}'"
+        place = tuple(int(i) for i in np.unravel_index(index, self.shape))
         if self.is_image:
-            *channel, row, column = (int(i) for i in np.unravel_index(index, self.shape))
-            return f"pixel {(row, column)}" + (f", channel {channel[0]}" if channel else "")
-        if len(self.shape) > 1:
-            return f"cell {tuple(int(i) for i in np.unravel_index(index, self.shape))}"
+            *channel, row, column = place
+            pixel = f"pixel {(row, column)}"
+            return f"{pixel}, channel {channel[0]}" if channel else pixel
+        if len(place) > 1:
+            return f"cell {place}"
         return f"column {index}"
 
     def array(self, name: str) -> np.ndarray:
@@ -135,16 +152,24 @@ class Schema:
             return np.zeros(rows.shape, bool)
         return (rows < self.array("typical_low")) | (rows > self.array("typical_high"))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by its name, ready for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Schema":
-        """The inverse of `to_dict` after a trip through JSON."""
-        wrong = set(values) ^ {f.name for f in fields(cls)}
-        if wrong:
-            raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(wrong))}")
-        schema = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    def from_dict(cls, values: dict[str, Any]) -> "Schema":
+        """The inverse of `to_dict` after a trip through JSON.
+
+        Raises VaekitError for other keys than this version's, and for values that no description of data has.
+        """
+        other = set(values) ^ {f.name for f in fields(cls)}
+        if other:
+            raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(other))}")
+        known = dict(values)
+        for name, value in values.items():
+            if isinstance(value, list):
+                known[name] = tuple(value)
+        schema = cls(**known)
         wrong = schema._impossible()
         if wrong:
             raise VaekitError(f"the schema is damaged: {', '.join(wrong)} cannot be so.")
@@ -154,6 +179,7 @@ class Schema:
         """The fields that no description of data has: whoever wrote the file, what is opened is of one piece."""
         shaped = isinstance(self.shape, tuple) and 1 <= len(self.shape) <= 8 and all(map(_is_size, self.shape))
         features = math.prod(self.shape) if shaped else 0
+        axes_of_channels = ("none", "first", "last") if self.is_image else ("none",)
         fits = {
             "shape": shaped and features < 2**40,
             "kind": self.kind in KINDS,
@@ -164,7 +190,7 @@ class Schema:
             "grey": _are_numbers(self.grey, 1, least=0) and not isinstance(self.grey, tuple),
             "layout": self.layout in LAYOUTS and (self.layout != "image" or (shaped and len(self.shape) in (2, 3))),
             "dtype": isinstance(self.dtype, str) and re.fullmatch(r"(int|uint|float)\d+", self.dtype) is not None,
-            "channels_axis": self.channels_axis in (("none", "first", "last") if self.is_image else ("none",)),
+            "channels_axis": self.channels_axis in axes_of_channels,
             "constant": isinstance(self.constant, bool) or _is_list(self.constant, features, bool),
             "offset": _are_numbers(self.offset, features),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
@@ -173,50 +199,71 @@ class Schema:
 
     def _is_typical(self, name: str, features: int) -> bool:
         """Whether both ends of the typical range are given, or neither is."""
-        value, none = getattr(self, name), [self.typical_low is None, self.typical_high is None]
-        return all(none) or (not any(none) and _are_numbers(value, features))
+        if self.typical_low is None and self.typical_high is None:
+            return True
+        if self.typical_low is None or self.typical_high is None:
+            return False
+        return _are_numbers(getattr(self, name), features)
 
     def as_binary(self, how: str) -> "Schema":
         """The schema of the same data once binarised (`how`: dynamic, threshold, expected)."""
-        low, high = np.min(self.low), np.max(self.high)
+        low = np.min(self.low)
+        high = np.max(self.high)
         if low < 0 or (self.kind == "real" and high > 1):
             raise VaekitError(
                 f"cannot binarise values from {low:g} to {high:g}: give grey values from 0 to 1, or whole numbers."
             )
-        grey = float(high) if self.kind != "real" and high > 0 else 1.0
-        mean = _pack(np.asarray(self.mean) / grey)
-        kind = "real" if how == "expected" else "binary"
-        binary = {"low": 0.0, "high": 1.0, "resolution": 1.0, "mean": mean, "binarized": how, "grey": grey}
-        untouched = {"constant": False, "offset": 0.0, "typical_low": None, "typical_high": None}
-        return replace(self, kind=kind, **binary, **untouched)
+        grey = 1.0
+        if self.kind != "real" and high > 0:
+            grey = float(high)
+        return replace(
+            self,
+            kind="real" if how == "expected" else "binary",
+            low=0.0,
+            high=1.0,
+            resolution=1.0,
+            mean=_pack(np.asarray(self.mean) / grey),
+            binarized=how,
+            grey=grey,
+            constant=False,
+            offset=0.0,
+            typical_low=None,
+            typical_high=None,
+        )
 
 
-def _is_size(side) -> bool:
+def _is_size(side: object) -> bool:
     return isinstance(side, int) and not isinstance(side, bool) and 1 <= side < 2**40
 
 
-def _is_list(values, length: int, kind: type | tuple[type, ...]) -> bool:
+def _is_list(values: object, length: int, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, tuple) and len(values) == length and all(isinstance(v, kind) for v in values)
 
 
-def _are_numbers(values, features: int, least: float = -math.inf) -> bool:
+def _are_numbers(values: object, features: int, least: float = -math.inf) -> bool:
     """One finite number above `least`, or one a feature."""
-    if not isinstance(values, tuple):
-        values, features = (values,), 1
-    right = _is_list(values, features, (int, float)) and not any(isinstance(v, bool) for v in values)
-    return right and all(least < v and abs(v) < math.inf for v in values)
+    if isinstance(values, tuple):
+        return len(values) == features and all(_is_number(value, least) for value in values)
+    return _is_number(values, least)
+
+
+def _is_number(value: object, least: float) -> bool:
+    """One finite number above `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return least < value and abs(value) < math.inf
 
 
 def describe(
-    x: np.ndarray,
+    x: Rows,
     names: tuple[str, ...] | None = None,
     train: np.ndarray | None = None,
-    layout: Layout | None = None,
+    layout: Layout | str | None = None,
 ) -> Schema:
     """The schema of x (n, *X) as a Source holds it. Ranges and kinds come from every row, mean and scale from the rows
     `train` alone.
 
-    layout    what the axes of x mean, as a Source knows it; None: find out, channels first
+    layout    what the axes of x mean, as a Source knows it; a kind, or None to find out: then channels come first
 
     Raises VaekitError where x is empty, not numeric or not finite, naming row and column, and where 32 bits cannot hold
     how a column varies.
@@ -225,38 +272,71 @@ def describe(
     (0.5, 1.0)
     """
     x = check_rows(x, names)
-    shape = x.shape[1:]
-    if layout is None:
-        layout = layout_of(x)
-        layout = layout if layout.channels != "last" else Layout("table")
+    if not isinstance(layout, Layout):
+        layout = _channels_first(x, layout or "auto")
+    if train is None:
+        train = np.arange(len(x))
+    return _described(x, names, train, layout)
+
+
+def _described(x: Rows, names: tuple[str, ...] | None, train: np.ndarray, layout: Layout) -> Schema:
+    """The schema of rows that were checked: see `describe`."""
+    image = layout.kind == "image"
     low, high, whole = _ranges(x)
-    image, varies = layout.kind == "image", low < high
-    if image:  # a pixel's possible values are the image's
-        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    if image and x.dtype == np.uint8 and high.max() > 127:
-        low, high = np.zeros_like(low), np.full_like(high, 255.0)
-    rows = np.arange(len(x)) if train is None else train
-    mean, scale, constant = _moments(x, rows)
-    least, most = low, high
+    varies = low < high
+    if image:
+        low, high = _range_of_pixels(low, high, x.dtype)
+    mean, scale, constant = _moments(x, train)
+    least = low
+    most = high
     if not image and not (whole and _is_binary(low, high)):
-        least, most = _typical(x, rows, low, high, mean, scale)
+        least, most = _typical(x, train, low, high, mean, scale)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
-        mean, scale, constant = _moments(x, rows, least, most)
+        mean, scale, constant = _moments(x, train, least, most)
     offset = _offset(least, most, whole, mean, constant)
-    kind = _kind(low, high, whole, exact=bool(_exact(least, most, offset).all()))
+    kind = _kind(low, high, whole, exact=_exact(least, most, offset))
     resolution = np.ones_like(low)
     if kind == "real":
         resolution = np.maximum(_resolution(x, least, most), _rounding(least, most, offset))
         if image and varies.any():
             resolution = np.full_like(resolution, resolution[varies].min())
-    values = {"low": low, "high": high, "resolution": resolution, "mean": mean, "scale": scale}
-    values |= {"constant": constant, "offset": offset}
+    schema = Schema(
+        shape=tuple(x.shape[1:]),
+        kind=kind,
+        names=names,
+        low=_pack(low),
+        high=_pack(high),
+        resolution=_pack(resolution),
+        mean=_pack(mean),
+        scale=_pack(scale),
+        layout=layout.kind,
+        channels_axis=layout.channels,
+        dtype=x.dtype.name,
+        constant=_pack_truths(constant),
+        offset=_pack(offset),
+    )
     if extremes:
-        values |= {"typical_low": least, "typical_high": most}
-    packed = {name: _pack(v) for name, v in values.items()}
-    form = {"layout": layout.kind, "channels_axis": layout.channels, "dtype": x.dtype.name}
-    schema = Schema(shape=tuple(shape), kind=kind, names=names, **form, **packed)
+        schema = replace(schema, typical_low=_pack(least), typical_high=_pack(most))
+    _check_scale(schema, scale, constant)
+    return schema
+
+
+def _channels_first(x: Rows, kind: str) -> Layout:
+    """The layout of rows that lie as they are to be kept; what looks like channels, last, are columns."""
+    layout = layout_of(x, kind)
+    return Layout("table") if layout.channels == "last" else layout
+
+
+def _range_of_pixels(low: np.ndarray, high: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The range of each pixel from those of all: its possible values are the image's."""
+    if dtype == np.uint8 and high.max() > 127:
+        return np.zeros_like(low), np.full_like(high, 255.0)
+    return np.full_like(low, low.min()), np.full_like(high, high.max())
+
+
+def _check_scale(schema: Schema, scale: np.ndarray, constant: np.ndarray) -> None:
+    """Refuse columns that vary by less than 32-bit numbers can hold."""
     too_small = ~constant & (scale < SMALLEST)
     if too_small.any():
         column = int(too_small.argmax())
@@ -264,7 +344,6 @@ def describe(
             f"{schema.column(column)} has a standard deviation of {scale[column]:.2g}, too small for 32-bit "
             f"arithmetic: give it in a smaller unit, so that its numbers are larger."
         )
-    return schema
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -273,9 +352,13 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, shape[0], size))
 
 
-def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarray:
-    """x itself when it is a finite numeric (n, *X) array with at least one row and one feature; else VaekitError."""
-    if x.dtype == bool:
+def check_rows(x: Rows, names: tuple[str, ...] | None = None) -> Rows:
+    """The rows themselves where they are a finite numeric (n, *X) array with at least one row and one feature; booleans
+    as bytes.
+
+    Raises VaekitError for all others, naming the first cell that is wrong.
+    """
+    if isinstance(x, np.ndarray) and x.dtype == bool:  # a Stack is of rows that were checked
         x = x.view(np.uint8)
     if x.dtype.kind not in "uif":
         raise VaekitError(f"expected numbers, found an array of {x.dtype}: convert or leave out the columns of text.")
@@ -286,33 +369,43 @@ def check_rows(x: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarra
     if 0 in x.shape:
         raise VaekitError(f"the data has shape {x.shape}: there is nothing to learn from in no rows or no columns.")
     if x.dtype.kind == "f":
-        for rows in row_blocks(x.shape):
-            block = _flat(x[rows])
-            bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
-            if bad.any():
-                row, column = (int(i[0]) for i in np.nonzero(bad))
-                where = f"column '{names[column]}'" if names else f"column {column}"
-                raise VaekitError(
-                    f"row {rows.start + row}, {where} is {block[row, column]} (rows counted from 0): "
-                    f"fill or drop cells that are NaN, infinite or beyond ±{LARGEST:g}."
-                )
+        _check_finite(x, names)
     return x
+
+
+def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
+    """Refuse cells that are NaN, infinite or too large, naming the first."""
+    for rows in row_blocks(x.shape):
+        block = _flat(x[rows])
+        bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
+        if bad.any():
+            row, column = (int(i[0]) for i in np.nonzero(bad))
+            where = f"column '{names[column]}'" if names else f"column {column}"
+            raise VaekitError(
+                f"row {rows.start + row}, {where} is {block[row, column]} (rows counted from 0): "
+                f"fill or drop cells that are NaN, infinite or beyond ±{LARGEST:g}."
+            )
 
 
 def _offset(low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
     """What to subtract from each feature, whose values lie from low to high: 0 where 32-bit numbers of that size tell
     apart what there is to tell apart; a constant itself where they cannot hold it."""
-    middle = np.round(low / 2 + high / 2) if whole else low / 2 + high / 2
-    tolerated = 0.25 if whole else COARSE * (high - low)
+    middle = low / 2 + high / 2
+    tolerated = COARSE * (high - low)
+    if whole:
+        middle = np.round(middle)
+        tolerated = np.full_like(low, 0.25)
     lost = (high > low) & (_spacing(low, high) > tolerated)
     offset = np.where(lost, middle, 0.0)
-    return np.where(constant & (lost | (mean.astype(np.float32) != mean)), mean, offset)
+    not_held = lost | (mean.astype(np.float32) != mean)
+    return np.where(constant & not_held, mean, offset)
 
 
-def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Where whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> bool:
+    """Whether whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+    size = np.maximum(np.abs(low), np.abs(high))
     reach = np.maximum(np.abs(low - offset), np.abs(high - offset))
-    return (reach <= EXACT) & (np.maximum(np.abs(low), np.abs(high)) <= 2.0**53)
+    return bool(((reach <= EXACT) & (size <= 2.0**53)).all())
 
 
 def _spacing(low: np.ndarray, high: np.ndarray, kind: type = np.float32) -> np.ndarray:
@@ -326,31 +419,37 @@ def _rounding(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarr
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, *X) as (n, features)."""
     return rows.reshape(len(rows), -1)
 
 
-def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+def _ranges(x: Rows) -> tuple[np.ndarray, np.ndarray, bool]:
     """Smallest and largest value of each feature, float64, and whether all values are whole numbers."""
-    low, high, whole = _flat(x[:1])[0], _flat(x[:1])[0], True
+    low = high = _flat(x[:1])[0]
+    whole = True
     for rows in row_blocks(x.shape):
         block = _flat(x[rows])
-        low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
+        low = np.minimum(low, block.min(0))
+        high = np.maximum(high, block.max(0))
         whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
     return low.astype(np.float64), high.astype(np.float64), whole
 
 
 def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether no value lies outside 0 to 1."""
     return bool(low.min() >= 0 and high.max() <= 1)
 
 
 def _kind(low: np.ndarray, high: np.ndarray, whole: bool, exact: bool) -> str:
     if not whole or not exact:
         return "real"
-    return "binary" if _is_binary(low, high) else "integer"
+    if _is_binary(low, high):
+        return "binary"
+    return "integer"
 
 
 def _typical(
-    x: np.ndarray, train: np.ndarray, low: np.ndarray, high: np.ndarray, mean: np.ndarray, scale: np.ndarray
+    x: Rows, train: np.ndarray, low: np.ndarray, high: np.ndarray, mean: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The range of each column outside which cells are extreme; `low` and `high` themselves where none is.
 
@@ -360,10 +459,12 @@ def _typical(
     share = max(1 / len(train), EXTREME_SHARE)
     farthest = np.maximum(high - mean, mean - low)
     suspected = 2 * (share + EXTREME**-2) * np.square(farthest / scale) > 1
-    low, high = low.copy(), high.copy()
+    low = low.copy()
+    high = high.copy()
     if not suspected.any():
         return low, high
-    cells = _flat(x[train[:: -(-(len(train) * len(low)) // LOOKED_AT_CELLS)]])
+    every = -(-(len(train) * len(low)) // LOOKED_AT_CELLS)
+    cells = _flat(x[train[::every]])
     for j in np.flatnonzero(suspected):
         middle, reach = _reach(cells[:, j].astype(np.float64))
         low[j] = max(low[j], middle - reach)
@@ -371,9 +472,10 @@ def _typical(
     return _ends(x, low, high)
 
 
-def _ends(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ends(x: Rows, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value of each feature among those from low to high."""
-    least, most = np.full_like(low, np.inf), np.full_like(high, -np.inf)
+    least = np.full_like(low, np.inf)
+    most = np.full_like(high, -np.inf)
     for rows in row_blocks(x.shape):
         block = _flat(x[rows]).astype(np.float64)
         inside = (block >= low) & (block <= high)
@@ -392,25 +494,32 @@ def _reach(column: np.ndarray) -> tuple[float, float]:
     rest = differing[:-left_out]
     if len(rest) < 10 * left_out:
         return middle, np.inf
-    return middle, max(EXTREME * float(np.sqrt(np.square(rest).mean())), float(rest[-1]))
+    usual = float(np.sqrt(np.square(rest).mean()))
+    return middle, max(EXTREME * usual, float(rest[-1]))
 
 
-def _resolution(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _resolution(x: Rows, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The smallest gap between two different values from low to high of each column, gaps that rounding alone explains
     left out."""
-    flat = _flat(np.asarray(x[:: -(-x.size // LOOKED_AT_CELLS)]))
+    every = -(-x.size // LOOKED_AT_CELLS)
+    flat = _flat(np.asarray(x[::every]))
     if flat.dtype.kind != "f":
         flat = flat.astype(np.float64)
-    smallest = np.array([_smallest_gap(column, *ends) for column, *ends in zip(flat.T, low, high, strict=True)])
-    return np.where(np.isfinite(smallest), smallest, _magnitude(flat[0])).astype(np.float64)
+    smallest = np.array([_smallest_gap(*each) for each in zip(flat.T, low, high, strict=True)])
+    found = np.where(np.isfinite(smallest), smallest, _magnitude(flat[0]))
+    return found.astype(np.float64)
 
 
 def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
+    """The smallest gap of one column; infinity where its values from low to high do not differ."""
     values = np.sort(column)
     if values[0] < low or values[-1] > high:
         values = values[(values >= low) & (values <= high)]
     gaps = np.diff(values)
-    noise = 8 * np.finfo(column.dtype).eps * max(abs(values[0]), abs(values[-1])) if len(values) else 0.0
+    noise = 0.0
+    if len(values):
+        largest = max(abs(values[0]), abs(values[-1]))
+        noise = 8 * np.finfo(column.dtype).eps * largest
     return float(gaps[gaps > noise].min(initial=np.inf))
 
 
@@ -421,7 +530,7 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
 
 
 def _moments(
-    x: np.ndarray, rows: np.ndarray, low: np.ndarray | float = -np.inf, high: np.ndarray | float = np.inf
+    x: Rows, rows: np.ndarray, low: np.ndarray | float = -np.inf, high: np.ndarray | float = np.inf
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation of the cells from low to high of each feature in the rows of these numbers, and
     whether all those are the same; then their value and magnitude."""
@@ -430,24 +539,41 @@ def _moments(
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray | bool]]:
         for block in row_blocks((len(rows), *x.shape[1:])):
             values = _flat(x[rows[block]]).astype(np.float64)
-            yield values, (values >= low) & (values <= high) if bounded else True
+            inside: np.ndarray | bool = True
+            if bounded:
+                inside = (values >= low) & (values <= high)
+            yield values, inside
 
-    first = _flat(x[rows[:1]])[0].astype(np.float64)
-    least, most = np.full_like(first, np.inf), np.full_like(first, -np.inf)
-    total, count = 0.0, 0
+    features = math.prod(x.shape[1:])
+    least = np.full(features, np.inf)
+    most = np.full(features, -np.inf)
+    total = np.zeros(features)
+    count = np.zeros(features, np.int64)
     for values, inside in blocks():
         least = np.minimum(least, values.min(0, where=inside, initial=np.inf))
         most = np.maximum(most, values.max(0, where=inside, initial=-np.inf))
         total = total + values.sum(0, where=inside)
         count = count + np.broadcast_to(inside, values.shape).sum(0)
     mean = total / count
-    variance = sum(np.square(values - mean).sum(0, where=inside) for values, inside in blocks()) / count
-    scale, constant = np.sqrt(variance), least == most
+    squares = np.zeros(features)
+    for values, inside in blocks():
+        squares = squares + np.square(values - mean).sum(0, where=inside)
+    scale = np.sqrt(squares / count)
+    constant = least == most
     narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300))
     return np.where(constant, least, mean), np.where(narrow, _magnitude(mean), scale), constant
 
 
-def _pack(values: np.ndarray) -> Values | bool | tuple[bool, ...]:
+def _pack(values: np.ndarray) -> Values:
     """One number where all are equal."""
     values = np.atleast_1d(values)
-    return values[0].item() if (values == values[0]).all() else tuple(values.tolist())
+    if (values == values[0]).all():
+        return values[0].item()
+    return tuple(values.tolist())
+
+
+def _pack_truths(values: np.ndarray) -> bool | tuple[bool, ...]:
+    """One truth where all are equal."""
+    if values.all() or not values.any():
+        return bool(values[0])
+    return tuple(values.tolist())

@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vaekit.data import datasets, images, readers
+from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
-from vaekit.data.ondisk import Stack, concatenate, on_disk
+from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
 from vaekit.data.schema import check_rows, row_blocks
 from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError, listed
@@ -22,7 +22,7 @@ from vaekit.noise import derive_seed
 class Source:
     """Rows as stored (uint8 stays uint8, a `numpy.memmap` stays on disk), with what else their file said."""
 
-    x: np.ndarray | Stack
+    x: Rows
     """(n, *X); images with channels as (n, C, height, width), with one channel as (n, height, width)"""
     names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
@@ -35,20 +35,22 @@ class Source:
     out, and x is put into its order"""
     label_name: str = "label"
     """the labels' own name"""
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Column] = field(default_factory=dict)
     """further columns (n,) of the rows that are never learned, each by its name: the files of images, what is kept"""
     numbers: np.ndarray | None = None
     """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
-    def __post_init__(self):
-        x = check_rows(self.x if on_disk(self.x) else np.asarray(self.x), self.names)
+    def __post_init__(self) -> None:
+        x = self.x if on_disk(self.x) else np.asarray(self.x)
+        x = check_rows(x, self.names)
         if isinstance(self.layout, str):
             found = layout_of(x, self.layout, self.name)
+            assert isinstance(x, np.ndarray)  # a Stack is of rows whose layout is known
             x = found.stored(x)
             object.__setattr__(self, "layout", found)
-        if not on_disk(x):
+        if in_memory(x):
             x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
         object.__setattr__(self, "x", x)
         if self.labels is not None and np.shape(self.labels) != (len(self.x),):
@@ -60,9 +62,22 @@ class Source:
         return len(self.x)
 
     @property
+    def axes(self) -> Layout:
+        """The layout, found out where it was left open."""
+        assert isinstance(self.layout, Layout)  # since `__post_init__`
+        return self.layout
+
+    @property
+    def row_numbers(self) -> np.ndarray:
+        """(n,) of the rows in their own file, from 0."""
+        if self.numbers is None:
+            return np.arange(len(self))
+        return self.numbers
+
+    @property
     def in_colour(self) -> bool:
         """Whether the rows are RGB images."""
-        return self.layout.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
+        return self.axes.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
 
     @property
     def digest(self) -> str:
@@ -79,17 +94,25 @@ class Source:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
 
         Parts that the data set (or a file of one's own) fixes are kept; the fractions are of the rows that remain.
+
+        Raises VaekitError for fractions that are none, or that leave no row to train on.
         """
-        fractions = {n: f for n, f in (("validation", validation), ("test", test)) if n not in self.parts}
+        fractions: dict[str, float] = {}
+        for name, fraction in (("validation", validation), ("test", test)):
+            if name not in self.parts:
+                assert not isinstance(fraction, str), f"the {name} rows of {fraction} are not joined yet"
+                fractions[name] = fraction
         for name, fraction in fractions.items():
             if not 0 <= fraction < 1:
                 raise VaekitError(f"the {name} fraction is {fraction:g}: give a number from 0 up to, not including, 1.")
         split = {name: np.sort(rows) for name, rows in self.parts.items() if name != "train"}
-        rest = self.parts.get("train", np.setdiff1d(np.arange(len(self)), np.concatenate([[], *split.values()])))
+        held_out = np.concatenate([[], *split.values()])
+        rest = self.parts.get("train", np.setdiff1d(np.arange(len(self)), held_out))
         order = np.random.default_rng(derive_seed(seed, "split")).permutation(rest).astype(np.int64)
         for name, fraction in fractions.items():
             count = round(fraction * len(rest))
-            split[name], order = np.sort(order[:count]), order[count:]
+            split[name] = np.sort(order[:count])
+            order = order[count:]
         if not len(order):
             raise VaekitError(f"no rows are left to train on: {len(self)} rows, validation {validation}, test {test}.")
         return {"train": np.sort(order), "validation": split["validation"], "test": split["test"]}
@@ -98,17 +121,24 @@ class Source:
         """These rows with another source's as their fixed `part` (a validation or test file of one's own)."""
         other = other.in_order_of(self)
         _check_alike(self, other, f"a {part} file needs")
-        rows = np.arange(len(self), len(self) + len(other))
-        free = {"train": np.arange(len(self)), **self.parts} if part != "train" else dict(self.parts)
-        notes = (*self.notes, *(f"{other.name}: {note}" for note in other.notes if note not in self.notes))
-        return replace(_stacked([self, other]), parts={**free, part: rows}, name=self.name, notes=notes)
+        parts = dict(self.parts)
+        if part != "train":
+            parts.setdefault("train", np.arange(len(self)))
+        parts[part] = np.arange(len(self), len(self) + len(other))
+        others = [f"{other.name}: {note}" for note in other.notes if note not in self.notes]
+        notes = (*self.notes, *others)
+        return replace(_stacked([self, other]), parts=parts, name=self.name, notes=notes)
 
     def in_order_of(self, other: "Source") -> "Source":
         """The same rows with another source's order of columns, where both have the same."""
-        if not self.names or not other.names or self.names == other.names or set(self.names) != set(other.names):
+        if not self.names or not other.names or self.names == other.names:
             return self
+        if set(self.names) != set(other.names):
+            return self
+        assert isinstance(self.x, np.ndarray)  # what has names are tables, which are read whole
         place = {name: j for j, name in enumerate(self.names)}
-        return replace(self, x=self.x[:, [place[name] for name in other.names]], names=other.names)
+        order = [place[name] for name in other.names]
+        return replace(self, x=self.x[:, order], names=other.names)
 
 
 def load(
@@ -148,52 +178,68 @@ def load(
                 f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
                 f"data set."
             )
-        return Source(name=known, layout="image" if kind == "auto" else kind, **datasets.load(known))
+        layout = "image" if kind == "auto" else kind
+        return Source(name=known, layout=layout, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
         if chosen.refused_without_names:
             raise VaekitError(f"{paths[0]} has no columns: --exclude, --label and --keep are for tables.")
-        found = images.read(paths, resize, colour)
+        pictures = images.read(paths, resize, colour)
         if kind in ("table", "sequence"):
-            found["layout"] = Layout(kind, "none", "as stated")
-        return Source(name=_name(paths), **found)
+            pictures["layout"] = Layout(kind, "none", "as stated")
+        return Source(name=_name(paths), **pictures)
     if strict and resize:
         raise VaekitError(f"{paths[0].name} is no image and no folder of images: --resize is for those.")
     found = [readers.read(path, chosen) for path in paths]
     if not strict and kind == "image" and np.ndim(found[0]["x"]) not in (3, 4):
         kind = "auto"  # rows of no image's shape: said by whoever compares them with the model's
-    first = Source(name=paths[0].name, layout=kind, **found[0])
-    others = [
-        Source(name=p.name, layout=first.layout.kind, **rows) for p, rows in zip(paths[1:], found[1:], strict=True)
-    ]
-    return _concatenated([first, *others])
+    return _read(paths, found, kind)
+
+
+def _read(paths: list[Path], found: list[Fields], kind: str) -> Source:
+    """The rows found in files of arrays or tables, those of all in the layout of the first."""
+    sources: list[Source] = []
+    for path, fields in zip(paths, found, strict=True):
+        sources.append(Source(name=path.name, layout=kind, **fields))
+        kind = sources[0].axes.kind
+    return _concatenated(sources)
 
 
 def _all_images(paths: list[Path]) -> bool:
     """Whether these are images and folders of images, or none of them is; VaekitError for a mixture."""
     pictured = [images.holds_images(path) for path in paths]
     if any(pictured) and not all(pictured):
-        one, other = paths[pictured.index(True)], paths[pictured.index(False)]
+        one = paths[pictured.index(True)]
+        other = paths[pictured.index(False)]
         raise VaekitError(f"{one} holds images and {other.name} does not: fit them one by one.")
     return all(pictured)
 
 
 def _existing(place: str | Path) -> Path:
-    if Path(place).exists():
-        return Path(place)
+    path = Path(place)
+    if path.exists():
+        return path
     missing = f"'{place}' is neither a file nor a known data set"
-    beside = [path.name for path in Path(place).parent.iterdir()] if Path(place).parent.is_dir() else []
-    near = [str(Path(place).with_name(name)) for name in difflib.get_close_matches(Path(place).name, beside, 1)]
+    beside = []
+    if path.parent.is_dir():
+        beside = [other.name for other in path.parent.iterdir()]
+    near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, 1)]
     near = near or difflib.get_close_matches(str(place).lower(), datasets.NAMES, 1)
-    raise VaekitError(f"{missing}; did you mean '{near[0]}'?" if near else f"{missing} ({', '.join(datasets.NAMES)}).")
+    if near:
+        raise VaekitError(f"{missing}; did you mean '{near[0]}'?")
+    raise VaekitError(f"{missing} ({', '.join(datasets.NAMES)}).")
 
 
 def _name(paths: list[Path]) -> str:
+    """What images of these files and folders are called together."""
     first = paths[0].resolve().name
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+    if len(paths) == 1:
+        return first
+    return f"{first} and {len(paths) - 1} more"
 
 
 def _concatenated(sources: list[Source]) -> Source:
+    """The rows of several files, one after another, each with its file's name beside it."""
     first, *others = sources
     if not others:
         return first
@@ -202,21 +248,28 @@ def _concatenated(sources: list[Source]) -> Source:
         _check_alike(first, other, "files of one data set need", kind=True)
     whole = _stacked([first, *others])
     files = np.repeat([source.name for source in sources], [len(source) for source in sources])
-    notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+    notes = dict.fromkeys(note for source in sources for note in source.notes)
     return replace(
-        whole, name=f"{first.name} and {len(others)} more", beside={"file": files, **whole.beside}, notes=notes
+        whole,
+        name=f"{first.name} and {len(others)} more",
+        beside={"file": files, **whole.beside},
+        notes=tuple(notes),
     )
 
 
 def _stacked(sources: list[Source]) -> Source:
     """The rows of all, one after another, with the labels and columns beside them that each of them has."""
     first = sources[0]
-    labels = None if any(s.labels is None for s in sources) else np.concatenate([s.labels for s in sources])
+    labels = [s.labels for s in sources if s.labels is not None]
     shared = [name for name in first.beside if all(name in s.beside for s in sources)]
     beside = {name: np.concatenate([s.beside[name] for s in sources]) for name in shared}
-    numbers = np.concatenate([np.arange(len(s)) if s.numbers is None else s.numbers for s in sources])
-    x = concatenate([s.x for s in sources])
-    return replace(first, x=x, labels=labels, beside=beside, numbers=numbers)
+    return replace(
+        first,
+        x=concatenate([s.x for s in sources]),
+        labels=np.concatenate(labels) if len(labels) == len(sources) else None,
+        beside=beside,
+        numbers=np.concatenate([s.row_numbers for s in sources]),
+    )
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:
@@ -224,18 +277,24 @@ def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> N
     if other.names and one.names and set(other.names) != set(one.names):
         missing = [name for name in one.names if name not in other.names]
         found = [name for name in other.names if name not in one.names]
-        lacks = [f"{other.name} lacks {listed(missing)}"] if missing else []
-        has = [f"{'it' if missing else other.name} has {listed(found)} more than {one.name}"] if found else []
-        raise VaekitError(
-            f"{' and '.join(lacks + has)}: {need} the same columns; --exclude leaves out what one has more."
-        )
+        faults = []
+        if missing:
+            faults.append(f"{other.name} lacks {listed(missing)}")
+        if found:
+            which = "it" if missing else other.name
+            faults.append(f"{which} has {listed(found)} more than {one.name}")
+        raise VaekitError(f"{' and '.join(faults)}: {need} the same columns; --exclude leaves out what one has more.")
     if other.x.shape[1:] != one.x.shape[1:] or bool(other.names) != bool(one.names):
-        first, second = (
-            f"{len(s.names):,} named columns" if s.names else f"shape {s.x.shape[1:]}" for s in (one, other)
-        )
         remedy = "the same columns" if one.x.ndim == 2 else "images of one size (see --resize)"
-        raise VaekitError(f"{other.name} has rows of {second} and {one.name} of {first}: {need} {remedy}.")
+        raise VaekitError(f"{other.name} has rows of {_form(other)} and {one.name} of {_form(one)}: {need} {remedy}.")
     if kind and other.x.dtype.kind != one.x.dtype.kind:
         raise VaekitError(
             f"{other.name} has {other.x.dtype} numbers and {one.name} {one.x.dtype}: {need} one kind of number."
         )
+
+
+def _form(source: Source) -> str:
+    """What a row is: how many named columns, or of which shape."""
+    if source.names:
+        return f"{len(source.names):,} named columns"
+    return f"shape {source.x.shape[1:]}"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import NEEDED, NOTHING_LEFT, leave_out, numbers, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, leave_out, numbers, quoted, refusal
 from vaekit.data.delimited import read_delimited
+from vaekit.data.fields import Fields
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
 
@@ -45,16 +46,20 @@ class Columns:
 
     def without(self, names: Sequence[str]) -> "Columns":
         """What is left to ask of a table from which columns of these names were left out already."""
-        exclude, asked = (tuple(n for n in given if n not in names) for given in (self.exclude, self.asked))
+        exclude = tuple(name for name in self.exclude if name not in names)
+        asked = tuple(name for name in self.asked if name not in names)
         return replace(self, exclude=exclude, asked=asked)
 
 
-def read_csv(path: Path, columns: Columns) -> dict:
+def read_csv(path: Path, columns: Columns) -> Fields:
     """The fields of a Source from a file of text in UTF-8 with a header; see `read_delimited`."""
     file = read_delimited(path)
-    options = "infer_schema_length=None" + f", separator={file.separator!r}" * (file.separator != ",")
+    options = "infer_schema_length=None"
+    if file.separator != ",":
+        options += f", separator={file.separator!r}"
     rescue = _rescue(f"read_csv({str(path)!r}, {options})", "csv")
-    return _fields(file.table, path.name, columns.without(file.left_out), file.separator, list(file.notes), rescue)
+    left = columns.without(file.left_out)
+    return _fields(file.table, path.name, left, file.separator, list(file.notes), rescue)
 
 
 def _rescue(reading: str, ending: str) -> str:
@@ -65,20 +70,29 @@ def _rescue(reading: str, ending: str) -> str:
     return f'python -c "{escaped}"'
 
 
-def read_parquet(path: Path, columns: Columns) -> dict:
-    """The fields of a Source from a Parquet file."""
+def read_parquet(path: Path, columns: Columns) -> Fields:
+    """The fields of a Source from a Parquet file; VaekitError for one that is damaged, or would fill the memory."""
     import polars
 
-    with path.open("rb") as file:
-        ends = file.read(4), file.seek(-4, 2) and file.read(4) if path.stat().st_size > 8 else b""
-    if ends != (b"PAR1", b"PAR1"):  # what polars says of such files is not for people
+    if not _has_parquets_ends(path):  # what polars says of such files is not for people
         raise VaekitError(f"{path.name} is truncated or no Parquet file: it does not start and end with 'PAR1'.")
     _try_parquet(path)
     try:
         table = polars.read_parquet(path)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise VaekitError(f"{path.name} is no readable Parquet table: {_first_line(error)}.") from error
-    return _fields(table, path.name, columns, ",", [], _rescue(f"read_parquet({str(path)!r})", "parquet"))
+    rescue = _rescue(f"read_parquet({str(path)!r})", "parquet")
+    return _fields(table, path.name, columns, ",", [], rescue)
+
+
+def _has_parquets_ends(path: Path) -> bool:
+    """Whether a file starts and ends with the format's four bytes."""
+    if path.stat().st_size <= 8:
+        return False
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(-4, os.SEEK_END)
+        return start == file.read(4) == b"PAR1"
 
 
 TRIAL = """
@@ -106,43 +120,39 @@ def _try_parquet(path: Path) -> None:
     if done.stdout.strip().isdigit():
         check_unpacked(path.name, packed, 8 * int(done.stdout))
     if done.returncode:
-        said = done.stderr.strip().splitlines() if done.returncode == 1 else []
-        said = said or [f"its reader does not survive it, or has not the memory ({done.returncode})"]
-        reason = re.sub(r"^\S*(Error|Exception): ", "", said[-1])[:200].rstrip(".")
+        said = done.stderr.strip()
+        if done.returncode != 1 or not said:
+            said = f"its reader does not survive it, or has not the memory ({done.returncode})"
+        reason = re.sub(r"^\S*(Error|Exception): ", "", said.splitlines()[-1])[:200].rstrip(".")
         raise VaekitError(f"{path.name} is no readable Parquet table: {reason}.")
 
 
 def _fields(
     table: "polars.DataFrame", file: str, columns: Columns, separator: str, notes: list[str], rescue: str
-) -> dict:
-    """x (n, columns) float64, names, labels, and what stays beside the rows: the fields of a Source."""
-    exclude = [name for given in columns.exclude for name in _names(given, table.columns)]
+) -> Fields:
+    """The fields of a Source: x (n, columns) float64, names, labels, and what stays beside the rows."""
+    exclude = _all_names(columns.exclude, table.columns)
     label = [columns.label] if columns.label is not None else []
-    keep = [name for given in columns.keep for name in _names(given, table.columns)]
-    asked = [name for given in columns.asked for name in _names(given, table.columns)]
-    for name in dict.fromkeys((*exclude, *label, *keep) if columns.strict else asked):
+    keep = _all_names(columns.keep, table.columns)
+    must_be_there = _all_names(columns.asked, table.columns)
+    if columns.strict:
+        must_be_there = [*exclude, *label, *keep]
+    for name in must_be_there:
         if name not in table.columns:
             raise unknown(f"column of {file}", name, table.columns)
     if not table.height:
         raise VaekitError(f"{file} has shape (0, {table.width}), a header and no rows below it: nothing to learn from.")
     aside = {*exclude, *label, *keep}
     if columns.needed is None:
-        learned = _without_index(_only(table, [name for name in table.columns if name not in aside]), notes)
+        names = [name for name in table.columns if name not in aside]
+        learned = _without_index(_only(table, names), notes)
     else:
         learned = _needed(table, file, columns.needed, exclude, aside, notes)
     if not learned.width:
         raise VaekitError(f"{file}: no columns are left to learn from.")
     found, faults = numbers(learned.get_columns(), separator, notes)
     if faults:
-        order = {name: j for j, name in enumerate(learned.columns)}
-        faults.sort(key=lambda fault: order[fault.column])
-        if columns.needed is not None:
-            without = NEEDED
-        elif len(faults) == learned.width:
-            without = NOTHING_LEFT
-        else:
-            without = leave_out([fault.column for fault in faults], rescue)
-        raise refusal(file, "rows counted from 0, below the header", faults, without)
+        raise _refused(file, learned, faults, columns, rescue)
     if columns.needed is None:
         notes += _counting(found)
     return {
@@ -155,10 +165,30 @@ def _fields(
     }
 
 
+def _refused(file: str, learned: "polars.DataFrame", faults: list[Fault], columns: Columns, rescue: str) -> VaekitError:
+    """The error about columns that are not of numbers, in the order of the table."""
+    place = {name: j for j, name in enumerate(learned.columns)}
+    faults = sorted(faults, key=lambda fault: place[fault.column])
+    if columns.needed is not None:
+        without = NEEDED
+    elif len(faults) == learned.width:
+        without = NOTHING_LEFT
+    else:
+        without = leave_out([fault.column for fault in faults], rescue)
+    return refusal(file, "rows counted from 0, below the header", faults, without)
+
+
+def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that options name, in their order."""
+    return [name for given in options for name in _names(given, columns)]
+
+
 def _names(given: str, columns: Sequence[str]) -> list[str]:
     """The columns that an option names: one whose name this is, or those between its commas."""
-    if given in columns or "," not in given:
-        return [given if given in columns else given.strip()]
+    if given in columns:
+        return [given]
+    if "," not in given:
+        return [given.strip()]
     return [part.strip() for part in given.split(",") if part.strip()]
 
 
@@ -175,11 +205,14 @@ def _needed(
     missing = [name for name in needed if name not in has]
     if missing:
         others = [name for name in table.columns if name not in needed]
-        instead = f" It has {listed(others)} instead: rename what is meant, or add them." if others else " Add them."
+        remedy = "Add them."
+        if others:
+            remedy = f"It has {listed(others)} instead: rename what is meant, or add them."
         raise VaekitError(
-            f"{file} lacks {listed(missing, 6)}, {len(missing):,} of the {len(needed):,} columns needed.{instead}"
+            f"{file} lacks {listed(missing, 6)}, {len(missing):,} of the {len(needed):,} columns needed. {remedy}"
         )
-    unknown_here = [name for name in table.columns if name not in {*needed, *aside} and not UNNAMED.fullmatch(name)]
+    known = {*needed, *aside}
+    unknown_here = [name for name in table.columns if name not in known and not UNNAMED.fullmatch(name)]
     if unknown_here:
         notes.append(f"{listed(unknown_here)} left out: the model was fitted without.")
     return _only(table, needed)
@@ -217,7 +250,7 @@ def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataF
 
 
 def is_running(values: np.ndarray) -> bool:
-    """Whether numbers are 0, 1, 2 … or 1, 2, 3 …"""
+    """Whether numbers are 0, 1, 2 … or 1, 2, 3 …, in order."""
     if values.dtype.kind != "f" or not len(values) or values[0] not in (0, 1):
         return False
     return bool((values == values[0] + np.arange(len(values))).all())
@@ -228,8 +261,10 @@ def _counting(found: dict[str, np.ndarray]) -> list[str]:
     counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
     if not counting or len(found) == 1:
         return []
-    return [f"{listed(counting)} counts the rows and is learned: leave it out with --exclude {quoted(counting[0])}."]
+    option = f"--exclude {quoted(counting[0])}"
+    return [f"{listed(counting)} counts the rows and is learned: leave it out with {option}."]
 
 
 def _first_line(error: BaseException) -> str:
+    """What went wrong in a reader, without a full stop."""
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -2,8 +2,9 @@
 
 from vaekit.errors import VaekitError
 
-BOMB, RATIO = 2**28, 200
-"""bytes from which on a file is not unpacked to more than so many times its size"""
+BOMB = 2**28
+"""bytes from which on a file is not unpacked to more than `RATIO` times its size"""
+RATIO = 200
 
 
 def most_unpacked(packed: int) -> int:
@@ -16,7 +17,7 @@ def most_unpacked(packed: int) -> int:
 
 
 def check_unpacked(name: str, packed: int, unpacked: int) -> None:
-    """Refuse a small file that would take much memory, before it does."""
+    """Refuse a small file, of so many bytes, that would take much memory, before it does; VaekitError says `name`."""
     if unpacked > most_unpacked(packed):
         raise VaekitError(
             f"{name} would take {unpacked:,} bytes, {unpacked // max(1, packed):,} times what it has: if that is "

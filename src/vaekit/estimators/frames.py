@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,20 @@ DENSE = 2**33
 DROP = {"PANDAS": "X.drop(columns={})", "POLARS": "X.drop({})", "PYARROW": "X.drop_columns({})"}
 
 
-def plain_rows(X: Any, names: Sequence[str] | None = None) -> Any:
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix or array, of whatever format: what is used of it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    nnz: int
+
+    def toarray(self) -> np.ndarray:
+        """The same with its zeros."""
+        ...
+
+
+def plain_rows(X: object, names: Sequence[str] | None = None) -> object:
     """X itself, or its numbers where it says more than those.
 
     A frame's columns are put into the order of `names` where they have these names, and no others. The zeros that a
@@ -32,24 +45,26 @@ def plain_rows(X: Any, names: Sequence[str] | None = None) -> Any:
         return X.detach().cpu().numpy()
     if isinstance(X, np.ma.MaskedArray):
         return _unmasked(X)
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+    if isinstance(X, Sparse):
         return _dense(X)
     return _checked_frame(X, names)
 
 
 def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
+    """The array; VaekitError where a cell is masked."""
     masked = np.argwhere(np.ma.getmaskarray(X))
-    if len(masked):
-        row, *cell = masked[0].tolist()
-        where = f"column {cell[0]}" if len(cell) == 1 else f"cell {tuple(cell)}"
-        raise VaekitError(
-            f"row {row}, {where} of X is masked, as are {len(masked):,} cells in all (rows counted from 0): cells "
-            f"that are not to be learned cannot be told. Give whole rows, np.ma.compress_rows(X), or X.filled(value)."
-        )
-    return np.asarray(X)
+    if not len(masked):
+        return np.asarray(X)
+    row, *cell = masked[0].tolist()
+    where = f"column {cell[0]}" if len(cell) == 1 else f"cell {tuple(cell)}"
+    raise VaekitError(
+        f"row {row}, {where} of X is masked, as are {len(masked):,} cells in all (rows counted from 0): cells "
+        f"that are not to be learned cannot be told. Give whole rows, np.ma.compress_rows(X), or X.filled(value)."
+    )
 
 
-def _dense(X: Any) -> np.ndarray:
+def _dense(X: Sparse) -> np.ndarray:
+    """The matrix with its zeros; VaekitError where those would fill the memory."""
     size = math.prod(X.shape) * X.dtype.itemsize
     if size > DENSE:
         raise VaekitError(
@@ -58,7 +73,7 @@ def _dense(X: Any) -> np.ndarray:
     return X.toarray()
 
 
-def _checked_frame(X: Any, names: Sequence[str] | None) -> Any:
+def _checked_frame(X: object, names: Sequence[str] | None) -> object:
     """X, a frame of numbers in the order of `names`; whatever is no frame as it is. scikit-learn would make numbers of
     dates, categories and text."""
     import narwhals as nw
@@ -66,36 +81,46 @@ def _checked_frame(X: Any, names: Sequence[str] | None) -> Any:
     try:
         frame = nw.from_native(X, pass_through=True)
     except nw.exceptions.DuplicateError as error:
-        twice = [name for name in dict.fromkeys(X.columns) if list(X.columns).count(name) > 1]
-        raise VaekitError(f"X has several columns named {listed(map(str, twice))}: rename all but one.") from error
+        assert hasattr(X, "columns")  # or narwhals would not complain of them
+        columns = list(X.columns)
+        twice = [str(name) for name in dict.fromkeys(columns) if columns.count(name) > 1]
+        raise VaekitError(f"X has several columns named {listed(twice)}: rename all but one.") from error
     if isinstance(frame, nw.LazyFrame):
         raise VaekitError("X is a lazy frame: collect it first.")
     if not isinstance(frame, nw.DataFrame):
         return X
-    if names is not None and set(frame.columns) == set(names) and list(frame.columns) != list(names):
-        frame = frame.select(list(names))
+    wanted = frame.columns if names is None else list(names)
+    if wanted != frame.columns and set(wanted) == set(frame.columns):
+        frame = frame.select(wanted)
         X = frame.to_native()
     faults = [fault for name in frame.columns if (fault := _fault(frame[name])) is not None]
     if faults:
-        drop = DROP.get(frame.implementation.name, "X without {}")
-        shown = [fault.column for fault in faults]
-        without = f"To do without: {drop.format(shown)}" if len(str(shown)) < 400 else "Leave these columns out."
-        if not set(shown).isdisjoint([] if names is None else names):
-            without = NEEDED
-        elif len(faults) == len(frame.columns):
-            without = NOTHING_LEFT
-        raise refusal("X", "rows counted from 0", faults, without)
+        raise refusal("X", "rows counted from 0", faults, _without(faults, frame, names))
     if names is None:
         _warn_of_index(frame)
     return X
 
 
+def _without(faults: list[Fault], frame: "nw.DataFrame", names: Sequence[str] | None) -> str:
+    """How to do without the columns concerned, where that can be done."""
+    columns = [fault.column for fault in faults]
+    if names is not None and not set(columns).isdisjoint(names):
+        return NEEDED
+    if len(columns) == len(frame.columns):
+        return NOTHING_LEFT
+    if len(str(columns)) >= 400:
+        return "Leave these columns out."
+    drop = DROP.get(frame.implementation.name, "X without {}")
+    return f"To do without: {drop.format(columns)}"
+
+
 def _warn_of_index(frame: "nw.DataFrame") -> None:
     """Warn of columns that only number the rows, which a file or a library added to those of their owner."""
-    doubtful = [
-        name for name in frame.columns if isinstance(name, str) and (UNNAMED.fullmatch(name) or name.lower() == "index")
-    ]
-    numbering = [name for name in doubtful if is_running(frame[name].to_numpy().astype(np.float64, copy=False))]
+    numbering = []
+    for name in frame.columns:
+        doubtful = isinstance(name, str) and (UNNAMED.fullmatch(name) or name.lower() == "index")
+        if doubtful and is_running(frame[name].to_numpy().astype(np.float64, copy=False)):
+            numbering.append(name)
     if numbering:
         warnings.warn(f"{listed(numbering)} of X numbers the rows, and is learned: leave it out.", stacklevel=5)
 
@@ -104,21 +129,25 @@ def _fault(column: "nw.Series") -> Fault | None:
     """The first cell of a column that is empty or no number."""
     import narwhals as nw
 
+    name = str(column.name)
     kind = column.dtype
     objects = kind == nw.Object
     if kind == nw.String and column.null_count() < len(column):
-        row = int((~column.is_null()).arg_max())
-        return Fault("text", str(column.name), row, column[row])
+        row = _first(~column.is_null())
+        return Fault("text", name, row, column[row])
     if not (kind.is_numeric() or objects or kind in (nw.Boolean, nw.Unknown, nw.String)):
-        return Fault("date" if kind.is_temporal() else "type", str(column.name), 0, f"of type {kind}")
+        return Fault("date" if kind.is_temporal() else "type", name, 0, f"of type {kind}")
     if column.null_count():
-        return Fault("empty", str(column.name), int(column.is_null().arg_max()), "")
+        return Fault("empty", name, _first(column.is_null()), "")
     if objects:
         for row, cell in enumerate(column.to_list()):
+            if isinstance(cell, str):
+                return Fault("text", name, row, cell)
             if not isinstance(cell, int | float | np.number | np.bool_):
-                return Fault("text" if isinstance(cell, str) else "type", str(column.name), row, _shown(cell))
+                return Fault("type", name, row, f"of type {type(cell).__name__}")
     return None
 
 
-def _shown(cell: Any) -> str:
-    return cell if isinstance(cell, str) else f"of type {type(cell).__name__}"
+def _first(truths: "nw.Series") -> int:
+    """The row of the first that is true; 0 where none is."""
+    return int(truths.arg_max() or 0)

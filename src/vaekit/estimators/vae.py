@@ -2,7 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,19 +13,29 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
 from vaekit import evaluation, inference
-from vaekit.data import Dataset, Source
+from vaekit.core import LatentModel
+from vaekit.data import Dataset, Schema, Source
 from vaekit.errors import VaekitError, as_arguments
 from vaekit.estimators.frames import plain_rows
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
 from vaekit.runs import Run, save_state, selected
-from vaekit.settings import Settings, check_rows_fit, choose_device, impossible, prepare
+from vaekit.settings import Prepared, Settings, check_rows_fit, choose_device, impossible, prepare
 from vaekit.training import State, fit
 from vaekit.training.descent import LOSS
 
-MOST_DRAWS, DRAWS_IN_ALL = 64, 100_000
-"""of z, for `lower_bound_`: many a row where there are few rows"""
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+Part = str | Callable[..., object]
+"""a name, or a class, a `functools.partial` of one, or a function that makes a part"""
+RandomState = int | np.random.RandomState | None
+
+MOST_DRAWS = 64
+"""of z per row, for `lower_bound_`, where there are few rows"""
+DRAWS_IN_ALL = 100_000
+"""of z, for `lower_bound_`, where there are many"""
 IMPOSSIBLE = 0.25
 """the part of a column's draws below 0, where no value of the data is, that makes a warning"""
 
@@ -94,15 +106,35 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     >>> vae = VAE(latent_dim=1, hidden=(8,), max_epochs=2).fit(X)
     >>> vae.transform(X).shape, vae.sample(5).shape
     ((200, 1), (5, 3))
+
     """
 
     def __init__(
-        self, latent_dim="auto", likelihood="auto", posterior="diagonal", prior="standard", objective="elbo",
-        hidden="auto", network="auto", activation="auto", start="auto", kind="auto", binarize="none",
-        max_epochs="auto", validation_fraction=0.1, patience="auto", batch_size="auto", learning_rate="auto",
-        schedule="auto", importance_samples=100, random_state=0, device="auto", precision="auto", compile="auto",
-        verbose=0,
-    ):  # fmt: skip
+        self,
+        latent_dim: int | str = "auto",
+        likelihood: Part = "auto",
+        posterior: Part = "diagonal",
+        prior: Part = "standard",
+        objective: Part = "elbo",
+        hidden: Sequence[int] | str = "auto",
+        network: Part = "auto",
+        activation: str = "auto",
+        start: str = "auto",
+        kind: str = "auto",
+        binarize: str = "none",
+        max_epochs: int | str = "auto",
+        validation_fraction: float = 0.1,
+        patience: int | str = "auto",
+        batch_size: int | str = "auto",
+        learning_rate: float | str = "auto",
+        schedule: str = "auto",
+        importance_samples: int = 100,
+        random_state: RandomState = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: str = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.latent_dim = latent_dim
         self.likelihood = likelihood
         self.posterior = posterior
@@ -127,7 +159,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.compile = compile
         self.verbose = verbose
 
-    def fit(self, X, y=None) -> "VAE":
+    def fit(self, X: object, y: object = None) -> "VAE":
         """Train on the rows of X; y is ignored. Raises ValueError for rows that are not finite numbers.
 
         Warns where simple models of the same rows give those held out more, and where the budget of max_epochs="auto"
@@ -135,19 +167,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """
         if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
-        X = self._validated(X, reset=True)
-        names = getattr(self, "feature_names_in_", None)
-        source = Source(X, None if names is None else tuple(names), name="X", layout=self.kind)
+        x = self._validated(X, reset=True)
+        names = tuple(getattr(self, "feature_names_in_", ()))
+        source = Source(x, names or None, name="X", layout=self.kind)
         prepared = prepare(self._settings(), source)
         _warn(prepared.notes)
-        state, history, began = prepared.state, [], time.monotonic()
-        for record in fit(state, prepared.rows["train"], prepared.rows["validation"]):
-            if record.metrics:
-                history.append(record.metrics)
-                if self.verbose:
-                    name = selected(record.metrics)
-                    print(f"step {record.step}/{state.recipe.steps}  {name.upper()} {record.metrics[name]:.3f}"
-                          f"  {time.monotonic() - began:.0f} s")  # fmt: skip
+        state = prepared.state
+        seed = state.recipe.seed
+        history = self._train(prepared)
         if state.still_rising:
             warnings.warn(
                 f"the bound still rose after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
@@ -155,51 +182,80 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        about = {"name": "X", "digest": source.digest}
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
-        self._keep(prepared.settings, prepared.schema, state, history, {"name": "X", "digest": source.digest, **sizes})
-        _warn(impossible(self.model_, self.schema_, state.recipe.seed, IMPOSSIBLE))
-        train, held_out = prepared.rows["train"], prepared.rows["validation"]
-        bounded = not history or selected(history[-1]) != LOSS
-        beaten = evaluation.beaten(self.model_, train, held_out, state.recipe.seed) if bounded else None
-        if beaten:
-            _warn([f"on the rows held out, {beaten}"])
-        draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(train)))
-        averages = over_rows(ELBO(draws), self.model_, train.blocks(), state.recipe.seed)
-        self.lower_bound_ = averages.value.double().mean().item()
-        self.data_ |= {"lower_bound": self.lower_bound_, "importance_samples": self.importance_samples}
+        self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
+        _warn(impossible(self.model_, self.schema_, seed, IMPOSSIBLE))
+        train = prepared.rows["train"]
+        if not history or selected(history[-1]) != LOSS:
+            beaten = evaluation.beaten(self.model_, train, prepared.rows["validation"], seed)
+            if beaten:
+                _warn([f"on the rows held out, {beaten}"])
+        self.lower_bound_ = self._elbo(train, seed)
+        self.data_["lower_bound"] = self.lower_bound_
+        self.data_["importance_samples"] = self.importance_samples
         return self
 
-    def __sklearn_tags__(self):
+    def _train(self, prepared: Prepared) -> list[dict[str, float]]:
+        """Train to the end; the records."""
+        began = time.monotonic()
+        steps = prepared.state.recipe.steps
+        history = []
+        for record in fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]):
+            metrics = record.metrics
+            if not metrics:
+                continue
+            history.append(metrics)
+            if self.verbose:
+                name = selected(metrics)
+                seconds = time.monotonic() - began
+                print(f"step {record.step}/{steps}  {name.upper()} {metrics[name]:.3f}  {seconds:.0f} s")
+        return history
+
+    def _elbo(self, rows: Dataset, seed: int) -> float:
+        """The mean ELBO over rows, nats."""
+        draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
+        value = over_rows(ELBO(draws), self.model_, rows.blocks(), seed).value
+        assert value is not None  # the ELBO is a bound
+        return value.double().mean().item()
+
+    def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: object) -> np.ndarray:
         """The posterior mean E[z|x] of each row: (n, latent_dim)."""
         rows = self._rows(X)
         mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)
 
-    def inverse_transform(self, Z) -> np.ndarray:
-        """x̂, the decoder's mean at each z (n, latent_dim), in the data's own units: (n, *X)."""
+    def inverse_transform(self, Z: object) -> np.ndarray:
+        """The decoder's mean x̂ at each z (n, latent_dim), in the data's own units: (n, *X).
+
+        Raises ValueError for anything but finite latents of that shape.
+        """
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(Z, np.float32))
-        if z.ndim != 2 or z.shape[1] != self.model_.latent_dim or not len(z) or not z.isfinite().all():
-            raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {self.model_.latent_dim}) finite latents.")
-        return self.schema_.from_stored(self._array(inference.decode(self.model_, z.to(self._device()))))
+        latents = self.model_.latent_dim
+        if z.ndim != 2 or z.shape[1] != latents or not len(z) or not z.isfinite().all():
+            raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {latents}) finite latents.")
+        x = inference.decode(self.model_, z.to(self._device()))
+        return self.schema_.from_stored(self._array(x))
 
-    def score_samples(self, X) -> np.ndarray:
-        """log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a lower bound in
-        expectation. A row's score depends on the row alone."""
+    def score_samples(self, X: object) -> np.ndarray:
+        """The log-likelihood log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a
+        lower bound in expectation. A row's score depends on the row alone."""
         rows = self._rows(X)
         method = evaluation.ImportanceSampling(self.importance_samples)
-        return self._array(evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed).value)
+        found = evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed)
+        return self._array(found.value)
 
-    def score(self, X, y=None) -> float:
-        """The mean of `score_samples`."""
+    def score(self, X: object, y: object = None) -> float:
+        """The mean of `score_samples`, nats; y is ignored."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state=None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
         """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X).
 
         random_state    an int: the same rows at every call; None: others at each; or a `numpy.random.RandomState`
@@ -208,10 +264,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         source = generator(_seed(random_state), "sample", device=self._device())
-        return self.schema_.from_stored(self._array(inference.sample(self.model_, n_samples, source, mean=mean)))
+        x = inference.sample(self.model_, n_samples, source, mean=mean)
+        return self.schema_.from_stored(self._array(x))
 
-    def save(self, folder, *, overwrite: bool = False) -> None:
-        """Write a run folder that `vaekit.load`, and the command line, can open."""
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a run folder that `vaekit.load`, and the command line, can open.
+
+        Raises ValueError where there is a run already, unless it is to be overwritten.
+        """
         check_is_fitted(self)
         save_state(folder, self.settings_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
 
@@ -220,36 +280,62 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
         return Settings().changed(**changes, test=0.0)
 
-    def _keep(self, settings: Settings, schema, state: State, history: list[dict], data: dict) -> None:
-        self.settings_, self.schema_, self.state_, self.history_, self.data_ = settings, schema, state, history, data
-        self.model_ = state.trained()
+    def _keep(
+        self,
+        settings: Settings,
+        schema: Schema,
+        state: State,
+        history: list[dict[str, float]],
+        data: dict[str, Any],
+    ) -> None:
+        """Take over what was trained, and what is known of its rows, as attributes."""
+        self.settings_ = settings
+        self.schema_ = schema
+        self.state_ = state
+        self.history_ = history
+        self.data_ = data
+        self.model_: LatentModel = state.trained()
         self.converged_ = not state.still_rising
-        size = state.recipe.batch_size
-        self.n_iter_ = max(1, state.step // max(1, data["train"] // size))
+        steps_per_epoch = max(1, data["train"] // state.recipe.batch_size)
+        self.n_iter_ = max(1, state.step // steps_per_epoch)
 
-    def _validated(self, X, *, reset: bool):
-        X = plain_rows(X, None if reset else getattr(self, "feature_names_in_", None))
+    def _validated(self, X: object, *, reset: bool) -> np.ndarray:
+        """The rows as an array that scikit-learn has checked; what is on disk stays there."""
+        names = None if reset else getattr(self, "feature_names_in_", None)
+        rows = plain_rows(X, names)
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
-        if np.ndim(X) > 2 and not reset:  # of images, scikit-learn would compare an axis; `check_rows_fit` knows more
-            checked = check_array(X, **options)
+        if _axes(rows) > 2 and not reset:  # scikit-learn would compare an axis of images; `check_rows_fit` knows more
+            checked = check_array(rows, **options)
         else:
-            checked = validate_data(self, X, reset=reset, **options)
-        return X if isinstance(X, np.memmap) else checked  # which would be loaded
+            checked = validate_data(self, rows, reset=reset, **options)
+        if isinstance(rows, np.memmap):
+            return rows
+        return checked
 
-    def _rows(self, X) -> Dataset:
+    def _rows(self, X: object) -> Dataset:
+        """The rows as the model takes them; ValueError where it was fitted to others."""
         check_is_fitted(self)
         source = Source(self._validated(X, reset=False), name="X", layout=self.schema_.layout)
         check_rows_fit(self.model_.likelihood, self.schema_, source)
-        return Dataset(source.x, self.schema_, seed=self.settings_.training.seed, device=self._device())
+        seed = self.settings_.training.seed
+        return Dataset(source.x, self.schema_, seed=seed, device=self._device())
 
     def _device(self) -> torch.device:
-        return next(self.model_.buffers()).device
+        return next(self.model_.parameters()).device
 
     def _array(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.cpu().numpy().astype(np.float64)
 
 
-def _seed(random_state) -> int:
+def _axes(X: object) -> int:
+    """How many axes rows have, lists of lists too."""
+    axes = getattr(X, "ndim", None)
+    if axes is None:
+        return np.asarray(X).ndim
+    return axes
+
+
+def _seed(random_state: RandomState) -> int:
     """A seed from what scikit-learn's users give: a number as it is, else one drawn from their generator."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
@@ -261,7 +347,7 @@ def _warn(lines: list[str]) -> None:
         warnings.warn(as_arguments("\n".join(lines)), UserWarning, stacklevel=3)
 
 
-def load(folder, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
+def load(folder: str | Path, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:
     """The fitted estimator of a run folder, whether Python or the command line wrote it.
 
     device    "auto", "cpu" or "cuda": where it is to compute, whatever it was trained on
