@@ -19,7 +19,7 @@ from vaekit import nets
 from vaekit.data import Source
 from vaekit.settings import Settings, prepare
 from vaekit.training import fit
-from vaekit.training.descent import EAGERLY
+from vaekit.training.compiled import EAGERLY
 
 Steps = Callable[[int], None]
 RATE = 1e-3

@@ -20,7 +20,7 @@ from results import DOCS, machine, write
 from vaekit import evaluation
 from vaekit.data import Source
 from vaekit.settings import Settings, prepare
-from vaekit.training.descent import EAGERLY
+from vaekit.training.compiled import EAGERLY
 
 matplotlib.use("Agg")
 PAGE, PICTURE, HEADER = DOCS / "performance.md", DOCS / "pictures" / "scaling.png", "| command | axis |"

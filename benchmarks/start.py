@@ -73,7 +73,7 @@ def measure(name: str, home: Path) -> dict:
     run = runs.Run.create(home / "run", prepared.settings, prepared.schema, {"train": len(prepared.rows["train"])})
     for _ in runs.fit_and_save(run, prepared, lambda: state.step >= 500):
         first = first or time.perf_counter() - began
-    seconds = getattr(state.descend, "seconds", None)
+    seconds = state.stepper.seconds
     return {
         "stored": (home / "x.npy").stat().st_size / MIB,
         "parameters": 4 * sum(4 * p.numel() for p in state.parameters) / MIB,

@@ -15,8 +15,10 @@ from vaekit.data import Dataset, Source, dataset
 from vaekit.models import VAE
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.settings import Settings, prepare
-from vaekit.training import TrainingError, descent, fit
-from vaekit.training.descent import CompiledRecording, Eager, Graphed
+from vaekit.training import TrainingError, fit
+from vaekit.training import compiled as compiling
+from vaekit.training.recorded import CompiledRecording, Recorded
+from vaekit.training.step import Eager
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator here"),
@@ -61,7 +63,7 @@ cases = pytest.mark.parametrize(("source", "changes"), CASES.values(), ids=CASES
 
 @pytest.fixture(autouse=True)
 def from_the_third_step_on(monkeypatch):
-    monkeypatch.setattr(descent, "EAGERLY", 2)
+    monkeypatch.setattr(compiling, "EAGERLY", 2)
 
 
 def prepared(source: Source = TABLE, compile: str = "off", **changes):
@@ -71,7 +73,7 @@ def prepared(source: Source = TABLE, compile: str = "off", **changes):
 def plain(source: Source = TABLE, **changes):
     """The same, gone operation by operation."""
     run = prepared(source, **changes)
-    run.state.descend = Eager()
+    run.state.stepper = Eager()
     return run
 
 
@@ -136,14 +138,14 @@ def test_a_replayed_step_changes_what_the_plain_one_does(source, changes, compil
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
     replayed = prepared(source, compile, **changes)
     rows, states = replayed.rows["train"], (replayed.state, plain(source, **changes).state)
-    assert isinstance(states[0].descend, Graphed)
+    assert isinstance(states[0].stepper, Recorded)
     for state in states:
         state.recipe = dataclasses.replace(state.recipe, clip=clip)
     within = 2e-2 if changes.get("precision") == "bfloat16" else 1e-3
     for step in range(states[0].warmup + 8):
         batch = rows.train_batch(step, 32)
         assert states[0].advance(batch) == pytest.approx(states[1].advance(batch), rel=within, abs=within)
-    compiled = [isinstance(recording, CompiledRecording) for recording in states[0].descend.recordings.values()]
+    compiled = [isinstance(recording, CompiledRecording) for recording in states[0].stepper.recordings.values()]
     assert compiled == [compile == "on"]
     assert not states[0].uncompiled
     assert states[0].gradient_norm == pytest.approx(states[1].gradient_norm, rel=within)
@@ -193,7 +195,7 @@ def test_what_the_compiler_may_refuse_is_recorded_as_it_is(name):
         for step in range(6):
             for state in (run.state, other.state):
                 state.advance(run.rows["train"].train_batch(step, 32))
-    assert run.state.descend.recordings
+    assert run.state.stepper.recordings
     assert_alike(run.state.tensors(), other.state.tensors(), 5e-3)
 
 

@@ -513,7 +513,7 @@ def test_a_run_that_could_not_compile_says_that_it_still_does_not(vaekit, table,
         raise OSError("no compiler")
 
     monkeypatch.setattr("torch.compile", lambda function, **options: refuse)
-    monkeypatch.setattr("vaekit.training.descent.EAGERLY", 0)
+    monkeypatch.setattr("vaekit.training.compiled.EAGERLY", 0)
     folder = tmp_path / "run"
     fit = ("fit", table, "--out", folder, "--exclude", "id,kind", *TINY, "--epochs", 2, "--compile", "on")
     with pytest.warns(UserWarning, match="goes on without compiling, as that failed: no compiler"):

@@ -26,7 +26,7 @@ from vaekit.data import Source
 from vaekit.runs import Run, fit_and_save, verify
 from vaekit.settings import Prepared, Settings, prepare
 from vaekit.settings.automatic import has_compiler
-from vaekit.training import Record, State, TrainingError, descent, loop
+from vaekit.training import Record, State, TrainingError, compiled, loop
 from vaekit.training.state import SKIPS
 
 CPU = torch.device("cpu")
@@ -320,7 +320,7 @@ CASES = [
 @pytest.fixture(autouse=True)
 def as_trained(monkeypatch):
     """A compiled training is compiled from its fifth step on."""
-    monkeypatch.setattr(descent, "EAGERLY", EPOCH)
+    monkeypatch.setattr(compiled, "EAGERLY", EPOCH)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:`torch._prims")  # of torch by torch

@@ -12,8 +12,10 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.settings import Settings, prepare, resolve
 from vaekit.settings.automatic import has_compiler
-from vaekit.training import State, TrainingError, descent
-from vaekit.training.descent import Compiled, Eager
+from vaekit.training import State, TrainingError
+from vaekit.training import compiled as compiling
+from vaekit.training.compiled import Compiled
+from vaekit.training.step import Eager
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
@@ -41,7 +43,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def from_the_first_step_on(monkeypatch):
-    monkeypatch.setattr(descent, "EAGERLY", 0)
+    monkeypatch.setattr(compiling, "EAGERLY", 0)
 
 
 def state(compile: str, **changes):
@@ -56,8 +58,8 @@ def state(compile: str, **changes):
 def test_a_compiled_step_changes_what_the_plain_one_does(changes, clip):
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
     (compiled, rows), (plain, _) = state("on", **changes), state("off", **changes)
-    assert isinstance(compiled.descend, Compiled)
-    assert isinstance(plain.descend, Eager)
+    assert isinstance(compiled.stepper, Compiled)
+    assert isinstance(plain.stepper, Eager)
     for one in (compiled, plain):
         one.recipe = dataclasses.replace(one.recipe, clip=clip)
     within = 2e-2 if "precision" in changes else 1e-4
@@ -69,7 +71,7 @@ def test_a_compiled_step_changes_what_the_plain_one_does(changes, clip):
     assert mine.keys() == its.keys()
     for name, tensor in its.items():
         assert torch.allclose(mine[name], tensor, rtol=within, atol=within * max(1e-2, float(tensor.abs().max()))), name
-    assert compiled.descend.seconds > 0
+    assert compiled.stepper.seconds > 0
 
 
 @pytest.mark.slow
@@ -122,12 +124,12 @@ def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch):
 @pytest.mark.slow
 @needs_compiler
 def test_the_first_steps_are_not_compiled(monkeypatch):
-    monkeypatch.setattr(descent, "EAGERLY", 2)
+    monkeypatch.setattr(compiling, "EAGERLY", 2)
     compiled, rows = state("on")
     seconds = []
     for step in range(3):
         compiled.advance(rows.train_batch(step, 32))
-        seconds.append(compiled.descend.seconds)
+        seconds.append(compiled.stepper.seconds)
     assert seconds[:2] == [None, None]
     assert seconds[2] > 0
 
@@ -195,7 +197,7 @@ class Unused(torch.nn.Module):
 @pytest.mark.slow
 @needs_compiler
 def test_a_parameter_that_nothing_uses_does_not_slow_the_others(monkeypatch):
-    monkeypatch.setattr(descent, "EAGERLY", 5)
+    monkeypatch.setattr(compiling, "EAGERLY", 5)
     states = []
     for compile in ("on", "off"):
         fresh, rows = state(compile)
@@ -235,8 +237,8 @@ def test_a_pickle_of_a_compiled_state_is_no_larger():
 
 def test_a_pickle_of_the_state_leaves_what_was_compiled_behind():
     compiled, _ = state("on")
-    compiled.descend.functions = {(): lambda: None}
-    assert pickle.loads(pickle.dumps(compiled)).descend.functions == {}
+    compiled.stepper.functions = {(): lambda: None}
+    assert pickle.loads(pickle.dumps(compiled)).stepper.functions == {}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from vaekit.report import write_all
 from vaekit.runs import Run, fit_and_save, selected
 from vaekit.settings import Prepared, impossible, shortfall
 from vaekit.training import Record, State
-from vaekit.training.descent import LOSS
+from vaekit.training.step import LOSS
 
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
@@ -33,7 +33,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         line = {"run": str(folder), "step": state.step, "best_step": state.best_step}
         print(json.dumps(line), flush=True)
         return 0
-    seconds = getattr(state.descend, "seconds", None)
+    seconds = state.stepper.seconds
     if seconds:
         print(f"Compiling the step took {seconds:.0f} s.")
     if state.best is not None:

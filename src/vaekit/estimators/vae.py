@@ -23,7 +23,7 @@ from vaekit.objectives import ELBO
 from vaekit.runs import Run, save_state, selected
 from vaekit.settings import Prepared, Settings, check_rows_fit, choose_device, impossible, prepare
 from vaekit.training import State, fit
-from vaekit.training.descent import LOSS
+from vaekit.training.step import LOSS
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags

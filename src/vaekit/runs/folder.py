@@ -33,7 +33,7 @@ MOST = 2**26
 class Run:
     """A run folder: `create` starts one, `open` reads its trained model, `reopen` its training state."""
 
-    def __init__(self, folder: Path, settings: Settings, schema: Schema, data: dict, hashes: dict[str, str]):
+    def __init__(self, folder: Path, settings: Settings, schema: Schema, data: dict, hashes: dict[str, str]) -> None:
         self.folder = folder
         self.settings = settings
         self.schema = schema
@@ -277,7 +277,7 @@ class Run:
         return rows
 
     def _check_complete(self, path: Path) -> None:
-        """Refuse what no run is: nothing in it is left to \"auto\" but where it computes."""
+        """Refuse what no run is: nothing in it is left to "auto" but where it computes."""
         left = [k for part in (self.settings.model, self.settings.training) for k, v in vars(part).items() if v == AUTO]
         if wrong := set(left) - {"device"}:
             raise storage.DamagedError(f"{path} is no run's: {', '.join(sorted(wrong))} is still auto.")

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TextIO
 
 from vaekit.errors import VaekitError
 
@@ -14,9 +15,9 @@ LOCK = "run.lock"
 
 
 class Lock:
-    """Holds `run.lock` for as long as the process lives or until released; the system frees it even after kill −9."""
+    """Holds `run.lock` until it is released or the process ends; the system frees it even after kill −9."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.file = (folder / LOCK).open("a+")
         if not _taken(self.file):
             holder = _read(self.file)
@@ -27,12 +28,13 @@ class Lock:
         self.file.flush()
 
     def release(self) -> None:
+        """Let others write."""
         self.file.close()
 
     def __enter__(self) -> "Lock":
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 
@@ -51,7 +53,7 @@ def in_use(folder: Path, holder: str) -> VaekitError:
     return VaekitError(f"{folder} is in use by process {holder}: wait for it, or choose another folder.")
 
 
-def _taken(file) -> bool:
+def _taken(file: TextIO) -> bool:
     """Whether the lock could be had; it can, unguarded, where the file system knows no locks."""
     if fcntl is None:
         return True
@@ -64,6 +66,6 @@ def _taken(file) -> bool:
     return True
 
 
-def _read(file) -> str:
+def _read(file: TextIO) -> str:
     file.seek(0)
     return file.read(20).strip() or "unknown"

@@ -96,7 +96,7 @@ def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:
 
 
 def choose_device(name: str) -> torch.device:
-    """cpu or cuda; "auto" takes the accelerator where there is one."""
+    """Cpu or cuda; "auto" takes the accelerator where there is one."""
     if name not in (AUTO, *DEVICES):
         raise unknown("device", name, (AUTO, *DEVICES))
     if name == AUTO:

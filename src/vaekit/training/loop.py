@@ -6,9 +6,9 @@ from typing import NamedTuple
 from vaekit.core import Batch
 from vaekit.data import Dataset
 from vaekit.inference import Averages, active_units, over_rows, posterior_means
-from vaekit.training.descent import LOSS, told
 from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
+from vaekit.training.step import LOSS, told
 
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
@@ -51,7 +51,7 @@ def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Itera
 class Batches:
     """The batches of training, the next of which is made while an accelerator is busy with the one before."""
 
-    def __init__(self, rows: Dataset, size: int):
+    def __init__(self, rows: Dataset, size: int) -> None:
         self.rows, self.size = rows, size
         self.made: dict[int, Batch] = {}
 

@@ -40,8 +40,8 @@ class Recipe:
     precision: str = "float32"
     """of the networks' matrix products while training, float32 or bfloat16; weights and likelihoods stay float32"""
     compiled: bool = False
-    """whether a step is compiled into one function, after the first 100 (`descent.Compiled`); on an accelerator it is
-    recorded as one graph in any case (`descent.Graphed`)"""
+    """whether a step is compiled into one function, after the first 100 (`compiled.Compiled`); on an accelerator it is
+    recorded as one graph in any case (`recorded.Recorded`)"""
 
     def rate(self, step: int, cooling: int = 0) -> float:
         """The learning rate of step `step`: a linear warm-up, then what `schedule` says.

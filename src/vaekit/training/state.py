@@ -12,8 +12,10 @@ from vaekit.core import Batch, Objective
 from vaekit.errors import VaekitError
 from vaekit.noise import generator, normal_noise
 from vaekit.threads import NARROW, products, single_threaded
-from vaekit.training.descent import Adam, Descended, Eager, Noise, Pace, descent
+from vaekit.training.compiled import Compiled
 from vaekit.training.recipe import PLATEAU, PRECISIONS, Recipe
+from vaekit.training.recorded import Recorded
+from vaekit.training.step import Adam, Descended, Eager, Noise, Pace, Stepper, Trainable
 
 
 class TrainingError(VaekitError):
@@ -33,19 +35,21 @@ SKIPS, SETBACKS = 3, 3
 class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
-    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe):
+    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe) -> None:
         objective.begin(recipe.steps)
         self.settled = objective.settled
         """the step from which on the loss is the one that is meant"""
         self.recipe = recipe
         model.precision = PRECISIONS[recipe.precision]
-        self.last = Descended(model, objective).train()
-        self.smooth = copy.deepcopy(self.last).eval().requires_grad_(False)
-        self.smooth.model.precision = None  # what is reported is computed in float32
+        last = Descended(model, objective).train()
+        smooth = copy.deepcopy(last).eval().requires_grad_(False)
+        smooth.model.precision = None  # what is reported is computed in float32
+        self.trainable = Trainable(last, smooth, recipe.betas)
+        self.products = products(last)
+        self._ahead: tuple[int, Noise] | None = None
+        self._drawn: tuple[tuple[int, int], list[Noise]] | None = None
         self.best: dict[str, Tensor] | None = None
-        self._bind()
-        self.descend = descent(recipe.compiled, self.parameters[0].device)
-        self.adam = Adam.zero(self.parameters)
+        self.stepper = stepper(recipe.compiled, self.settled, self.parameters[0].device)
         self.step = 0
         self.gradient_norm = 0.0
         """running mean of the gradient's length"""
@@ -60,9 +64,36 @@ class State:
         """batches left out since the last step"""
         self.setbacks = 0
         """times that training went back and halved its rate"""
-        self.uncompiled = 0
+
+    @property
+    def uncompiled(self) -> int:
         """1 where compiling failed, 2 where recording did (on an accelerator): a training that is resumed does not try
-        again, and repeats"""
+        again, and repeats."""
+        return self.stepper.failed
+
+    @uncompiled.setter
+    def uncompiled(self, failed: int) -> None:
+        self.stepper.failed = failed
+
+    @property
+    def last(self) -> Descended:
+        """Model and objective as the last step left them."""
+        return self.trainable.last
+
+    @property
+    def smooth(self) -> Descended:
+        """Model and objective with averaged weights."""
+        return self.trainable.smooth
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of model and objective."""
+        return self.trainable.parameters
+
+    @property
+    def adam(self) -> Adam:
+        """The optimiser's moments."""
+        return self.trainable.adam
 
     @property
     def model(self) -> nn.Module:
@@ -71,6 +102,7 @@ class State:
 
     @property
     def objective(self) -> Objective:
+        """What is descended."""
         return self.last.objective
 
     @property
@@ -78,27 +110,15 @@ class State:
         """The model with averaged weights: what is validated, saved and used."""
         return self.smooth.model
 
-    def _bind(self) -> None:
-        self.names, self.parameters = map(list, zip(*self.last.named_parameters(), strict=True))
-        self.averages = list(self.smooth.parameters())
-        self.products = products(self.last)
-        self.buffers = list(self.smooth.buffers()), list(self.last.buffers())
-        self._ahead: tuple[int, Noise] | None = None
-        self._drawn: tuple[tuple[int, int], list[Noise]] | None = None
-
     def __getstate__(self) -> dict:
         """For pickle: every tensor by itself, where several are parts of one."""
-        last, smooth = copy.deepcopy(self.last), copy.deepcopy(self.smooth)
-        adam = Adam([m.clone() for m in self.adam.means], [s.clone() for s in self.adam.squares], self.adam.steps)
-        bound = dict.fromkeys(("names", "parameters", "averages", "buffers", "_ahead", "_drawn"))
-        return {**vars(self), **bound, "last": last, "smooth": smooth, "adam": adam}
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self._bind()
+        trainable = Trainable(copy.deepcopy(self.last), copy.deepcopy(self.smooth), self.recipe.betas)
+        trainable.adam.take(*self.adam)
+        return {**vars(self), "trainable": trainable, "_ahead": None, "_drawn": None}
 
     @property
     def finished(self) -> bool:
+        """Whether the recipe's last step was gone, or the bound has stopped rising."""
         return self.step >= self.recipe.last(self.cooling) or self._stopped_rising
 
     @property
@@ -146,7 +166,9 @@ class State:
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
         with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
-            found = self.descend(self, batch, self.noise(batch), pace, lambda: self._prepared(following))
+            found = self.stepper(
+                self.trainable, batch, self.noise(batch), pace, self.step, lambda: self._prepared(following)
+            )
         if not found.finite:
             raise NotFiniteError(self._explained(found.means))
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
@@ -159,7 +181,7 @@ class State:
     @property
     def compiles_next(self) -> bool:
         """Whether the next step takes some seconds more."""
-        return not isinstance(self.descend, Eager) and self.descend.begins(self)
+        return self.stepper.begins(self.step)
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
@@ -167,7 +189,7 @@ class State:
         return on_cpu and self.products * draws <= NARROW and torch.get_num_threads() > 1
 
     def noise(self, batch: Batch) -> Noise:
-        """ε of the step at hand, all that the objective wants"""
+        """ε of the step at hand, all that the objective wants."""
         if self._ahead is not None:
             step, noise = self._ahead
             if step == self.step and all(each.shape[1] == len(batch.x) for each in noise):
@@ -231,7 +253,10 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
         groups = {"last": self.last.state_dict(), "averaged": self.smooth.state_dict(), "best": self.best or {}}
-        groups |= {group: dict(zip(self.names, each, strict=True)) for group, each in zip(ADAM, self.adam, strict=True)}
+        groups |= {
+            group: dict(zip(self.trainable.names, each, strict=True))
+            for group, each in zip(ADAM, self.adam, strict=True)
+        }
         return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
 
     def counters(self) -> dict:
@@ -249,7 +274,7 @@ class State:
         self.best = groups.get("best")
         self.adam.forget()
         with torch.no_grad():  # copied: a moment lies in memory as its parameter does, channels last, say
-            for name, *moments in zip(self.names, *self.adam, strict=True):
+            for name, *moments in zip(self.trainable.names, *self.adam, strict=True):
                 saved = [groups[group][name] for group in ADAM if name in groups.get(group, {})]
                 if saved and [s.shape for s in saved] != [moment.shape for moment in moments]:
                     raise KeyError(f"the optimiser's state of {name} is not whole")
@@ -265,6 +290,13 @@ class State:
             f"the loss or its gradient is not finite at step {self.step} ({terms}). Try a smaller learning rate "
             f"(now {self.recipe.learning_rate:g}{halved}) or look for extreme values in the data."
         )
+
+
+def stepper(compiled: bool, settled: int, device: torch.device) -> Stepper:
+    """How the steps of a training are gone."""
+    if device.type == "cuda":
+        return Recorded(settled, compiled)
+    return Compiled(settled) if compiled else Eager()
 
 
 def trained_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

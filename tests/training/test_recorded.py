@@ -13,8 +13,13 @@ from vaekit.core import Batch
 from vaekit.data import Source
 from vaekit.settings import Settings, prepare
 from vaekit.settings.automatic import has_compiler
-from vaekit.training import TrainingError, descent, fit
-from vaekit.training.descent import Compiled, CompiledRecording, Eager, Flat, Graphed, Pace, Recording
+from vaekit.training import TrainingError, fit
+from vaekit.training import compiled as compiling
+from vaekit.training import recorded as recording
+from vaekit.training.compiled import Compiled, Flat
+from vaekit.training.recorded import ALIGNED, CompiledRecording, Recorded, Recording
+from vaekit.training.state import stepper
+from vaekit.training.step import Eager, Pace, of_numbers
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
 TABLE = Source(np.random.default_rng(0).normal(size=(300, 5)))
@@ -31,25 +36,27 @@ CASES = {
 class Unrecorded(Recording):
     """The recorded step without a graph."""
 
-    def __init__(self, state, batch, noise):
-        self.state, self.pace = state, torch.zeros(len(Pace._fields))
+    def __init__(self, trainable, batch, noise, settled):
+        self.trainable = trainable
+        self.settled = settled
+        self.pace = torch.zeros(len(Pace._fields))
 
     def play(self, batch, noise, pace, ahead):
         self.batch, self.noise = batch, noise
         self.pace.copy_(torch.tensor(pace))
-        names, numbers = self._step(self.state)
+        names, numbers = self._step(self.trainable)
         ahead()
-        return descent._found(names, numbers)
+        return of_numbers(names, numbers)
 
 
 class UnrecordedCompiled(Unrecorded, CompiledRecording):
     """The compiled one without a graph."""
 
-    def __init__(self, state, batch, noise):
-        layout = Flat(state.parameters, descent.ALIGNED)
-        self.flat = layout.of(state)
-        self.function = torch.compile(descent._of_its_own(descent._step_of(state, layout)), dynamic=False)
-        super().__init__(state, batch, noise)
+    def __init__(self, trainable, batch, noise, settled):
+        layout = Flat(trainable.parameters, ALIGNED)
+        self.flat = layout.of(trainable)
+        self.function = compiling.compiled(compiling.tensor_step(trainable, layout, settled), {})
+        super().__init__(trainable, batch, noise, settled)
 
 
 CLIPS = (0.0, 0.3)
@@ -59,21 +66,22 @@ compiled_slowly = (needs_compiler, pytest.mark.slow)
 
 @pytest.fixture(autouse=True)
 def from_the_third_step_on(monkeypatch):
-    monkeypatch.setattr(descent, "EAGERLY", 2)
-    monkeypatch.setattr(descent, "Recording", Unrecorded)
-    monkeypatch.setattr(descent, "CompiledRecording", UnrecordedCompiled)
+    monkeypatch.setattr(compiling, "EAGERLY", 2)
+    monkeypatch.setattr(recording, "Recording", Unrecorded)
+    monkeypatch.setattr(recording, "CompiledRecording", UnrecordedCompiled)
 
 
-def state(descend, **changes):
+def state(way, **changes):
     prepared = prepare(Settings().changed(**{**SMALL, **changes}), TABLE)
-    prepared.state.descend = descend
+    way.settled = prepared.state.settled
+    prepared.state.stepper = way
     return prepared.state, prepared.rows["train"]
 
 
 def test_which_step_a_training_takes():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    found = [type(descent.descent(on, device)) for on in (False, True) for device in (cpu, cuda)]
-    assert found == [Eager, Graphed, Compiled, Graphed]
+    found = [type(stepper(on, 0, device)) for on in (False, True) for device in (cpu, cuda)]
+    assert found == [Eager, Recorded, Compiled, Recorded]
 
 
 @pytest.mark.parametrize(
@@ -89,13 +97,13 @@ def test_which_step_a_training_takes():
 )
 def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled):
     """Also through a warm-up, on which it does not start, and with gradients that are shortened."""
-    (recorded, rows), (plain, _) = state(Graphed(compiled), **changes), state(Eager(), **changes)
+    (recorded, rows), (plain, _) = state(Recorded(0, compiled), **changes), state(Eager(), **changes)
     for one in (recorded, plain):
         one.recipe = dataclasses.replace(one.recipe, clip=clip)
     for step in range(recorded.settled + 6):
         batch = rows.train_batch(step, 32)
         assert recorded.advance(batch) == pytest.approx(plain.advance(batch), rel=1e-4, abs=1e-4)
-    assert [isinstance(r, CompiledRecording) for r in recorded.descend.recordings.values()] == [compiled]
+    assert [isinstance(r, CompiledRecording) for r in recorded.stepper.recordings.values()] == [compiled]
     assert recorded.gradient_norm == pytest.approx(plain.gradient_norm, rel=1e-4)
     for name, tensor in plain.tensors().items():
         assert torch.allclose(recorded.tensors()[name], tensor, rtol=1e-4, atol=1e-5), name
@@ -106,7 +114,7 @@ def test_a_recorded_step_changes_what_the_plain_one_does(changes, clip, compiled
     [(torch.inf, False), (torch.nan, False), pytest.param(torch.inf, True, marks=compiled_slowly)],
 )
 def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong, compiled):
-    recorded, rows = state(Graphed(compiled))
+    recorded, rows = state(Recorded(0, compiled))
     for step in range(4):
         recorded.advance(rows.train_batch(step, 32))
     before = {name: tensor.clone() for name, tensor in recorded.tensors().items()}
@@ -119,14 +127,14 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing(wrong, compiled):
 
 def test_what_was_made_ahead_is_what_would_have_been_made():
     """Stopped anywhere and taken up again, a training does not know what another had prepared."""
-    whole, rows = state(Graphed(False))
+    whole, rows = state(Recorded(0, False))
     for _ in fit(whole, rows):
         pass
     for stop in (1, 2, 3, 9, 17):
-        first, _ = state(Graphed(False))
+        first, _ = state(Recorded(0, False))
         for _, _ in zip(range(stop), fit(first, rows), strict=False):
             pass
-        later, _ = state(Graphed(False))
+        later, _ = state(Recorded(0, False))
         later.load({name: t.clone() for name, t in first.tensors().items()}, first.counters())
         for _ in fit(later, rows):
             pass
@@ -139,22 +147,22 @@ def refuse(*arguments):
 
 
 def test_where_compiling_fails_the_plain_step_is_recorded(monkeypatch):
-    monkeypatch.setattr(descent, "CompiledRecording", refuse)
-    (recorded, rows), (plain, _) = state(Graphed(True)), state(Graphed(False))
+    monkeypatch.setattr(recording, "CompiledRecording", refuse)
+    (recorded, rows), (plain, _) = state(Recorded(0, True)), state(Recorded(0, False))
     for step in range(2):
         recorded.advance(rows.train_batch(step, 32))
     with pytest.warns(UserWarning, match="goes on without compiling, as that failed: not here$"):
         recorded.advance(rows.train_batch(2, 32))
     for step in range(3):
         plain.advance(rows.train_batch(step, 32))
-    assert len(recorded.descend.recordings) == 1
+    assert len(recorded.stepper.recordings) == 1
     assert all(torch.equal(t, plain.tensors()[name]) for name, t in recorded.tensors().items())
     assert recorded.counters()["uncompiled"] == 1
 
 
 def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
-    monkeypatch.setattr(descent, "Recording", refuse)
-    (recorded, rows), (plain, _) = state(Graphed(False)), state(Eager())
+    monkeypatch.setattr(recording, "Recording", refuse)
+    (recorded, rows), (plain, _) = state(Recorded(0, False)), state(Eager())
     for step in range(2):
         recorded.advance(rows.train_batch(step, 32))
     with pytest.warns(UserWarning, match="goes on without recording its steps, as that failed: not here$"):
@@ -169,11 +177,11 @@ def test_where_recording_fails_training_goes_on_as_it_was(monkeypatch):
 
 
 def test_a_pickle_of_the_state_leaves_what_was_recorded_behind():
-    recorded, rows = state(Graphed(False))
+    recorded, rows = state(Recorded(0, False))
     for step in range(3):
         recorded.advance(rows.train_batch(step, 32))
     again = pickle.loads(pickle.dumps(recorded))
-    assert again.descend.recordings == {}
+    assert again.stepper.recordings == {}
     for one in (recorded, again):
         one.advance(rows.train_batch(3, 32))
     assert all(torch.equal(t, again.tensors()[name]) for name, t in recorded.tensors().items())
