@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -276,24 +276,34 @@ def describe(
         layout = _channels_first(x, layout or "auto")
     if train is None:
         train = np.arange(len(x))
-    return _described(x, names, train, layout)
+    return described(x, names, train, layout)
 
 
-def _described(x: Rows, names: tuple[str, ...] | None, train: np.ndarray, layout: Layout) -> Schema:
-    """The schema of rows that were checked: see `describe`."""
+def described(
+    x: Rows,
+    names: tuple[str, ...] | None,
+    train: np.ndarray,
+    layout: Layout,
+    seen: Callable[[np.ndarray], object] | None = None,
+) -> Schema:
+    """The schema of rows that were checked, in one pass over them, and two more where some cells are extreme.
+
+    train    the numbers of the rows to learn from, sorted
+    seen     is given every block of rows on the way, in order
+    """
     image = layout.kind == "image"
-    low, high, whole = _ranges(x)
+    low, high, whole, moments = _surveyed(x, train, seen)
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
-    mean, scale, constant = _moments(x, train)
+    mean, scale, constant = moments.found()
     least = low
     most = high
     if not image and not (whole and _is_binary(low, high)):
         least, most = _typical(x, train, low, high, mean, scale)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
-        mean, scale, constant = _moments(x, train, least, most)
+        mean, scale, constant = _moments(x, train, least, most).found()
     offset = _offset(least, most, whole, mean, constant)
     kind = _kind(low, high, whole, exact=_exact(least, most, offset))
     resolution = np.ones_like(low)
@@ -423,16 +433,26 @@ def _flat(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), -1)
 
 
-def _ranges(x: Rows) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Smallest and largest value of each feature, float64, and whether all values are whole numbers."""
+def _surveyed(
+    x: Rows, train: np.ndarray, seen: Callable[[np.ndarray], object] | None
+) -> tuple[np.ndarray, np.ndarray, bool, "_Moments"]:
+    """Smallest and largest value of each feature, float64, whether all values are whole numbers, and the moments of the
+    rows `train`."""
     low = high = _flat(x[:1])[0]
     whole = True
+    moments = _Moments(len(low))
     for rows in row_blocks(x.shape):
-        block = _flat(x[rows])
+        block = x[rows]
+        if seen is not None:
+            seen(block)
+        block = _flat(block)
         low = np.minimum(low, block.min(0))
         high = np.maximum(high, block.max(0))
         whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
-    return low.astype(np.float64), high.astype(np.float64), whole
+        first, last = np.searchsorted(train, (rows.start, rows.start + len(block)))
+        if first < last:
+            moments.add(block[train[first:last] - rows.start])
+    return low.astype(np.float64), high.astype(np.float64), whole, moments
 
 
 def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:
@@ -529,39 +549,47 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
     return np.where(size < SMALLEST, 1.0, size)
 
 
-def _moments(
-    x: Rows, rows: np.ndarray, low: np.ndarray | float = -np.inf, high: np.ndarray | float = np.inf
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the cells from low to high of each feature in the rows of these numbers, and
-    whether all those are the same; then their value and magnitude."""
-    bounded = np.ndim(low) > 0
+class _Moments:
+    """Mean and standard deviation of each feature, from one block of rows after another (Chan, Golub & LeVeque 1979)."""
 
-    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray | bool]]:
-        for block in row_blocks((len(rows), *x.shape[1:])):
-            values = _flat(x[rows[block]]).astype(np.float64)
-            inside: np.ndarray | bool = True
-            if bounded:
-                inside = (values >= low) & (values <= high)
-            yield values, inside
+    def __init__(self, features: int) -> None:
+        self.least = np.full(features, np.inf)
+        self.most = np.full(features, -np.inf)
+        self.count = np.zeros(features, np.int64)
+        self.mean = np.zeros(features)
+        self.squares = np.zeros(features)
+        """the sum of squared distances from the mean"""
 
-    features = math.prod(x.shape[1:])
-    least = np.full(features, np.inf)
-    most = np.full(features, -np.inf)
-    total = np.zeros(features)
-    count = np.zeros(features, np.int64)
-    for values, inside in blocks():
-        least = np.minimum(least, values.min(0, where=inside, initial=np.inf))
-        most = np.maximum(most, values.max(0, where=inside, initial=-np.inf))
-        total = total + values.sum(0, where=inside)
-        count = count + np.broadcast_to(inside, values.shape).sum(0)
-    mean = total / count
-    squares = np.zeros(features)
-    for values, inside in blocks():
-        squares = squares + np.square(values - mean).sum(0, where=inside)
-    scale = np.sqrt(squares / count)
-    constant = least == most
-    narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300))
-    return np.where(constant, least, mean), np.where(narrow, _magnitude(mean), scale), constant
+    def add(self, rows: np.ndarray, inside: np.ndarray | bool = True) -> None:
+        """Take note of the rows (n, features), or of their cells `inside` alone."""
+        values = rows.astype(np.float64)
+        self.least = np.minimum(self.least, values.min(0, where=inside, initial=np.inf))
+        self.most = np.maximum(self.most, values.max(0, where=inside, initial=-np.inf))
+        count = np.broadcast_to(inside, values.shape).sum(0)
+        mean = values.sum(0, where=inside) / np.maximum(count, 1)
+        squares = np.square(values - mean).sum(0, where=inside)
+        total = np.maximum(self.count + count, 1)
+        apart = np.where(count > 0, mean - self.mean, 0.0)
+        self.squares += squares + np.square(apart) * (self.count * (count / total))
+        self.mean += apart * (count / total)
+        self.count += count
+
+    def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and standard deviation, and whether all cells are the same; then their value and magnitude."""
+        scale = np.sqrt(self.squares / self.count)
+        constant = self.least == self.most
+        narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(self.mean), 1e-300))
+        mean = np.where(constant, self.least, self.mean)
+        return mean, np.where(narrow, _magnitude(self.mean), scale), constant
+
+
+def _moments(x: Rows, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> _Moments:
+    """Of the cells from low to high of each feature in the rows of these numbers."""
+    moments = _Moments(len(low))
+    for block in row_blocks((len(rows), *x.shape[1:])):
+        values = _flat(x[rows[block]])
+        moments.add(values, (values >= low) & (values <= high))
+    return moments
 
 
 def _pack(values: np.ndarray) -> Values:

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from vaekit.data import datasets, images, readers
 from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
-from vaekit.data.schema import check_rows, row_blocks
+from vaekit.data.schema import Schema, check_rows, described, row_blocks
 from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError, listed
 from vaekit.noise import derive_seed
@@ -79,16 +80,25 @@ class Source:
         """Whether the rows are RGB images."""
         return self.axes.kind == "image" and self.x.ndim == 4 and self.x.shape[1] == 3
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of type, shape, content and fixed parts."""
-        sha = hashlib.sha256(f"{self.x.dtype.newbyteorder('<').str}{self.x.shape}".encode())
+        digest = _Digest(self)
         for rows in row_blocks(self.x.shape):
-            block = self.x[rows]
-            sha.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).tobytes())
-        for part, numbers in sorted(self.parts.items()):
-            sha.update(part.encode() + np.asarray(numbers, "<i8").tobytes())
-        return sha.hexdigest()
+            digest.add(self.x[rows])
+        return digest.found()
+
+    def describe(self, train: np.ndarray) -> Schema:
+        """The schema of the rows, of which those of the numbers `train` are learned from; see `schema.describe`.
+
+        The digest is computed in the same pass, where it is not known.
+        """
+        if "digest" in vars(self):
+            return described(self.x, self.names, train, self.axes)
+        digest = _Digest(self)
+        schema = described(self.x, self.names, train, self.axes, digest.add)
+        vars(self)["digest"] = digest.found()
+        return schema
 
     def split(self, seed: int, validation: float | str, test: float | str) -> dict[str, np.ndarray]:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
@@ -139,6 +149,24 @@ class Source:
         place = {name: j for j, name in enumerate(self.names)}
         order = [place[name] for name in other.names]
         return replace(self, x=self.x[:, order], names=other.names)
+
+
+class _Digest:
+    """The SHA-256 of a source, computed block by block."""
+
+    def __init__(self, source: Source) -> None:
+        self.parts = source.parts
+        self.sha = hashlib.sha256(f"{source.x.dtype.newbyteorder('<').str}{source.x.shape}".encode())
+
+    def add(self, block: np.ndarray) -> None:
+        """The next rows."""
+        self.sha.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).data)
+
+    def found(self) -> str:
+        """In hexadecimal digits, once all rows were added."""
+        for part, numbers in sorted(self.parts.items()):
+            self.sha.update(part.encode() + np.asarray(numbers, "<i8").tobytes())
+        return self.sha.hexdigest()
 
 
 def load(
