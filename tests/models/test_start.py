@@ -73,6 +73,19 @@ def test_more_latents_than_columns_say_nothing_more():
     assert np.allclose(few.loading @ few.loading.T, many.loading @ many.loading.T)
 
 
+@pytest.mark.parametrize("columns", [2, 5, 12])
+def test_as_many_latents_as_columns_explain_no_less(columns):
+    x = X[:, :columns]
+
+    def log_p(latents):
+        factors = factor_analysis([x], x.mean(0), x.std(0), latents)
+        covariance = factors.loading @ factors.loading.T + np.diag(factors.deviation**2)
+        return multivariate_normal(factors.mean, covariance).logpdf(x).mean()
+
+    fewer = log_p(columns - 1)
+    assert all(log_p(latents) >= fewer - 1e-6 for latents in (columns, columns + 3))
+
+
 def test_blocks_do_not_matter():
     one = factor_analysis([X], X.mean(0), X.std(0), 3)
     other = factor_analysis(np.array_split(X, 50), X.mean(0), X.std(0), 3)

@@ -85,7 +85,9 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
     correlation = covariance / np.outer(deviation, deviation)
     np.fill_diagonal(correlation, 1.0)
     correlation = (rows * correlation + RIDGE * np.eye(len(mean))) / (rows + RIDGE)
-    weights, unique = _fitted(correlation, min(latents, len(mean)))
+    weights, unique = _fitted(
+        correlation, min(latents, max(1, len(mean) - 1))
+    )  # with as many as columns, EM stands still
     weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
     precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
     units = scale * deviation
