@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from vaekit.core import LatentModel
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs import checkpoint, container, storage, toml
@@ -212,7 +213,7 @@ class Run:
         self.restore(state)
         return state
 
-    def model(self, device: torch.device) -> torch.nn.Module:
+    def model(self, device: torch.device) -> LatentModel:
         """The trained model, ready for use: the best weights, or the averaged ones where nothing was validated."""
         saved, self._opened = self._opened, None
         if saved is None or saved.path.name != MODEL:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Objective
+from vaekit.core import Batch, LatentModel, Objective
 from vaekit.errors import VaekitError
 from vaekit.noise import generator, normal_noise
 from vaekit.threads import NARROW, products, single_threaded
@@ -35,7 +35,7 @@ SKIPS, SETBACKS = 3, 3
 class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
-    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe) -> None:
+    def __init__(self, model: LatentModel, objective: Objective, recipe: Recipe) -> None:
         objective.begin(recipe.steps)
         self.settled = objective.settled
         """the step from which on the loss is the one that is meant"""
@@ -96,7 +96,7 @@ class State:
         return self.trainable.adam
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> LatentModel:
         """The model as the last step left it."""
         return self.last.model
 
@@ -106,7 +106,7 @@ class State:
         return self.last.objective
 
     @property
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> LatentModel:
         """The model with averaged weights: what is validated, saved and used."""
         return self.smooth.model
 
@@ -244,7 +244,7 @@ class State:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
         return self.smooth.state_dict() if self.best is None else self.best
 
-    def trained(self) -> nn.Module:
+    def trained(self) -> LatentModel:
         """A copy of the model with those weights, ready for use."""
         found = copy.deepcopy(self.smooth)
         found.load_state_dict(self.weights())
