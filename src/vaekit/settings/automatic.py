@@ -25,10 +25,14 @@ LARGE = 48
 LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
-FEW_ROWS, FEW_STEPS = 2_000, 6_000
-"""rows below which a table is small, and the steps at most for one"""
-MOST_STEPS, MOST_CONVOLVED = 80_000, 16_000
-"""steps at most: a budget of minutes, which convolutions spend sooner"""
+FEW_ROWS = 2_000
+"""rows below which a table is small"""
+FEW_STEPS = 6_000
+"""steps at most for a small table"""
+MOST_STEPS = 80_000
+"""steps at most: a budget of minutes"""
+MOST_CONVOLVED = 16_000
+"""steps at most of convolutions, which spend that budget sooner"""
 PATIENCE = 10
 """records of 100 steps or more"""
 WIDEST_START = 512

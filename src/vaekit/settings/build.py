@@ -19,8 +19,10 @@ from vaekit.settings.declared import AUTO, Settings, chosen
 from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS
 from vaekit.training import Recipe, State
 
-TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
-"""nats per row, and per feature, by which a bound has to rise to count as risen"""
+TOLERANCE = 0.01
+"""nats per row by which a bound has to rise to count as risen"""
+TOLERANCE_EACH = 1e-4
+"""nats per feature that are added to it"""
 SEEDING = Lock()
 """one model at a time"""
 

@@ -199,12 +199,8 @@ class Settings:
             for key in section:
                 if key not in known:
                     raise unknown(f"key in [{name}]", key, known)
-        return cls(
-            DataSettings(**values.get("data", {})),
-            ModelSettings(**values.get("model", {})),
-            TrainingSettings(**values.get("training", {})),
-            trust=tuple(trust),
-        )
+        sections: dict[str, Any] = {name: SECTIONS[name](**keys) for name, keys in values.items()}  # a class for each
+        return cls(**sections, trust=tuple(trust))
 
     def to_dict(self) -> dict:
         """The settings as plain values, in sections: {"data": {…}, "model": {…}, …}."""

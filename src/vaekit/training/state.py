@@ -26,10 +26,14 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
-TOGETHER, TOGETHER_CELLS = 16, 2**22
-"""steps whose noise an accelerator draws at once, and numbers in it at most"""
-SKIPS, SETBACKS = 3, 3
-"""batches left out in a row before training goes back, and how often it does before it gives up"""
+TOGETHER = 16
+"""steps whose noise an accelerator draws at once"""
+TOGETHER_CELLS = 2**22
+"""numbers in it at most"""
+SKIPS = 3
+"""batches left out in a row before training goes back"""
+SETBACKS = 3
+"""times that it does before it gives up"""
 
 
 class State:
@@ -55,9 +59,13 @@ class State:
         """running mean of the gradient's length"""
         self.sums: dict[str, float] = {}
         """of the records' terms since the last record"""
-        self.best_value, self.best_step = float("-inf"), 0
-        self.reference, self.stale = float("-inf"), 0
-        """the bound that the next has to exceed to count as better, and the records since it was reached"""
+        self.best_value = float("-inf")
+        """the best bound of the validation rows, that of the weights worth keeping"""
+        self.best_step = 0
+        self.reference = float("-inf")
+        """the bound that the next has to exceed to count as better"""
+        self.stale = 0
+        """records since it was reached"""
         self.cooling = 0
         """the step from which on the rate comes down from the plateau; 0 before it is known"""
         self.skipped = 0
@@ -138,7 +146,8 @@ class State:
     def judge(self, bound: float) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
         if bound > self.reference + self.recipe.tolerance:
-            self.reference, self.stale = bound, 0
+            self.reference = bound
+            self.stale = 0
         elif self.step > self.settled:
             self.stale += 1
         falls = bound < self.reference - self.recipe.tolerance
@@ -154,7 +163,8 @@ class State:
     def keep(self, bound: float) -> None:
         """The averaged weights, if the validation bound that they have is the best so far."""
         if bound > self.best_value:
-            self.best_value, self.best_step = bound, self.step
+            self.best_value = bound
+            self.best_step = self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.smooth.state_dict().items()}
 
     def advance(self, batch: Batch, following: Callable[[], Batch] | None = None) -> dict[str, float]:
@@ -165,7 +175,8 @@ class State:
         """
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
-        with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
+        threads = single_threaded(wait=False) if self._narrow(batch) else nullcontext()
+        with threads:
             found = self.stepper(
                 self.trainable, batch, self.noise(batch), pace, self.step, lambda: self._prepared(following)
             )
@@ -185,7 +196,8 @@ class State:
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
-        on_cpu, draws = batch.x.device.type == "cpu", self.objective.samples * len(batch.x)
+        on_cpu = batch.x.device.type == "cpu"
+        draws = self.objective.samples * len(batch.x)
         return on_cpu and self.products * draws <= NARROW and torch.get_num_threads() > 1
 
     def noise(self, batch: Batch) -> Noise:
@@ -197,7 +209,8 @@ class State:
         return self._noise(batch, self.step)
 
     def _noise(self, batch: Batch, step: int) -> Noise:
-        device, rows = batch.x.device, len(batch.x)
+        device = batch.x.device
+        rows = len(batch.x)
         shapes = self.objective.noise(self.model, rows)
         if device.type == "cpu":
             normal = normal_noise(generator(self.recipe.seed, "noise", step))
@@ -234,7 +247,8 @@ class State:
             self.smooth.load_state_dict(weights)
             self.adam.forget()
             self.gradient_norm = 0.0  # to be measured afresh
-            self.skipped, self.setbacks = 0, self.setbacks + 1
+            self.skipped = 0
+            self.setbacks += 1
         else:
             self.skipped += 1
         self.step += 1
@@ -253,10 +267,8 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
         groups = {"last": self.last.state_dict(), "averaged": self.smooth.state_dict(), "best": self.best or {}}
-        groups |= {
-            group: dict(zip(self.trainable.names, each, strict=True))
-            for group, each in zip(ADAM, self.adam, strict=True)
-        }
+        for group, each in zip(ADAM, self.adam, strict=True):
+            groups[group] = dict(zip(self.trainable.names, each, strict=True))
         return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
 
     def counters(self) -> dict:
