@@ -247,7 +247,9 @@ def alike(saved: object, fresh: object) -> bool:
         return isinstance(saved, dict) and all(alike(value, fresh.get(key, 0.0)) for key, value in saved.items())
     if isinstance(fresh, int):
         return isinstance(saved, int) and 0 <= saved < 2**63
-    return fresh is None or isinstance(saved, float | int if isinstance(fresh, float) else type(fresh))
+    if isinstance(fresh, float):
+        return isinstance(saved, float | int)
+    return fresh is None or isinstance(saved, type(fresh))
 
 
 def lines(path: Path) -> Iterator[dict]:

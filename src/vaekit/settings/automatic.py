@@ -101,7 +101,9 @@ def check_fits(settings: Settings, schema: Schema) -> None:
     named = Named.parse(settings.model.likelihood)
     family = factory("likelihood", tables.LIKELIHOODS, named, settings.trust)
     misfit = getattr(family, "misfit", None)
-    reason = misfit(schema) if misfit is not None else None
+    if misfit is None:
+        return
+    reason = misfit(schema)
     if reason is not None:
         raise VaekitError(reason)
 

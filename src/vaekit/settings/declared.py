@@ -204,8 +204,7 @@ class Settings:
 
     def to_dict(self) -> dict:
         """The settings as plain values, in sections: {"data": {…}, "model": {…}, …}."""
-        plain = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
-        return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()} for s, keys in plain.items()}
+        return {section: _plain(getattr(self, section)) for section in SECTIONS}
 
     def changed(self, **values: object) -> "Settings":
         """A copy with some settings changed, each given by its own name whatever its section; None changes nothing.
@@ -236,6 +235,15 @@ class Settings:
 SECTIONS: dict[str, type[Section]] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
 
 
+def _plain(section: Section) -> dict[str, object]:
+    """The values of a section by name, lists in the place of tuples."""
+    values = dataclasses.asdict(section)
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            values[name] = list(value)
+    return values
+
+
 def _part_fields() -> Iterator[tuple[str, dataclasses.Field]]:
     """The settings that name parts, each as (section, field)."""
     for section, kind in SECTIONS.items():
@@ -255,7 +263,8 @@ def _checked(field: dataclasses.Field, value: object) -> Value:
             text = text_of(value)
         except VaekitError as error:
             raise VaekitError(f"{field.name}: {error.at_command_line}") from error
-        return _part(field.name, rule["table"], text, (AUTO,) if rule["auto"] else ())
+        besides = (AUTO,) if rule["auto"] else ()
+        return _part(field.name, rule["table"], text, besides)
     if field.name in ("validation", "test") and isinstance(value, str):
         return value
     if field.name == "source" and isinstance(value, list | tuple):

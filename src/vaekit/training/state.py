@@ -184,7 +184,8 @@ class State:
             raise NotFiniteError(self._explained(found.means))
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
             self.cooling = self.step + 1
-        self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
+        share = 0.05 if self.gradient_norm else 1.0
+        self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * share
         self.step += 1
         self.skipped = 0
         return found.means
