@@ -27,13 +27,14 @@ docs: $(VENV)/docs
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) site runs/demo runs/demo-plane .pytest_cache .ruff_cache
+	rm -rf $(VENV) site runs/demo runs/demo-plane .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

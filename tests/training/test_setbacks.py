@@ -94,6 +94,38 @@ def test_the_row_the_column_and_the_term_are_named():
         assert word in str(error.value)
 
 
+class Foreign(nn.Module):
+    """A likelihood with what `core.Likelihood` asks for, and nothing else."""
+
+    inputs, features, shape = 3, 3, (3,)
+    normalised, integers, support = True, False, "real numbers"
+
+    def encode(self, x, mask=None):
+        return x
+
+    def supports(self, x):
+        return torch.isfinite(x)
+
+    def forward(self, y):
+        return parts.likelihoods.Gaussian((3,), sigma="unit")(y)
+
+
+@pytest.mark.parametrize(("objective", "cell", "sentence"), [
+    (ELBO(), 55.0, "It is the rate; look at training row 21 (counted from 0)."),
+    (Broken(range(100)), 0.0, "It is the gradient."),
+])  # fmt: skip
+def test_a_likelihood_of_the_contract_alone_is_diagnosed_without_the_most_extreme_value(objective, cell, sentence):
+    x = np.random.default_rng(1).normal(size=(48, 3))
+    x[21, 2] = cell
+    posterior = parts.posteriors.Diagonal(2)
+    encoder = Fragile(nets.MLP(3, (4,), posterior.features))
+    model = VAE(encoder, posterior, parts.priors.StandardNormal(2), nets.MLP(2, (4,), 3), Foreign())
+    state = State(model, objective, Recipe(steps=100, batch_size=48))
+    with pytest.raises(TrainingError) as error:
+        list(fit(state, Dataset(x, describe(x), seed=0)))
+    assert str(error.value).endswith(sentence)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("learning_rate", [1e-3, 0.1, 1.0])
 def test_nothing_that_is_not_finite_is_ever_kept(make_bench, scale, learning_rate):

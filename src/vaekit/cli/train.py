@@ -13,6 +13,7 @@ from vaekit.maths import standard_error
 from vaekit.report import write_all
 from vaekit.runs import Run, fit_and_save, selected
 from vaekit.settings import Prepared, impossible, shortfall
+from vaekit.settings.declared import chosen
 from vaekit.training import Record, State
 from vaekit.training.step import LOSS
 
@@ -42,8 +43,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         if bounded:
             _say_notes(_shortfall(state, prepared) or _beaten(model, prepared))
     if state.still_rising:
-        epochs = prepared.settings.training.epochs
-        assert isinstance(epochs, int)  # of prepared settings none is "auto"
+        epochs = chosen(prepared.settings.training.epochs)
         command = f"vaekit resume {folder} --epochs {2 * epochs}"
         print(f"The bound was still rising when the budget was spent. Go on with: {command}")
     _say_notes(impossible(model, run.schema, run.settings.training.seed))

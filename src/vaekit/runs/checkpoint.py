@@ -124,9 +124,9 @@ def commit(folder: Path, content: bytes, before: Path | None) -> Path:
     if before is not None and before.name.endswith(f"-{digest}.safetensors"):
         path = before  # nothing has changed since
     storage.write(path, content)
-    kept = (path, before)
+    kept = [path, before]
     if path == before:
-        kept = (path, *[other for other in found if save_number(other) < save_number(path)][:1])
+        kept = [path, *[other for other in found if save_number(other) < save_number(path)][:1]]
     for old in found:
         if old not in kept:
             storage.remove(old)
@@ -188,9 +188,13 @@ def _verified(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     manifests: list[dict] = []
     """of the files that are whole: the first vouches for the others"""
+
+    def keep(reader: Callable[[Path], Saved], path: Path) -> None:
+        manifests.append(reader(path).manifest)
+
     for path in files(folder):
-        found[path.name] = _complaint(lambda path=path: manifests.append(read(path).manifest))
-    found[MODEL] = _complaint(lambda: manifests.append(read_model(folder).manifest))
+        found[path.name] = _complaint(keep, read, path)
+    found[MODEL] = _complaint(keep, read_model, folder)
     if not manifests:
         return found
     model = manifests[-1] if not found[MODEL] else None
@@ -199,21 +203,22 @@ def _verified(folder: Path) -> dict[str, str]:
     if found[newest] and model is not None:  # an earlier run.toml may have said something else
         judge = model
     for name in (RUN, SCHEMA):
-        found[name] = _complaint(lambda name=name: check_file(folder, judge, name))
+        found[name] = _complaint(check_file, folder, judge, name)
     if METRICS in judge["logs"]:
-        found[METRICS] = _complaint(lambda: check_log(folder, judge, METRICS))
+        found[METRICS] = _complaint(check_log, folder, judge, METRICS)
     if model is not None:
         if TIMES in model["logs"]:
-            found[TIMES] = _complaint(lambda: check_log(folder, model, TIMES))
+            found[TIMES] = _complaint(check_log, folder, model, TIMES)
         lost = missing(folder, whole_model(folder))
         if lost is not None:
             found[lost.name] = f"{lost} is missing: the run folder is incomplete."
     return found
 
 
-def _complaint(check: Callable[[], object]) -> str:
+def _complaint(check: Callable[..., object], *given: object) -> str:
+    """What a check of these has to say, "" where nothing."""
     try:
-        check()
+        check(*given)
     except VaekitError as error:
         return str(error)
     return ""
@@ -242,7 +247,9 @@ def alike(saved: object, fresh: object) -> bool:
         return isinstance(saved, dict) and all(alike(value, fresh.get(key, 0.0)) for key, value in saved.items())
     if isinstance(fresh, int):
         return isinstance(saved, int) and 0 <= saved < 2**63
-    return fresh is None or isinstance(saved, float | int if isinstance(fresh, float) else type(fresh))
+    if isinstance(fresh, float):
+        return isinstance(saved, float | int)
+    return fresh is None or isinstance(saved, type(fresh))
 
 
 def lines(path: Path) -> Iterator[dict]:

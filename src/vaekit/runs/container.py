@@ -14,6 +14,7 @@ from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs.storage import CONTAINERS, DamagedError
 from vaekit.settings import Settings, build_model, build_objective
+from vaekit.settings.declared import chosen
 from vaekit.training import Descended
 
 HEADER = 2**21
@@ -82,13 +83,13 @@ def check_state(shapes: Shapes, path: Path, settings: Settings, schema: Schema) 
     last, misfit = _described(shapes, path, settings, schema)
     expected = {name: tuple(tensor.shape) for name, tensor in last.state_dict().items()}
     groups: dict[str, Shapes] = {"last": {}, "averaged": {}}
-    for name, shape in shapes.items():
-        group, _, name = name.partition("/")
+    for full_name, shape in shapes.items():
+        group, _, name = full_name.partition("/")
         groups.setdefault(group, {})[name] = shape
     if not groups["last"] == groups["averaged"] == expected:
         raise misfit
-    for group in groups.values():
-        for name, shape in group.items():
+    for found in groups.values():
+        for name, shape in found.items():
             if name not in expected or shape not in ((), expected[name]):
                 raise misfit
 
@@ -96,17 +97,24 @@ def check_state(shapes: Shapes, path: Path, settings: Settings, schema: Schema) 
 def check_model(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> None:
     """Refuse tensors that are not those of the model of these settings, before memory is taken for either."""
     last, misfit = _described(shapes, path, settings, schema)
-    if shapes != {name: tuple(tensor.shape) for name, tensor in last.model.state_dict().items()}:
+    ours = "model."
+    expected = {
+        name.removeprefix(ours): tuple(tensor.shape)
+        for name, tensor in last.state_dict().items()
+        if name.startswith(ours)
+    }
+    if shapes != expected:
         raise misfit
 
 
 def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> tuple[Descended, VaekitError]:
     """Shapes without content of what the settings describe, and the error for a file that holds something else."""
     misfit = VaekitError(f"{path}: the weights do not fit the model that run.toml describes.")
-    widths = settings.model.hidden
     numbers = sum(math.prod(shape) for shape in shapes.values())
     try:  # every layer has a tensor, every unit and every feature a number
-        if len(widths) > len(shapes) or max(schema.features, settings.model.latent_dim, *widths, 0) > numbers:
+        widths = chosen(settings.model.hidden)
+        widest = max(schema.features, chosen(settings.model.latent_dim), *widths)
+        if len(widths) > len(shapes) or widest > numbers:
             raise misfit
         with torch.device("meta"):
             return Descended(build_model(settings, schema), build_objective(settings)), misfit

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from vaekit.core import LatentModel
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs import checkpoint, container, storage, toml
@@ -113,7 +114,8 @@ class Run:
 
     @classmethod
     def _of(cls, saved: Saved, trust: Collection[str]) -> "Run":
-        folder, manifest = saved.path.parent, saved.manifest
+        folder = saved.path.parent
+        manifest = saved.manifest
         about = storage.read_json(folder / SCHEMA, manifest["files"][SCHEMA], most=MOST)
         if not isinstance(about.get("schema"), dict) or not isinstance(about.get("data"), dict):
             raise storage.DamagedError(f"{folder / SCHEMA} is no schema of a run.")
@@ -194,7 +196,8 @@ class Run:
 
     def restore(self, state: State) -> None:
         """Put the checkpoint into a state of the same settings."""
-        saved, self._opened = self._opened, None
+        saved = self._opened
+        self._opened = None
         if saved is None or saved.path.name == MODEL:
             saved = checkpoint.read(checkpoint.files(self.folder)[0])
             self._check_fits(saved)
@@ -212,9 +215,10 @@ class Run:
         self.restore(state)
         return state
 
-    def model(self, device: torch.device) -> torch.nn.Module:
+    def model(self, device: torch.device) -> LatentModel:
         """The trained model, ready for use: the best weights, or the averaged ones where nothing was validated."""
-        saved, self._opened = self._opened, None
+        saved = self._opened
+        self._opened = None
         if saved is None or saved.path.name != MODEL:
             saved = checkpoint.read_model(self.folder)
             self._check_fits(saved)

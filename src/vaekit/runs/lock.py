@@ -9,7 +9,7 @@ from vaekit.errors import VaekitError
 try:
     import fcntl
 except ImportError:  # Windows has no flock: there, nothing guards a folder against two writers
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, or none
 
 LOCK = "run.lock"
 

@@ -25,10 +25,14 @@ LARGE = 48
 LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
-FEW_ROWS, FEW_STEPS = 2_000, 6_000
-"""rows below which a table is small, and the steps at most for one"""
-MOST_STEPS, MOST_CONVOLVED = 80_000, 16_000
-"""steps at most: a budget of minutes, which convolutions spend sooner"""
+FEW_ROWS = 2_000
+"""rows below which a table is small"""
+FEW_STEPS = 6_000
+"""steps at most for a small table"""
+MOST_STEPS = 80_000
+"""steps at most: a budget of minutes"""
+MOST_CONVOLVED = 16_000
+"""steps at most of convolutions, which spend that budget sooner"""
 PATIENCE = 10
 """records of 100 steps or more"""
 WIDEST_START = 512
@@ -41,27 +45,39 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
     rows        number of rows to train on
     validated   whether there are validation rows, so that training can stop early
     """
-    batch = settings.training.batch_size if settings.training.batch_size != AUTO else _batch_size(rows, schema.features)
+    batch = settings.training.batch_size
+    if isinstance(batch, str):  # no number is text: it is "auto"
+        batch = _batch_size(rows, schema.features)
     steps_an_epoch = max(1, rows // min(batch, rows))
-    likelihood, reason = _likelihood(schema) if settings.model.likelihood == AUTO else (settings.model.likelihood, "")
-    network = settings.model.network if settings.model.network != AUTO else _network(schema, settings.model.hidden)
-    epochs = settings.training.epochs if settings.training.epochs != AUTO else _epochs(steps_an_epoch, network, rows)
+    likelihood = settings.model.likelihood
+    why_likelihood = ""
+    if likelihood == AUTO:
+        likelihood, why_likelihood = _likelihood(schema)
+    network = settings.model.network
+    if network == AUTO:
+        network = _network(schema, settings.model.hidden)
+    epochs = settings.training.epochs
+    if isinstance(epochs, str):
+        epochs = _epochs(steps_an_epoch, network, rows)
     if network in tables.FOR_IMAGES and not schema.is_image:
         raise VaekitError(
             f"network '{network}' is for images, and each of these rows is a {schema.layout} of shape {schema.shape}: "
             f"choose mlp, or kind image if they are."
         )
-    hidden, widths = (settings.model.hidden, "") if settings.model.hidden != AUTO else _hidden(schema, network, rows)
+    hidden = settings.model.hidden
+    why_hidden = ""
+    if isinstance(hidden, str):
+        hidden, why_hidden = _hidden(schema, network, rows)
     if settings.model.start == FACTOR_ANALYSIS and not _is_linear(network, hidden):
         raise VaekitError(
             f"start '{FACTOR_ANALYSIS}' needs networks with a linear path, and '{network}' has none: choose network "
             f"skip, or hidden () with mlp."
         )
     choices = {
-        "likelihood": (likelihood, reason),
+        "likelihood": (likelihood, why_likelihood),
         "latent_dim": _latent_dim(schema, network, hidden),
         "network": (network, _network_reason(schema, network)),
-        "hidden": (hidden, widths),
+        "hidden": (hidden, why_hidden),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
@@ -85,7 +101,9 @@ def check_fits(settings: Settings, schema: Schema) -> None:
     named = Named.parse(settings.model.likelihood)
     family = factory("likelihood", tables.LIKELIHOODS, named, settings.trust)
     misfit = getattr(family, "misfit", None)
-    reason = misfit(schema) if misfit is not None else None
+    if misfit is None:
+        return
+    reason = misfit(schema)
     if reason is not None:
         raise VaekitError(reason)
 
@@ -99,14 +117,16 @@ def _likelihood(schema: Schema) -> tuple[str, str]:
     raise VaekitError(f"no likelihood suits {schema.kind} data: choose one.")
 
 
-def _network(schema: Schema, hidden) -> str:
+def _network(schema: Schema, hidden: tuple[int, ...] | str) -> str:
     """By the shorter side of the image; fully connected layers where their widths were given."""
     if not schema.is_image:
         return "mlp" if hidden == () else "skip"
     if hidden != AUTO:
         return "mlp"
     side = min(schema.shape[-2:])
-    return "local" if side >= LARGE else "conv" if side >= 16 else "skip"
+    if side >= LARGE:
+        return "local"
+    return "conv" if side >= 16 else "skip"
 
 
 def _network_reason(schema: Schema, network: str) -> str:
@@ -115,7 +135,9 @@ def _network_reason(schema: Schema, network: str) -> str:
     if network == "skip":
         return "a linear map and a fully connected network"
     size = f"images of {'×'.join(map(str, schema.shape))}"
-    return f"{size}: a latent map, for detail; conv gives one code an image" if network == "local" else size
+    if network == "local":
+        return f"{size}: a latent map, for detail; conv gives one code an image"
+    return size
 
 
 def _hidden(schema: Schema, network: str, rows: int) -> tuple[tuple[int, ...], str]:
@@ -123,22 +145,26 @@ def _hidden(schema: Schema, network: str, rows: int) -> tuple[tuple[int, ...], s
     if network == "local":
         return (32, 64, 128), "channels, a stage each"
     if network not in tables.FOR_IMAGES:
-        width = 64 if rows < FEW_ROWS else 256 if schema.features >= 64 else 128
+        width = 256 if schema.features >= 64 else 128
+        if rows < FEW_ROWS:
+            width = 64
         return (width, width), f"{schema.features} features, {rows:,} rows"
     stages = max(1, math.ceil(math.log2(max(schema.shape[-2:]) / 4)))
     return tuple(min(128, 32 << i) for i in range(stages)), "channels, a stage each"
 
 
-def _latent_dim(schema: Schema, network: str, hidden) -> tuple[int, str]:
+def _latent_dim(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[int, str]:
+    """By the size of the image, or fewer than the columns of a table."""
     if network == "local":
         height, width = stage_sizes(schema.shape, len(hidden))[-1]
         return 16 * height * width, f"16 at each of {height}×{width} places"
     if schema.is_image:
-        return (32 if schema.features >= 256 else 16), f"images of {schema.features // schema.channels} pixels"
+        latents = 32 if schema.features >= 256 else 16
+        return latents, f"images of {schema.features // schema.channels} pixels"
     return max(1, min(20, schema.features - 2)), f"{schema.features} columns"
 
 
-def _precision(network: str, features: int, hidden, device: str) -> tuple[str, str]:
+def _precision(network: str, features: int, hidden: tuple[int, ...], device: str) -> tuple[str, str]:
     """Half the bits where the processor has instructions for them and most of the time goes into products."""
     if network not in tables.NETWORKS:
         return "float32", "a network of your own"

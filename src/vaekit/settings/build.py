@@ -15,12 +15,14 @@ from vaekit.models import VAE
 from vaekit.models.start import Factors, factor_analysis
 from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
-from vaekit.settings.declared import AUTO, Settings
+from vaekit.settings.declared import AUTO, Settings, chosen
 from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS
 from vaekit.training import Recipe, State
 
-TOLERANCE, TOLERANCE_EACH = 0.01, 1e-4
-"""nats per row, and per feature, by which a bound has to rise to count as risen"""
+TOLERANCE = 0.01
+"""nats per row by which a bound has to rise to count as risen"""
+TOLERANCE_EACH = 1e-4
+"""nats per feature that are added to it"""
 SEEDING = Lock()
 """one model at a time"""
 
@@ -61,18 +63,22 @@ def build_state(
     recipe = build_recipe(settings, schema, rows)
     model = build_model(settings, schema).to(device)
     if settings.model.start == FACTOR_ANALYSIS and train is not None:
-        start_at(model, _factors(schema, train, settings.model.latent_dim))
+        start_at(model, _factors(schema, train, chosen(settings.model.latent_dim)))
     return State(model, build_objective(settings), recipe)
 
 
 def _factors(schema: Schema, train: Dataset, latents: int) -> Factors:
-    mean, scale = schema.shifted("mean").flatten(), schema.array("scale").flatten()
+    """The best linear model of the training rows, hidden cells at the mean of their column."""
+    mean = schema.shifted("mean").flatten()
+    scale = schema.array("scale").flatten()
 
     def blocks() -> Iterator[np.ndarray]:
         for count, batch in train.blocks():
             x = batch.x[:count].flatten(1).cpu().double().numpy()
-            hidden = None if batch.mask is None else ~batch.mask[:count].flatten(1).cpu().numpy()
-            yield x if hidden is None else np.where(hidden, mean, x)
+            if batch.mask is not None:
+                observed = batch.mask[:count].flatten(1).cpu().numpy()
+                x = np.where(observed, x, mean)
+            yield x
 
     return factor_analysis(blocks(), mean, scale, latents)
 
@@ -80,15 +86,15 @@ def _factors(schema: Schema, train: Dataset, latents: int) -> Factors:
 def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:
     """The recipe of resolved settings for a number of training rows."""
     training = settings.training
-    size = min(training.batch_size, rows)
-    steps = training.epochs * max(1, rows // size)
+    size = min(chosen(training.batch_size), rows)
+    steps = chosen(training.epochs) * max(1, rows // size)
     return Recipe(
         steps=steps,
         batch_size=size,
-        learning_rate=training.learning_rate,
+        learning_rate=chosen(training.learning_rate),
         schedule=training.schedule,
         tolerance=TOLERANCE + TOLERANCE_EACH * schema.features,
-        patience=training.patience,
+        patience=chosen(training.patience),
         seed=training.seed,
         precision=training.precision,
         compiled=training.compile == "on",

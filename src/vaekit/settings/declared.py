@@ -1,10 +1,10 @@
 """A run as plain data: what `run.toml` says and what the options set. Names come from closed tables."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vaekit.core import Range
 from vaekit.data.layout import LAYOUTS
@@ -12,15 +12,25 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.settings import tables
 from vaekit.settings.named import Named, checked, found, made, text_of
 
+T = TypeVar("T")
+Value = str | int | float | tuple
+"""of a setting"""
+
 AUTO = "auto"
 WIDEST = 2**20
 """numbers of a layer or a code, at most: more are a slip of the pen, or meant to fill the memory"""
 
 
+def chosen(value: T | str) -> T:
+    """The value of a setting that may be "auto", once `automatic.resolve` has replaced that."""
+    assert not isinstance(value, str)
+    return value
+
+
 def setting(
-    default: Any, kind: type, help: str = "", *, choices: Collection[str] = (), within: Range | None = None,
+    default: T, kind: type, help: str = "", *, choices: Collection[str] = (), within: Range | None = None,
     also: tuple[str, ...] = (),
-):  # fmt: skip
+) -> T:  # fmt: skip
     """A field with its rule: type, closed list of names, and range.
 
     help    what it is, for the command line; without it, it is no option
@@ -30,16 +40,17 @@ def setting(
     return dataclasses.field(default=default, metadata={**rule, "help": help, "also": also})
 
 
-def part(default: str, table: Mapping[str, Callable], help: str):
+def part(default: str, table: Mapping[str, Callable], help: str) -> str:
     """A field that names a part of a table, with arguments of its own, or one of a module: see `settings.named`."""
     rule = {"kind": Named, "table": table, "auto": default == AUTO}
     return dataclasses.field(default=default, metadata={**rule, "help": help, "also": ()})
 
 
+@dataclass(frozen=True)
 class Section:
     """Checks every field against its rule when made."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
 
@@ -188,29 +199,34 @@ class Settings:
             for key in section:
                 if key not in known:
                     raise unknown(f"key in [{name}]", key, known)
-        return cls(**{name: SECTIONS[name](**section) for name, section in values.items()}, trust=tuple(trust))
+        sections: dict[str, Any] = {name: SECTIONS[name](**keys) for name, keys in values.items()}  # a class for each
+        return cls(**sections, trust=tuple(trust))
 
     def to_dict(self) -> dict:
-        """Plain values, in sections: {"data": {…}, "model": {…}, …}"""
-        plain = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
-        return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()} for s, keys in plain.items()}
+        """The settings as plain values, in sections: {"data": {…}, "model": {…}, …}."""
+        return {section: _plain(getattr(self, section)) for section in SECTIONS}
 
-    def changed(self, **values: Any) -> "Settings":
+    def changed(self, **values: object) -> "Settings":
         """A copy with some settings changed, each given by its own name whatever its section; None changes nothing.
 
         The modules of parts that are given here are trusted: whoever calls this names them.
         """
-        changes: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        changes: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
         for name, value in values.items():
             home = next(s for s, kind in SECTIONS.items() if name in {f.name for f in fields(kind)})
             if value is not None:
                 changes[home][name] = value
         changed = {s: dataclasses.replace(getattr(self, s), **new) for s, new in changes.items()}
-        named = (getattr(changed[s], f.name) for s, f in _part_fields() if f.name in changes[s])
-        modules = {Named.parse(text).module for text in named} - {None}
-        return Settings(**changed, trust=tuple(sorted({*self.trust, *modules})))
+        trust = set(self.trust)
+        for section, field in _part_fields():
+            if field.name not in changes[section]:
+                continue
+            module = Named.parse(getattr(changed[section], field.name)).module
+            if module is not None:
+                trust.add(module)
+        return Settings(**changed, trust=tuple(sorted(trust)))
 
-    def made(self, kind: str, **known: Any) -> Any:
+    def made(self, kind: str, **known: object) -> Any:  # noqa: ANN401  what a part is, its kind says
         """The part that a setting names, made of its arguments and of those of `known` that it asks for."""
         section, field = next((s, f) for s, f in _part_fields() if f.name == kind)
         return made(kind, field.metadata["table"], getattr(getattr(self, section), kind), self.trust, **known)
@@ -219,16 +235,27 @@ class Settings:
 SECTIONS: dict[str, type[Section]] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
 
 
+def _plain(section: Section) -> dict[str, object]:
+    """The values of a section by name, lists in the place of tuples."""
+    values = dataclasses.asdict(section)
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            values[name] = list(value)
+    return values
+
+
 def _part_fields() -> Iterator[tuple[str, dataclasses.Field]]:
-    """(section, field) of the settings that name parts"""
+    """The settings that name parts, each as (section, field)."""
     for section, kind in SECTIONS.items():
         for field in fields(kind):
             if field.metadata["kind"] is Named:
                 yield section, field
 
 
-def _checked(field: dataclasses.Field, value: Any) -> Any:
-    rule, many = field.metadata, isinstance(field.default, tuple) or field.name == "hidden"
+def _checked(field: dataclasses.Field, value: object) -> Value:
+    """The value of a field; VaekitError where it breaks the field's rule."""
+    rule = field.metadata
+    many = isinstance(field.default, tuple) or field.name == "hidden"
     if rule["auto"] and isinstance(value, str) and value == AUTO:
         return value
     if rule["kind"] is Named:
@@ -236,17 +263,18 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
             text = text_of(value)
         except VaekitError as error:
             raise VaekitError(f"{field.name}: {error.at_command_line}") from error
-        return _part(field.name, rule["table"], text, (AUTO,) if rule["auto"] else ())
+        besides = (AUTO,) if rule["auto"] else ()
+        return _part(field.name, rule["table"], text, besides)
     if field.name in ("validation", "test") and isinstance(value, str):
         return value
     if field.name == "source" and isinstance(value, list | tuple):
-        paths = tuple(_one("source", rule, v) for v in value)
+        paths = tuple(_one(field, path) for path in value)
         return paths[0] if len(paths) == 1 else paths
     if many:
-        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
             raise VaekitError(f"{field.name} is {value!r}: give a list.")
-        return tuple(_one(field.name, rule, v) for v in value)
-    return _one(field.name, rule, value)
+        return tuple(_one(field, each) for each in value)
+    return _one(field, value)
 
 
 def _part(kind: str, table: Mapping[str, Callable], text: str, besides: tuple[str, ...]) -> str:
@@ -261,11 +289,15 @@ def _part(kind: str, table: Mapping[str, Callable], text: str, besides: tuple[st
     return text
 
 
-def _one(name: str, rule: Any, value: Any) -> Any:
+def _one(field: dataclasses.Field, value: object) -> str | int | float:
+    """A value that is no list."""
+    name = field.name
+    rule = field.metadata
     kind = rule["kind"]
     if kind is str:
         if rule["choices"] and value not in rule["choices"]:
-            raise unknown(name, value, (*([AUTO] if rule["auto"] else []), *rule["choices"]))
+            also = (AUTO,) if rule["auto"] else ()
+            raise unknown(name, value, (*also, *rule["choices"]))
         if not isinstance(value, str):
             raise VaekitError(f"{name} is {value!r}: give text.")
         return value
@@ -282,12 +314,12 @@ def _one(name: str, rule: Any, value: Any) -> Any:
 
 
 def options() -> Iterator[dataclasses.Field]:
-    """The settings that are options of `vaekit fit`"""
+    """The settings that are options of `vaekit fit`."""
     for kind in SECTIONS.values():
         yield from (field for field in fields(kind) if field.metadata["help"])
 
 
-def from_text(field: dataclasses.Field, given: str | list[str] | None) -> Any:
+def from_text(field: dataclasses.Field, given: str | list[str] | None) -> Value | list[str] | None:
     """What was typed for a setting, as the value that is meant; what is none is left for the settings to refuse."""
     if given is None or given == AUTO or isinstance(given, list):
         return given
@@ -295,13 +327,16 @@ def from_text(field: dataclasses.Field, given: str | list[str] | None) -> Any:
         widths = [] if given in ("none", "") else given.split(",")
         return tuple(_number(width.strip(), int) for width in widths)
     kind = field.metadata["kind"]
-    value = _number(given, kind) if kind in (int, float) else given
+    value: str | int | float = given
+    if kind in (int, float):
+        value = _number(given, kind)
     if isinstance(field.default, float) and isinstance(value, str):  # a fraction or a path
         return str(Path(value).resolve())
     return value
 
 
-def _number(text: str, kind: type) -> Any:
+def _number(text: str, kind: Callable[[str], int | float]) -> str | int | float:
+    """The number that a text is, or the text where it is none."""
     try:
         return kind(text)
     except ValueError:

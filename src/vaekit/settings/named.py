@@ -18,13 +18,15 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
 from vaekit.core import Range
 from vaekit.errors import VaekitError, unknown
 
+Value = str | int | float | bool
+"""of an argument"""
 KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood")
 """what a part may ask for"""
 
@@ -45,9 +47,11 @@ class Named:
 
     @staticmethod
     def parse(text: str) -> "Named":
+        """The inverse of `str`; VaekitError for what is no name."""
         *names, last = text.split(":")
         if names and "=" not in last:
-            names, last = [*names, last], ""
+            names = [*names, last]
+            last = ""
         name = ":".join(names) if names else last
         if not names or not last:
             return Named(name)
@@ -70,7 +74,7 @@ class Named:
         return module if colon else None
 
 
-def text_of(part: Any) -> str:
+def text_of(part: object) -> str:
     """The name of a part that was given as an object: a text as it is; a class or a function by the module it is in; a
     `functools.partial` of one with its arguments; an instance by its class, and by attributes of the names of its
     constructor's parameters, as scikit-learn's estimators have them.
@@ -116,14 +120,15 @@ def text_of(part: Any) -> str:
     return str(Named(text_of(type(part)), arguments))
 
 
-def _written(name: str, value: Any) -> str:
+def _written(name: str, value: object) -> str:
+    """An argument as text that is read as the same."""
     text = str(value)
     if not isinstance(value, str | int | float | bool) or any(sign in text for sign in ",:="):
         raise VaekitError(f"argument {name} of a part is {value!r}: give a number, true or false, or a word.")
     return text
 
 
-def made(kind: str, table: Mapping[str, Callable], text: str, trust: Collection[str] = (), **known: Any) -> Any:
+def made(kind: str, table: Mapping[str, Callable], text: str, trust: Collection[str] = (), **known: object) -> Any:  # noqa: ANN401  what a part is, its kind says
     """The part of a name, made with its arguments and with those of `known` that it asks for.
 
     kind     "prior", say: for messages
@@ -162,7 +167,7 @@ def _imported(kind: str, named: Named, trust: Collection[str]) -> Callable:
     here = str(Path.cwd())
     sys.path.insert(0, here)  # as Python does for a script that lies there
     try:
-        home = importlib.import_module(module)
+        home: object = importlib.import_module(module)
     except ImportError as error:
         raise VaekitError(f"{kind} {named.name}: there is no module {module} here, nor where Python looks.") from error
     finally:
@@ -174,7 +179,7 @@ def _imported(kind: str, named: Named, trust: Collection[str]) -> Callable:
     return home
 
 
-def checked(kind: str, make: Callable, named: Named) -> dict[str, Any]:
+def checked(kind: str, make: Callable, named: Named) -> dict[str, Value]:
     """The arguments of a name as what makes it declares them, in its types and within its ranges."""
     hints = get_type_hints(_function(make), include_extras=True)
     parameters = {
@@ -198,10 +203,13 @@ def _function(make: Callable) -> Callable:
     return make.__init__ if inspect.isclass(make) else make
 
 
-def _read(name: str, text: str, hint: Any) -> Any:
+def _read(name: str, text: str, hint: object) -> Value:
     """A text as a value of an annotated type."""
-    rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Range)]
-    kind = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    kind = hint
+    rules: list[Range] = []
+    if get_origin(hint) is Annotated:
+        kind, *notes = get_args(hint)
+        rules = [note for note in notes if isinstance(note, Range)]
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise unknown(name, text, get_args(kind))
@@ -210,14 +218,16 @@ def _read(name: str, text: str, hint: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise VaekitError(f"{name} is {text!r}: give true or false.")
         return text.lower() == "true"
-    if kind not in (int, float):
+    if kind is not int and kind is not float:
         return text
+    number: int | float
     try:
-        number = kind(text)
+        number = int(text) if kind is int else float(text)
         right = abs(number) < float("inf") and all(number in rule for rule in rules)
     except ValueError:
         right = False
     if not right:
+        wanted = "a whole number" if kind is int else "a number"
         limits = "".join(f", {rule}" for rule in rules)
-        raise VaekitError(f"{name} is {text!r}: give {'a whole number' if kind is int else 'a number'}{limits}.")
+        raise VaekitError(f"{name} is {text!r}: give {wanted}{limits}.")
     return number

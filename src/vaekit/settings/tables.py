@@ -5,15 +5,19 @@ from collections.abc import Callable
 from torch import nn
 
 from vaekit import nets, objectives, parts
+from vaekit.core import Posterior
 from vaekit.data import BINARIZE, Schema
 from vaekit.errors import VaekitError
+from vaekit.parts.likelihoods import Likelihood
 from vaekit.training import recipe
 
 FACTOR_ANALYSIS = "factor-analysis"
 
 
 def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
-    def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
+    def build(
+        schema: Schema, hidden: tuple[int, ...], activation: str, posterior: Posterior, likelihood: Likelihood
+    ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; the decoder's widths are the encoder's backwards."""
         encoder = kind(likelihood.inputs, hidden, posterior.features, activation)
         start = likelihood.initial()
@@ -23,22 +27,24 @@ def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
 
 
 def _convolutional(blocks: int, local: bool = False) -> Callable:
-    def build(schema: Schema, hidden, activation: str, posterior, likelihood) -> tuple[nn.Module, nn.Module]:
+    def build(
+        schema: Schema, hidden: tuple[int, ...], activation: str, posterior: Posterior, likelihood: Likelihood
+    ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder with the channels `hidden`, a stage each."""
         if local:
             _check_map(schema, hidden, posterior)
-        kind = {"blocks": blocks, "local": local}
-        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, **kind)
+        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, blocks=blocks, local=local)
         decoder = nets.ConvDecoder(
             posterior.latent_dim, schema.shape, hidden, activation,
-            per_feature=likelihood.per_feature, start=likelihood.initial(), **kind,
+            per_feature=likelihood.per_feature, start=likelihood.initial(),
+            blocks=blocks, local=local,
         )  # fmt: skip
         return encoder, decoder
 
     return build
 
 
-def _check_map(schema: Schema, hidden, posterior) -> None:
+def _check_map(schema: Schema, hidden: tuple[int, ...], posterior: Posterior) -> None:
     height, width = nets.stage_sizes(schema.shape, len(hidden))[-1]
     if not isinstance(posterior, parts.posteriors.Diagonal):
         raise VaekitError("the local network has one latent a place in the image: it goes with the diagonal posterior.")
@@ -49,7 +55,7 @@ def _check_map(schema: Schema, hidden, posterior) -> None:
         )
 
 
-LIKELIHOODS: dict[str, type[parts.likelihoods.Likelihood]] = {
+LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": parts.likelihoods.Bernoulli,
     "colour-logistic": parts.likelihoods.ColourLogistic,
     "discretized-logistic": parts.likelihoods.DiscretizedLogistic,

@@ -84,7 +84,7 @@ class Compiled(Stepper):
     def _call(self, function: Callable, trainable: Trainable, batch: Batch, noise: Noise, pace: Pace) -> Step:
         first, second = trainable.adam.betas
         count = int(trainable.adam.steps.max()) + 1  # of a parameter that nothing uses it stays 0
-        unbias = 1 / (1 - first**count), 1 / (1 - second**count)
+        unbias = [1 / (1 - beta**count) for beta in (first, second)]
         rates = torch.tensor([*pace, *unbias], device=batch.x.device)
         with torch.no_grad():
             tensors = tuple(None if t is None else t.contiguous() for t in batch.tensors)

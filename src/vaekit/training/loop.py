@@ -38,21 +38,28 @@ def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Itera
     size = min(state.recipe.batch_size, len(rows))
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
-    few = None if validation is not None and len(validation) else rows.first(ACTIVE_ROWS)
-    if state.step == 0 and few is None:  # what training starts from may be the best there is
-        state.keep(_validated(state, validation).selected)
+    if validation is not None and len(validation):
+        watched = validation
+        held_out = True
+    else:
+        watched = rows.first(ACTIVE_ROWS)
+        held_out = False
+    if state.step == 0 and held_out:  # what training starts from may be the best there is
+        state.keep(_validated(state, watched).selected)
     batches = Batches(rows, size)
     while not state.finished:
         _step(state, batches)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.last(state.cooling))
-        yield Record(state.step, state.step // per_epoch, _metrics(state, few, validation) if due else None)
+        metrics = _metrics(state, watched, held_out) if due else None
+        yield Record(state.step, state.step // per_epoch, metrics)
 
 
 class Batches:
     """The batches of training, the next of which is made while an accelerator is busy with the one before."""
 
     def __init__(self, rows: Dataset, size: int) -> None:
-        self.rows, self.size = rows, size
+        self.rows = rows
+        self.size = size
         self.made: dict[int, Batch] = {}
 
     def take(self, step: int) -> Batch:
@@ -80,15 +87,16 @@ def _add(state: State, means: dict[str, float]) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, few: Dataset | None, validation: Dataset | None) -> dict:
+def _metrics(state: State, watched: Dataset, held_out: bool) -> dict:
+    """What is recorded: of rows held out the bound too, of some of the training rows how many units are active."""
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
-    if few is None:
-        found = _validated(state, validation)
+    if held_out:
+        found = _validated(state, watched)
         for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
         state.keep(found.selected)
@@ -97,11 +105,11 @@ def _metrics(state: State, few: Dataset | None, validation: Dataset | None) -> d
     else:
         bounded = state.objective.name in metrics
         state.judge(metrics[state.objective.name] if bounded else -metrics[LOSS])
-        means = posterior_means(state.averaged, few.blocks())
+        means = posterior_means(state.averaged, watched.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
 
 
-def _validated(state: State, validation: Dataset) -> Averages:
+def _validated(state: State, rows: Dataset) -> Averages:
     """The objective on rows held out, by the averaged weights."""
-    return over_rows(state.smooth.objective, state.averaged, validation.blocks(), state.recipe.seed)
+    return over_rows(state.smooth.objective, state.averaged, rows.blocks(), state.recipe.seed)

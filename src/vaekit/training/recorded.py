@@ -101,7 +101,7 @@ class Recording:
         device = batch.x.device
         self.settled = settled
         self.shapes = shapes_of(batch, noise)
-        self.batch = Batch(*(None if t is None else t.clone() for t in batch.tensors))
+        self.batch = Batch(batch.x.clone(), _cloned(batch.mask), _cloned(batch.c))
         self.noise = tuple(each.clone() for each in noise)
         self.pace = torch.zeros(len(Pace._fields), device=device)
         self.given = torch.zeros(len(Pace._fields), pin_memory=True)  # copied from there, nothing waits for it
@@ -158,8 +158,14 @@ class Recording:
 
     def _give(self, batch: Batch, noise: Noise) -> None:
         for kept, given in zip((*self.batch.tensors, *self.noise), (*batch.tensors, *noise), strict=True):
-            if given is not None:
+            if kept is not None and given is not None:
                 kept.copy_(given)
+
+
+def _cloned(tensor: Tensor | None) -> Tensor | None:
+    if tensor is None:
+        return None
+    return tensor.clone()
 
 
 class CompiledRecording(Recording):

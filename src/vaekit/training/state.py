@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Objective
+from vaekit.core import Batch, LatentModel, Objective
 from vaekit.errors import VaekitError
 from vaekit.noise import generator, normal_noise
 from vaekit.threads import NARROW, products, single_threaded
@@ -26,16 +26,20 @@ class NotFiniteError(TrainingError):
     """A loss, or its gradient, is infinite or no number."""
 
 
-TOGETHER, TOGETHER_CELLS = 16, 2**22
-"""steps whose noise an accelerator draws at once, and numbers in it at most"""
-SKIPS, SETBACKS = 3, 3
-"""batches left out in a row before training goes back, and how often it does before it gives up"""
+TOGETHER = 16
+"""steps whose noise an accelerator draws at once"""
+TOGETHER_CELLS = 2**22
+"""numbers in it at most"""
+SKIPS = 3
+"""batches left out in a row before training goes back"""
+SETBACKS = 3
+"""times that it does before it gives up"""
 
 
 class State:
     """Model, averaged and best weights, optimiser and counters: fit(state, …) goes on from whatever it holds."""
 
-    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe) -> None:
+    def __init__(self, model: LatentModel, objective: Objective, recipe: Recipe) -> None:
         objective.begin(recipe.steps)
         self.settled = objective.settled
         """the step from which on the loss is the one that is meant"""
@@ -55,9 +59,13 @@ class State:
         """running mean of the gradient's length"""
         self.sums: dict[str, float] = {}
         """of the records' terms since the last record"""
-        self.best_value, self.best_step = float("-inf"), 0
-        self.reference, self.stale = float("-inf"), 0
-        """the bound that the next has to exceed to count as better, and the records since it was reached"""
+        self.best_value = float("-inf")
+        """the best bound of the validation rows, that of the weights worth keeping"""
+        self.best_step = 0
+        self.reference = float("-inf")
+        """the bound that the next has to exceed to count as better"""
+        self.stale = 0
+        """records since it was reached"""
         self.cooling = 0
         """the step from which on the rate comes down from the plateau; 0 before it is known"""
         self.skipped = 0
@@ -96,7 +104,7 @@ class State:
         return self.trainable.adam
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> LatentModel:
         """The model as the last step left it."""
         return self.last.model
 
@@ -106,7 +114,7 @@ class State:
         return self.last.objective
 
     @property
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> LatentModel:
         """The model with averaged weights: what is validated, saved and used."""
         return self.smooth.model
 
@@ -138,7 +146,8 @@ class State:
     def judge(self, bound: float) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
         if bound > self.reference + self.recipe.tolerance:
-            self.reference, self.stale = bound, 0
+            self.reference = bound
+            self.stale = 0
         elif self.step > self.settled:
             self.stale += 1
         falls = bound < self.reference - self.recipe.tolerance
@@ -154,7 +163,8 @@ class State:
     def keep(self, bound: float) -> None:
         """The averaged weights, if the validation bound that they have is the best so far."""
         if bound > self.best_value:
-            self.best_value, self.best_step = bound, self.step
+            self.best_value = bound
+            self.best_step = self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.smooth.state_dict().items()}
 
     def advance(self, batch: Batch, following: Callable[[], Batch] | None = None) -> dict[str, float]:
@@ -165,7 +175,8 @@ class State:
         """
         limit = self.recipe.clip * self.gradient_norm or math.inf
         pace = Pace(self.rate(self.step), limit, 1 - self.recipe.decay(self.step))
-        with single_threaded(wait=False) if self._narrow(batch) else nullcontext():
+        threads = single_threaded(wait=False) if self._narrow(batch) else nullcontext()
+        with threads:
             found = self.stepper(
                 self.trainable, batch, self.noise(batch), pace, self.step, lambda: self._prepared(following)
             )
@@ -173,7 +184,8 @@ class State:
             raise NotFiniteError(self._explained(found.means))
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
             self.cooling = self.step + 1
-        self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * (0.05 if self.gradient_norm else 1.0)
+        share = 0.05 if self.gradient_norm else 1.0
+        self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * share
         self.step += 1
         self.skipped = 0
         return found.means
@@ -185,7 +197,8 @@ class State:
 
     def _narrow(self, batch: Batch) -> bool:
         """Whether a step on it is too little for more than one thread."""
-        on_cpu, draws = batch.x.device.type == "cpu", self.objective.samples * len(batch.x)
+        on_cpu = batch.x.device.type == "cpu"
+        draws = self.objective.samples * len(batch.x)
         return on_cpu and self.products * draws <= NARROW and torch.get_num_threads() > 1
 
     def noise(self, batch: Batch) -> Noise:
@@ -197,7 +210,8 @@ class State:
         return self._noise(batch, self.step)
 
     def _noise(self, batch: Batch, step: int) -> Noise:
-        device, rows = batch.x.device, len(batch.x)
+        device = batch.x.device
+        rows = len(batch.x)
         shapes = self.objective.noise(self.model, rows)
         if device.type == "cpu":
             normal = normal_noise(generator(self.recipe.seed, "noise", step))
@@ -234,7 +248,8 @@ class State:
             self.smooth.load_state_dict(weights)
             self.adam.forget()
             self.gradient_norm = 0.0  # to be measured afresh
-            self.skipped, self.setbacks = 0, self.setbacks + 1
+            self.skipped = 0
+            self.setbacks += 1
         else:
             self.skipped += 1
         self.step += 1
@@ -244,7 +259,7 @@ class State:
         """The weights to keep: those of the best validation bound, else the averaged ones."""
         return self.smooth.state_dict() if self.best is None else self.best
 
-    def trained(self) -> nn.Module:
+    def trained(self) -> LatentModel:
         """A copy of the model with those weights, ready for use."""
         found = copy.deepcopy(self.smooth)
         found.load_state_dict(self.weights())
@@ -253,10 +268,8 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; `load` is the inverse."""
         groups = {"last": self.last.state_dict(), "averaged": self.smooth.state_dict(), "best": self.best or {}}
-        groups |= {
-            group: dict(zip(self.trainable.names, each, strict=True))
-            for group, each in zip(ADAM, self.adam, strict=True)
-        }
+        for group, each in zip(ADAM, self.adam, strict=True):
+            groups[group] = dict(zip(self.trainable.names, each, strict=True))
         return {f"{group}/{name}": t.detach() for group, values in groups.items() for name, t in values.items()}
 
     def counters(self) -> dict:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam as adam_of_torch
 
-from vaekit.core import Batch, Bound, Objective
+from vaekit.core import Batch, Bound, LatentModel, Objective
 from vaekit.inference import Averages
 from vaekit.training import together
 
@@ -23,6 +23,8 @@ EPSILON = 1e-8
 LOSS = "loss"
 """the name of its mean, where there is no bound to be told instead"""
 
+Tensors = tuple[Tensor, Tensor | None, Tensor | None]
+"""`Batch.tensors`"""
 Noise = tuple[Tensor, ...]
 """what an objective asked for, ε (K, B, E) each"""
 Ahead = Callable[[], "tuple[Batch, Noise] | None"]
@@ -89,12 +91,15 @@ class Adam:
 class Descended(nn.Module):
     """A model and its objective, with all the parameters that are trained: tensors ↦ Bound."""
 
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
+    model: LatentModel
+    objective: Objective
+
+    def __init__(self, model: LatentModel, objective: Objective) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
 
-    def forward(self, tensors: tuple[Tensor | None, ...], noise: Noise, step: int) -> Bound:
+    def forward(self, tensors: Tensors, noise: Noise, step: int) -> Bound:
         """The bound on a batch that is given as its tensors."""
         return self.objective(self.model, Batch(*tensors), *noise, step=step)
 
@@ -204,11 +209,23 @@ def gradient(trainable: Trainable, batch: Batch, noise: Noise, number: int) -> t
     return bound, Used(*map(list, zip(*used, strict=True)))
 
 
-def adam(used: Used, betas: tuple[float, float], rate: Tensor | float, **scaling: Tensor) -> None:
-    """One update of the parameters used, in place."""
+def adam(
+    used: Used,
+    betas: tuple[float, float],
+    rate: Tensor | float,
+    *,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+) -> None:
+    """One update of the parameters used, in place.
+
+    grad_scale    by what the gradient is divided first
+    found_inf     1 where nothing is to change
+    """
     adam_of_torch(
         used.parameters, used.gradient, used.means, used.squares, [], used.steps, lr=rate, beta1=betas[0],
-        beta2=betas[1], eps=EPSILON, weight_decay=0.0, amsgrad=False, maximize=False, fused=True, **scaling,
+        beta2=betas[1], eps=EPSILON, weight_decay=0.0, amsgrad=False, maximize=False, fused=True,
+        grad_scale=grad_scale, found_inf=found_inf,
     )  # fmt: skip
 
 

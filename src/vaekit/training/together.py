@@ -39,9 +39,10 @@ def follow(averages: Sequence[Tensor], tensors: Sequence[Tensor], weight: float)
 
 def follow_on_device(averages: Sequence[Tensor], tensors: Sequence[Tensor], weight: Tensor) -> None:
     """The same by a number () that does not leave the accelerator."""
-    calls = [_of_torch(name) for name in ("_foreach_sub", "_foreach_mul_", "_foreach_add_")]
-    if None not in calls:
-        subtract, multiply, add = calls
+    subtract = _of_torch("_foreach_sub")
+    multiply = _of_torch("_foreach_mul_")
+    add = _of_torch("_foreach_add_")
+    if subtract is not None and multiply is not None and add is not None:
         moved = subtract(tensors, averages)
         multiply(moved, weight)
         add(averages, moved)
