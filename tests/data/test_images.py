@@ -286,7 +286,7 @@ def test_colours_of_5_and_6_bits_are_not_16(tmp_path):
 # What the tags of a TIFF say
 
 
-def write_tiff(path, *pages, planar=False, description="", photometric=1, order="<"):
+def write_tiff(path, *pages, planar=False, description="", photometric=1, order="<", tags=None):
     """A TIFF of pages (height, width) or (height, width, channels) of any numbers, as microscopes write them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 0)
@@ -298,18 +298,18 @@ def write_tiff(path, *pages, planar=False, description="", photometric=1, order=
         parts = channels if planar else 1
         size = len(pixels) // parts
         colours = 3 if photometric == 2 else 1
-        tags = {
+        entries = {
             256: width, 257: height, 258: [8 * page.itemsize] * channels, 259: 1, 262: photometric,
             270: description.encode(), 273: [len(content) + i * size for i in range(parts)], 277: channels,
             278: height, 279: [size] * parts, 284: 1 + planar, 338: [0] * (channels - colours),
-            339: ["", "u", "i", "f"].index(page.dtype.kind),
+            339: ["", "u", "i", "f"].index(page.dtype.kind), **(tags or {}),
         }  # fmt: skip
         content += pixels
         start = len(content)
-        tags = {tag: value for tag, value in tags.items() if value not in ([], b"")}
-        entries = struct.pack(f"{order}H", len(tags))
+        entries = {tag: value for tag, value in sorted(entries.items()) if value not in ([], b"")}
+        directory = struct.pack(f"{order}H", len(entries))
         beside = b""
-        for tag, value in tags.items():
+        for tag, value in entries.items():
             if isinstance(value, bytes):
                 kind, count, packed = 2, len(value) + 1, value + b"\0"
             else:
@@ -317,13 +317,13 @@ def write_tiff(path, *pages, planar=False, description="", photometric=1, order=
                 kind, count = 4, len(numbers)
                 packed = struct.pack(f"{order}{count}I", *numbers)
             if len(packed) > 4:
-                offset = start + 2 + 12 * len(tags) + 4 + len(beside)
+                offset = start + 2 + 12 * len(entries) + 4 + len(beside)
                 beside += packed
                 packed = struct.pack(f"{order}I", offset)
-            entries += struct.pack(f"{order}HHI", tag, kind, count) + packed.ljust(4, b"\0")
+            directory += struct.pack(f"{order}HHI", tag, kind, count) + packed.ljust(4, b"\0")
         content = content[:link] + struct.pack(f"{order}I", start) + content[link + 4 :]
-        link = start + len(entries)
-        content += entries + bytes(4) + beside
+        link = start + len(directory)
+        content += directory + bytes(4) + beside
     path.write_bytes(content)
     return path
 
@@ -460,6 +460,9 @@ def test_a_truncated_tiff_of_another_kind_is_damaged(tmp_path, name, tifffile, m
         "ImageJ=1.54f\nimages=12\nchannels=3\nslices=2\nframes=2\nhyperstack=true\n",
         '{"shape": [4, 3, 9, 11], "axes": "TCYX"}',
         '<OME><Image><Pixels DimensionOrder="XYCZT" SizeC="3" SizeZ="4" SizeT="1" SizeX="11" SizeY="9"/></Image></OME>',
+        '<OME><Image><Pixels DimensionOrder="XYZCT" SizeZ="1" SizeC="3" SizeT="4"><TiffData IFD="0" PlaneCount="12"/>',
+        '<OME><Image><Pixels DimensionOrder="XYZTC" SizeC="3" SizeZ="1" SizeT="4">'
+        + "".join(f'<TiffData FirstC="{i % 3}" FirstT="{i // 3}" IFD="{i}" PlaneCount="1"/>' for i in range(12)),
     ],
 )
 def test_pages_that_are_channels_are_put_together(tmp_path, description, dtype, without_tifffile):
@@ -481,6 +484,8 @@ def test_pages_that_are_channels_are_put_together(tmp_path, description, dtype, 
         "ImageJ=1.54f\nimages=14\nchannels=3\nhyperstack=true\n",  # pages were taken away
         '{"shape": [3, 4, 9, 11], "axes": "CTYX"}',
         '<OME><Image><Pixels DimensionOrder="XYZCT" SizeC="3" SizeZ="4" SizeT="1"/></Image></OME>',
+        '<OME><Image><Pixels DimensionOrder="XYCZT" SizeC="3" SizeZ="1" SizeT="4">'
+        + "".join(f'<TiffData FirstC="{i // 4}" FirstT="{i % 4}" IFD="{i}" PlaneCount="1"/>' for i in range(12)),
     ],
 )
 def test_pages_that_cannot_be_put_together_are_told(tmp_path, description):
@@ -502,6 +507,16 @@ def test_pages_of_one_channel_are_images(tmp_path, description):
     source = load(tmp_path)
     assert np.array_equal(source.x, pages)
     assert source.notes == ()
+
+
+def test_layers_of_a_volume_are_not_left_out(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", numbers("uint16", 36, 11), tags={257: 9, 278: 9, 32997: 4})
+    refused(path, "a.tif is a TIFF of 1 channel of 16 bits and 4 layers", "not read")
+
+
+def test_opacity_of_16_bits_is_cut_whatever_is_installed(tmp_path, without_tifffile):
+    path = write_tiff(tmp_path / "a.tif", numbers("uint16", 9, 11, 4), photometric=2, tags={338: 2})
+    assert load(path).notes[1] == "a.tif is of 16 bits a colour: 8 of them are read. An .npy array keeps them all."
 
 
 def test_channels_of_different_numbers_are_named(tmp_path):

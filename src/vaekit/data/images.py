@@ -175,8 +175,8 @@ def _notes(pages: list[Page], transparent: list[Page]) -> tuple[str, ...]:
 
 def _whole_with_tifffile(cut: list[Page]) -> str:
     """How colours of 16 bits in TIFFs are read whole."""
-    tiffs = all(page.file.suffix.lower() in TIFFS for page in cut)
-    if not tiffs or tiff.readable():
+    possible = all(page.file.suffix.lower() in TIFFS and page.mode == "RGB" for page in cut)
+    if not possible or tiff.readable():
         return ""
     return f", or {INSTALL}"
 

@@ -43,6 +43,8 @@ class Directory(NamedTuple):
     extra: tuple[int, ...]
     """what the samples beyond the colours are"""
     planar: int
+    depth: int
+    """the layers of a volume, 1 of an image"""
     compression: int
     orientation: int
     description: str
@@ -53,9 +55,9 @@ class Directory(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """NumPy's type of its numbers; nothing where there is none, and for the indices of a palette."""
+        """NumPy's type of its numbers; nothing for others, for the indices of a palette, and for volumes."""
         bits = max(self.bits)
-        if self.photometric == PALETTE or bits > 64:
+        if self.photometric == PALETTE or bits > 64 or self.depth > 1:
             return ""
         if self.form == 1 and 8 < bits < 16:
             return "uint16"
@@ -71,8 +73,9 @@ class Directory(NamedTuple):
         bits = " and ".join(map(str, sorted(set(self.bits))))
         numbers = {1: "", 2: ", signed", 3: ", in floating point"}.get(self.form, ", of no plain numbers")
         packing = COMPRESSIONS.get(self.compression, f"method {self.compression}")
+        layers = f" and {self.depth} layers" if self.depth > 1 else ""
         compressed = f", compressed ({packing})" if packing else ""
-        return f"a TIFF of {channels} of {bits} bits{numbers}{compressed}"
+        return f"a TIFF of {channels} of {bits} bits{layers}{numbers}{compressed}"
 
     @property
     def deep_colour(self) -> bool:
@@ -82,7 +85,9 @@ class Directory(NamedTuple):
     @property
     def kept_by_pillow(self) -> bool:
         """Whether Pillow, if it opens this page, gives all of its channels: it leaves out extra samples that are no
-        opacity, and mixes up channels of 16 bits that lie apart."""
+        opacity, and layers but the first, and mixes up channels of 16 bits that lie apart."""
+        if self.depth > 1:
+            return False
         if self.samples == 1:
             return True
         if self.planar == APART and max(self.bits) > 8:
@@ -140,6 +145,7 @@ def _directory(tags: "ImageFileDirectory_v2", length: int) -> Directory:
         photometric=_number(tags, 262, 0),
         extra=_numbers(tags, 338),
         planar=_number(tags, 284, 1),
+        depth=_number(tags, 32997, 1),
         compression=_number(tags, 259, 1),
         orientation=_number(tags, 274, 1),
         description=str(tags.get(270, "")),
@@ -181,9 +187,7 @@ def _described(description: str, pages: int) -> tuple[int, bool]:
     if description.startswith(IMAGEJ):  # whose order is always channels, slices, frames
         return _imagej(description).get("channels", 1), True
     if "<OME" in description:
-        sizes = {axis: int(size) for axis, size in re.findall(r'\bSize([CZT])="(\d{1,9})"', description)}
-        one = len(re.findall(r"<Pixels\b", description)) == 1 and math.prod(sizes.values()) == pages
-        return max(1, sizes.get("C", 1)), one and 'DimensionOrder="XYC' in description
+        return _ome(description, pages)
     if description.startswith("{"):
         return _shaped(description)
     return 1, False
@@ -192,6 +196,27 @@ def _described(description: str, pages: int) -> tuple[int, bool]:
 def _imagej(description: str) -> dict[str, int]:
     """The counts among the lines of ImageJ's description."""
     return {name: int(count) for name, count in re.findall(r"^(\w+)=([1-9]\d{0,8})\s*$", description, re.M)}
+
+
+def _ome(description: str, pages: int) -> tuple[int, bool]:
+    """The same of OME's description: by the order of its axes, or by the channel that it gives for each page."""
+    sizes = {axis: int(size) for axis, size in re.findall(r'\bSize([CZT])="(\d{1,9})"', description)}
+    channels = max(1, sizes.get("C", 1))
+    images = len(re.findall(r"<Pixels\b", description))
+    if images != 1 or math.prod(sizes.values()) != pages:
+        return channels, False
+    planes = [
+        {name: int(value) for name, value in re.findall(r'\b(IFD|FirstC)="(\d{1,9})"', block)}
+        for block in re.findall(r"<TiffData\b[^>]*>", description)
+    ]
+    if len(planes) == pages:
+        planes.sort(key=lambda plane: plane.get("IFD", 0))
+        return channels, all(plane.get("FirstC", 0) == i % channels for i, plane in enumerate(planes))
+    order = re.search(r'DimensionOrder="XY([CZT]{3})"', description)
+    if len(planes) > 1 or order is None:
+        return channels, False
+    varied = [axis for axis in order[1] if sizes.get(axis, 1) > 1]
+    return channels, varied[:1] == ["C"]
 
 
 def _shaped(description: str) -> tuple[int, bool]:
