@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from vaekit.data import load, tiff
 from vaekit.data.images import parse_size
@@ -546,6 +546,18 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path):
     refused(tmp_path, *words, "1 more")
     stack(tmp_path / "plate" / "b.tif", list(pages[2:]), description="ImageJ=1\nimages=4\nchannels=2\n")
     refused(tmp_path / "plate", "b.tif#3-4: channel 0, row 7, column 3", "is nan")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_time_for_a_stack_grows_with_its_pages(tmp_path, monkeypatch, dtype):
+    loads = []
+    load_tags = TiffImagePlugin.ImageFileDirectory_v2.load
+    counted = lambda self, file: (loads.append(1), load_tags(self, file))  # noqa: E731
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", counted)
+    stack(tmp_path / "a.tif", list(numbers(dtype, 60, 9, 11)))
+    loads.clear()
+    assert load(tmp_path).x.shape == (60, 9, 11)
+    assert len(loads) < 10 * 60
 
 
 def test_moving_pictures_are_named(tmp_path):

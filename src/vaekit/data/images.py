@@ -3,10 +3,11 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 
@@ -18,8 +19,11 @@ from vaekit.data.unpacked import check_unpacked
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+Planes = Callable[[int], Union["Image", np.ndarray]]
+"""the pages of an open file, by their numbers from 0, upright: Pillow's images, or arrays where tifffile reads it"""
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD = (".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng")
 """endings of images that are not read: left out silently, they would be missed"""
@@ -364,20 +368,49 @@ def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tup
     """All images, and those that are transparent in places."""
     x = np.empty(0)
     transparent = []
-    for i, page in enumerate(pages):
-        pixels, opaque = _pixels(page, size, colour)
-        if i == 0:
-            x = _room(len(pages), pixels)
-        if pixels.shape != x.shape[1:]:
-            first = _size(x[0])
-            raise VaekitError(
-                f"images of different sizes: {pages[0]} is {first} and {page} {_size(pixels)} (height x width). Give "
-                f"--resize HEIGHTxWIDTH, such as --resize {first}: all are scaled to it, whatever their proportions."
-            )
-        x[i] = pixels
-        if not opaque:
-            transparent.append(page)
+    with closing(_each(pages, size, colour)) as images:
+        for i, (page, pixels, opaque) in enumerate(images):
+            if i == 0:
+                x = _room(len(pages), pixels)
+            if pixels.shape != x.shape[1:]:
+                first = _size(x[0])
+                raise VaekitError(
+                    f"images of different sizes: {pages[0]} is {first} and {page} {_size(pixels)} (height x width). "
+                    f"Give --resize HEIGHTxWIDTH, such as --resize {first}: all are scaled to it, whatever their "
+                    f"proportions."
+                )
+            x[i] = pixels
+            if not opaque:
+                transparent.append(page)
     return x, transparent
+
+
+def _each(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> Iterator[tuple[Page, np.ndarray, bool]]:
+    """Each image with its pixels and whether it was opaque. A file is opened once for all its pages: finding one from
+    the beginning passes all before it."""
+    for _, of_file in groupby(pages, lambda page: page.file):
+        several = list(of_file)
+        with _planes(several[0]) as planes:
+            for page in several:
+                yield page, *_pixels(page, planes, size, colour)
+
+
+@contextmanager
+def _planes(page: Page) -> Iterator[Planes]:
+    """The pages of an image's file, which is open for so long."""
+    from PIL import ImageOps
+
+    if not page.mode:
+        with _refusing(page.file), tiff.opened(page.file) as stack:
+            yield lambda number: tiff.pixels(stack, number)
+        return
+    with _opened(page.file) as image:
+
+        def upright(number: int) -> "Image":
+            image.seek(number)
+            return ImageOps.exif_transpose(image)
+
+        yield upright
 
 
 def _room(count: int, pixels: np.ndarray) -> np.ndarray:
@@ -393,38 +426,25 @@ def _size(pixels: np.ndarray) -> str:
     return "x".join(map(str, pixels.shape[-2:]))
 
 
-def _pixels(page: Page, size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, bool]:
+def _pixels(page: Page, planes: Planes, size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, bool]:
     """One image upright and on white, (channels, height, width) or (height, width), and whether it was opaque."""
     if page.mode and page.channels == 1 and page.dtype == "uint8":
-        return _shades(page, size, colour)
-    pixels = _resized(_numbers(page), size)
+        return _shades(page, planes, size, colour)
+    pixels = _resized(_numbers(page, planes), size)
     if colour and pixels.ndim == 2:
         pixels = np.stack([pixels] * 3)
     return pixels, True
 
 
-def _numbers(page: Page) -> np.ndarray:
+def _numbers(page: Page, planes: Planes) -> np.ndarray:
     """The numbers of an image as they are in the file, but upright."""
-    planes = [_plane(page, max(0, number - 1)) for number in page.numbers or (0,)]
-    pixels = planes[0] if len(planes) == 1 else np.stack(planes)
+    found = [np.asarray(planes(number - 1)) for number in page.numbers or (1,)]
+    pixels = found[0] if len(found) == 1 else np.stack(found)
+    if page.mode and page.dtype in ("uint32", "int8"):  # whose bits Pillow gives in a type of the other sign
+        pixels = pixels.view(page.dtype)
+    pixels = pixels.astype(page.dtype)
     _check_finite(pixels, page)
     return pixels
-
-
-def _plane(page: Page, number: int) -> np.ndarray:
-    """One page of a file, counted from 0, upright, in the image's type."""
-    from PIL import ImageOps
-
-    if not page.mode:
-        with _refusing(page.file):
-            return tiff.pixels(page.file, number).astype(page.dtype)
-    with _opened(page.file) as image:
-        if page.numbers:
-            image.seek(number)
-        pixels = np.asarray(ImageOps.exif_transpose(image))
-    if page.dtype in ("uint32", "int8"):  # whose bits Pillow gives in a type of the other sign
-        return pixels.view(page.dtype)
-    return pixels.astype(page.dtype)
 
 
 def _check_finite(pixels: np.ndarray, page: Page) -> None:
@@ -446,26 +466,25 @@ def _check_finite(pixels: np.ndarray, page: Page) -> None:
     )
 
 
-def _shades(page: Page, size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, bool]:
+def _shades(page: Page, planes: Planes, size: tuple[int, int] | None, colour: bool) -> tuple[np.ndarray, bool]:
     """An image of 8 bits, RGB or grey, on white, and whether it was opaque."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    with _opened(page.file) as image:
-        if page.numbers:
-            image.seek(page.numbers[0] - 1)
-        upright = ImageOps.exif_transpose(image)
-        opaque = True
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            least, _ = upright.getchannel("A").getextrema()
-            opaque = least == 255
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-        mode = "RGB" if colour else "L"
-        upright = upright.convert(mode)
-        if size is not None:
-            height, width = size
-            upright = upright.resize((width, height), Image.Resampling.LANCZOS)
-        pixels = np.asarray(upright)
+    number = page.numbers[0] if page.numbers else 1
+    upright = planes(number - 1)
+    assert isinstance(upright, Image.Image)  # those of tifffile are read as numbers
+    opaque = True
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        least, _ = upright.getchannel("A").getextrema()
+        opaque = least == 255
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    mode = "RGB" if colour else "L"
+    upright = upright.convert(mode)
+    if size is not None:
+        height, width = size
+        upright = upright.resize((width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(upright)
     if colour:
         pixels = np.moveaxis(pixels, -1, 0)
     return pixels, opaque

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    import tifffile
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -246,18 +247,22 @@ def readable() -> bool:
     return importlib.util.find_spec("tifffile") is not None
 
 
-def pixels(file: Path, number: int) -> np.ndarray:
+def opened(file: Path) -> "tifffile.TiffFile":
+    """The file, open."""
+    import tifffile
+
+    return tifffile.TiffFile(file)
+
+
+def pixels(stack: "tifffile.TiffFile", number: int) -> np.ndarray:
     """The pixels of a page, counted from 0, upright: (channels, height, width), with one (height, width).
 
     Raises whatever tifffile does on a damaged one.
     """
-    import tifffile
-
-    with tifffile.TiffFile(file) as opened:
-        page = opened.pages[number]
-        found = page.asarray()
-        axes = page.axes
-        tag = page.tags.get(274)
+    page = stack.pages[number]
+    found = page.asarray()
+    axes = page.axes
+    tag = page.tags.get(274)
     if "S" in axes:
         found = np.moveaxis(found, axes.index("S"), 0)
     if found.ndim > 3 or (found.ndim == 3 and "S" not in axes):
