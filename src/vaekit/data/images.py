@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -385,7 +385,7 @@ def _stack(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> tup
     return x, transparent
 
 
-def _each(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> Iterator[tuple[Page, np.ndarray, bool]]:
+def _each(pages: list[Page], size: tuple[int, int] | None, colour: bool) -> Generator[tuple[Page, np.ndarray, bool]]:
     """Each image with its pixels and whether it was opaque. A file is opened once for all its pages: finding one from
     the beginning passes all before it."""
     for _, of_file in groupby(pages, lambda page: page.file):
