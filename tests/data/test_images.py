@@ -7,9 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
-from vaekit.data import load
+from vaekit.data import load, tiff
 from vaekit.data.images import parse_size
 from vaekit.errors import VaekitError
 
@@ -262,10 +262,302 @@ def test_every_page_of_a_stack_is_an_image(tmp_path, dtype):
     refused(tmp_path, "c.tif#2", "5x8", "resize")
 
 
-def stack(path, pages) -> None:
+def stack(path, pages, **options) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     first, *others = map(Image.fromarray, pages)
-    first.save(path, save_all=True, append_images=others)
+    first.save(path, save_all=True, append_images=others, **options)
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif", ".webp", ".jpg"])
+@pytest.mark.parametrize("shape", [(16, 21), (21, 16), (16, 16), (160, 8)])
+def test_a_side_of_16_pixels_is_not_16_bits(tmp_path, ending, shape):
+    pixels = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    save(tmp_path / f"a{ending}", pixels)
+    save(tmp_path / f"b{ending}", np.dstack([pixels] * 3))
+    assert load(tmp_path).notes == ()
+
+
+def test_colours_of_5_and_6_bits_are_not_16(tmp_path):
+    header = struct.pack("<2sIHHI", b"BM", 54 + 64, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 4, 8, 1, 16, *[0] * 6)
+    (tmp_path / "a.bmp").write_bytes(header + bytes(64))
+    assert load(tmp_path).notes == ()
+
+
+# What the tags of a TIFF say
+
+
+def write_tiff(path, *pages, planar=False, description="", photometric=1, order="<", tags=None):
+    """A TIFF of pages (height, width) or (height, width, channels) of any numbers, as microscopes write them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 0)
+    link = 4  # where the offset of the next page stands
+    for page in pages:
+        height, width, channels = np.atleast_3d(page).shape
+        rows = np.moveaxis(np.atleast_3d(page), -1, 0) if planar else page
+        pixels = np.ascontiguousarray(rows, page.dtype.newbyteorder(order)).tobytes()
+        parts = channels if planar else 1
+        size = len(pixels) // parts
+        colours = 3 if photometric == 2 else 1
+        entries = {
+            256: width, 257: height, 258: [8 * page.itemsize] * channels, 259: 1, 262: photometric,
+            270: description.encode(), 273: [len(content) + i * size for i in range(parts)], 277: channels,
+            278: height, 279: [size] * parts, 284: 1 + planar, 338: [0] * (channels - colours),
+            339: ["", "u", "i", "f"].index(page.dtype.kind), **(tags or {}),
+        }  # fmt: skip
+        content += pixels
+        start = len(content)
+        entries = {tag: value for tag, value in sorted(entries.items()) if value not in ([], b"")}
+        directory = struct.pack(f"{order}H", len(entries))
+        beside = b""
+        for tag, value in entries.items():
+            if isinstance(value, bytes):
+                kind, count, packed = 2, len(value) + 1, value + b"\0"
+            else:
+                numbers = value if isinstance(value, list) else [value]
+                kind, count = 4, len(numbers)
+                packed = struct.pack(f"{order}{count}I", *numbers)
+            if len(packed) > 4:
+                offset = start + 2 + 12 * len(entries) + 4 + len(beside)
+                beside += packed
+                packed = struct.pack(f"{order}I", offset)
+            directory += struct.pack(f"{order}HHI", tag, kind, count) + packed.ljust(4, b"\0")
+        content = content[:link] + struct.pack(f"{order}I", start) + content[link + 4 :]
+        link = start + len(directory)
+        content += directory + bytes(4) + beside
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def without_tifffile(monkeypatch):
+    monkeypatch.setattr(tiff, "readable", lambda: False)
+
+
+def numbers(dtype, *shape) -> np.ndarray:
+    """Numbers over the whole range of a type."""
+    rng = np.random.default_rng(5)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 1e3, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "uint32", "int32", "float32"])
+def test_numbers_keep_their_sign(tmp_path, dtype, without_tifffile):
+    pixels = numbers(dtype, 9, 11)
+    for name, page in {"a": pixels, "b": pixels[::-1]}.items():
+        write_tiff(tmp_path / f"{name}.tif", page)
+    x = load(tmp_path).x
+    assert x.dtype == dtype
+    assert np.array_equal(x, [pixels, pixels[::-1]])
+
+
+def test_signed_16_bits(tmp_path, without_tifffile):
+    pixels = numbers("int16", 9, 11)
+    assert np.array_equal(load(write_tiff(tmp_path / "a.tif", pixels)).x[0], pixels)
+
+
+def test_large_unsigned_numbers_are_scaled_within_their_range(tmp_path):
+    pixels = np.full((8, 8), 2**32 - 2, np.uint32)
+    pixels[:, 4:] = 2**31 + 1000
+    x = load(write_tiff(tmp_path / "a.tif", pixels), resize="4").x[0]
+    assert x.dtype == np.uint32
+    assert pixels.min() <= x.min() < x.max() <= pixels.max()
+
+
+OTHERS = {
+    "two": (numbers("uint16", 9, 11, 2), {}, "2 channels of 16 bits", "(n, 2, height, width) of uint16"),
+    "five": (numbers("uint16", 9, 11, 5), {}, "5 channels of 16 bits", "(n, 5, height, width) of uint16"),
+    "apart": (numbers("uint16", 9, 11, 4), {"planar": True}, "4 channels of 16 bits", "(n, 4, "),
+    "bytes": (numbers("uint8", 9, 11, 2), {}, "2 channels of 8 bits", "(n, 2, height, width) of uint8"),
+    "bytes apart": (numbers("uint8", 9, 11, 3), {"planar": True}, "3 channels of 8 bits", "(n, 3, "),
+    "infrared": (numbers("uint8", 9, 11, 4), {"photometric": 2}, "4 channels of 8 bits", "(n, 4, "),
+    "deep apart": (numbers("uint16", 9, 11, 3), {"photometric": 2, "planar": True}, "3 channels of 16 bits", "(n, 3,"),
+    "double": (
+        numbers("float64", 9, 11),
+        {},
+        "1 channel of 64 bits, in floating point",
+        "(n, height, width) of float64",
+    ),
+    "half": (numbers("float16", 9, 11), {}, "1 channel of 16 bits, in floating point", "(n, height, width) of float16"),
+    "other end": (numbers("uint32", 9, 11), {"order": ">"}, "1 channel of 32 bits", "(n, height, width) of uint32"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_whole_tiff_of_another_kind_is_told_from_a_damaged_one(tmp_path, name, without_tifffile):
+    pixels, options, kind, array = OTHERS[name]
+    path = write_tiff(tmp_path / "a.tif", pixels, **options)
+    with pytest.raises(VaekitError) as error:
+        load(path)
+    assert f"a.tif is a TIFF of {kind}" in str(error.value)
+    assert array in str(error.value)
+    assert "vaekit[tiff]" in str(error.value)
+    assert "damaged" not in str(error.value)
+    stored = np.atleast_3d(pixels).transpose(2, 0, 1)
+    np.save(tmp_path / "x.npy", [np.squeeze(stored)] * 3)  # the remedy
+    assert load(tmp_path / "x.npy", kind="image").x.shape[1:] == np.squeeze(stored).shape
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tifffile_reads_the_other_kinds(tmp_path, name):
+    pytest.importorskip("tifffile")
+    pixels, options, *_ = OTHERS[name]
+    write_tiff(tmp_path / "a.tif", pixels, **options)
+    write_tiff(tmp_path / "b.tif", pixels[::-1], pixels[:, ::-1], **options)
+    source = load(tmp_path)
+    wanted = [np.squeeze(np.moveaxis(np.atleast_3d(page), -1, 0)) for page in (pixels, pixels[::-1], pixels[:, ::-1])]
+    assert source.x.dtype == pixels.dtype
+    assert np.array_equal(source.x, wanted)
+    assert source.beside["file"].tolist() == ["a.tif", "b.tif#1", "b.tif#2"]
+    assert source.axes.kind == "image"
+    assert load(tmp_path, resize="6x7").x.shape == (*source.x.shape[:-2], 6, 7)
+
+
+def test_tifffile_keeps_16_bits_a_colour(tmp_path, monkeypatch):
+    pixels = numbers("uint16", 9, 11, 3)
+    path = write_tiff(tmp_path / "a.tif", pixels, photometric=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiff, "readable", lambda: False)
+        source = load(path)
+    assert source.x.dtype == np.uint8
+    assert "8 of them are read" in source.notes[0]
+    assert "vaekit[tiff]" in source.notes[0]
+    pytest.importorskip("tifffile")
+    source = load(path)
+    assert np.array_equal(source.x[0], np.moveaxis(pixels, -1, 0))
+    assert source.notes == ()
+    assert np.array_equal(load(path, colour=True).x, source.x)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tifffile_turns_images_as_pillow_does(tmp_path, orientation):
+    pixels = numbers("float32", 9, 11)
+    save(tmp_path / "a.tif", pixels, tiffinfo={274: orientation})
+    assert np.array_equal(tiff._upright(pixels, orientation), load(tmp_path / "a.tif").x[0])
+
+
+@pytest.mark.parametrize("tifffile", [False, True])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_truncated_tiff_of_another_kind_is_damaged(tmp_path, name, tifffile, monkeypatch):
+    monkeypatch.setattr(tiff, "readable", lambda: tifffile)
+    pixels, options, *_ = OTHERS[name]
+    path = write_tiff(tmp_path / "a.tif", pixels, **options)
+    content = bytearray(path.read_bytes())
+    place = content.index(struct.pack(options.get("order", "<") + "HH", 273, 4)) + 8
+    if not options.get("planar"):
+        content[place : place + 4] = struct.pack(options.get("order", "<") + "I", len(content) - 20)
+        path.write_bytes(content)
+        refused(path, "a.tif is damaged", "not all of its pixels")
+    path.write_bytes(content[: len(content) // 2])
+    refused(path, "a.tif is damaged")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "description",
+    [
+        "ImageJ=1.54f\nimages=12\nchannels=3\nslices=2\nframes=2\nhyperstack=true\n",
+        '{"shape": [4, 3, 9, 11], "axes": "TCYX"}',
+        '<OME><Image><Pixels DimensionOrder="XYCZT" SizeC="3" SizeZ="4" SizeT="1" SizeX="11" SizeY="9"/></Image></OME>',
+        '<OME><Image><Pixels DimensionOrder="XYZCT" SizeZ="1" SizeC="3" SizeT="4"><TiffData IFD="0" PlaneCount="12"/>',
+        '<OME><Image><Pixels DimensionOrder="XYZTC" SizeC="3" SizeZ="1" SizeT="4">'
+        + "".join(f'<TiffData FirstC="{i % 3}" FirstT="{i // 3}" IFD="{i}" PlaneCount="1"/>' for i in range(12)),
+    ],
+)
+def test_pages_that_are_channels_are_put_together(tmp_path, description, dtype, without_tifffile):
+    pages = numbers(dtype, 12, 9, 11)
+    stack(tmp_path / "a.tif", list(pages), description=description)
+    source = load(tmp_path)
+    assert np.array_equal(source.x, pages.reshape(4, 3, 9, 11))
+    assert source.beside["file"].tolist() == ["a.tif#1-3", "a.tif#4-6", "a.tif#7-9", "a.tif#10-12"]
+    assert source.notes == (
+        "4 images are put together from 3 pages: the channels that the TIFF's description speaks of.",
+    )
+    assert source.axes.kind == "image"
+    assert load(tmp_path, resize="6x7").x.shape == (4, 3, 6, 7)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "ImageJ=1.54f\nimages=14\nchannels=3\nhyperstack=true\n",  # pages were taken away
+        '{"shape": [3, 4, 9, 11], "axes": "CTYX"}',
+        '<OME><Image><Pixels DimensionOrder="XYZCT" SizeC="3" SizeZ="4" SizeT="1"/></Image></OME>',
+        '<OME><Image><Pixels DimensionOrder="XYCZT" SizeC="3" SizeZ="1" SizeT="4">'
+        + "".join(f'<TiffData FirstC="{i // 4}" FirstT="{i % 4}" IFD="{i}" PlaneCount="1"/>' for i in range(12)),
+    ],
+)
+def test_pages_that_cannot_be_put_together_are_told(tmp_path, description):
+    pages = numbers("uint16", 11 if "ImageJ" in description else 12, 9, 11)
+    stack(tmp_path / "a.tif", list(pages), description=description)
+    source = load(tmp_path)
+    assert np.array_equal(source.x, pages)
+    assert len(source.notes) == 1
+    for word in ("a.tif speaks of 3 channels", "(n, 3, height, width)"):
+        assert word in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    "description", ["ImageJ=1.54f\nimages=4\nslices=4\n", '{"shape": [4, 9, 11]}', "{", "{}", "[]"]
+)
+def test_pages_of_one_channel_are_images(tmp_path, description):
+    pages = numbers("uint16", 4, 9, 11)
+    stack(tmp_path / "a.tif", list(pages), description=description)
+    source = load(tmp_path)
+    assert np.array_equal(source.x, pages)
+    assert source.notes == ()
+
+
+def test_layers_of_a_volume_are_not_left_out(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", numbers("uint16", 36, 11), tags={257: 9, 278: 9, 32997: 4})
+    refused(path, "a.tif is a TIFF of 1 channel of 16 bits and 4 layers", "not read")
+
+
+def test_opacity_of_16_bits_is_cut_whatever_is_installed(tmp_path, without_tifffile):
+    path = write_tiff(tmp_path / "a.tif", numbers("uint16", 9, 11, 4), photometric=2, tags={338: 2})
+    assert load(path).notes[1] == "a.tif is of 16 bits a colour: 8 of them are read. An .npy array keeps them all."
+
+
+def test_channels_of_different_numbers_are_named(tmp_path):
+    stack(tmp_path / "a.tif", list(numbers("uint16", 4, 9, 11)), description="ImageJ=1\nimages=4\nchannels=2\n")
+    write_tiff(tmp_path / "b.tif", numbers("uint16", 9, 11))
+    refused(tmp_path, "a.tif#1-2 holds 2 channels of uint16", "b.tif uint16")
+
+
+def test_images_without_pages_of_their_own_are_not_missed(tmp_path):
+    pages = numbers("uint16", 5, 9, 11)
+    path = write_tiff(tmp_path / "a.tif", pages[0], description="ImageJ=1.54f\nimages=5\nslices=5\n")
+    assert np.array_equal(load(path).x, pages[:1])  # a page that was cut out
+    path.write_bytes(path.read_bytes() + pages[1:].tobytes())
+    refused(path, "a.tif", "4 images", "4 GB")
+
+
+def test_a_pixel_that_is_no_number_is_named(tmp_path):
+    pages = numbers("float32", 6, 9, 11)
+    stack(tmp_path / "a.tif", list(pages[:2]))
+    pages[4, 7, 3] = np.nan
+    stack(tmp_path / "plate" / "b.tif", list(pages[2:]))
+    words = ("b.tif#3: row 7, column 3", "is nan")
+    refused(tmp_path, *words)
+    refused(tmp_path, *words, resize="4")
+    pages[4, 8, 10] = np.inf
+    stack(tmp_path / "plate" / "b.tif", list(pages[2:]))
+    refused(tmp_path, *words, "1 more")
+    stack(tmp_path / "plate" / "b.tif", list(pages[2:]), description="ImageJ=1\nimages=4\nchannels=2\n")
+    refused(tmp_path / "plate", "b.tif#3-4: channel 0, row 7, column 3", "is nan")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_time_for_a_stack_grows_with_its_pages(tmp_path, monkeypatch, dtype):
+    loads = []
+    load_tags = TiffImagePlugin.ImageFileDirectory_v2.load
+    counted = lambda self, file: (loads.append(1), load_tags(self, file))  # noqa: E731
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", counted)
+    stack(tmp_path / "a.tif", list(numbers(dtype, 60, 9, 11)))
+    loads.clear()
+    assert load(tmp_path).x.shape == (60, 9, 11)
+    assert len(loads) < 10 * 60
 
 
 def test_moving_pictures_are_named(tmp_path):
