@@ -17,9 +17,10 @@ from runs.conftest import newest
 from vaekit import VAE
 from vaekit import load as load_estimator
 from vaekit.cli import app
+from vaekit.cli.common import whole_numbers
 from vaekit.cli.evaluate import _beside
 from vaekit.cli.fit import claimed
-from vaekit.data import load
+from vaekit.data import describe, load
 from vaekit.evaluation import Baseline
 from vaekit.runs import DiskError, Run
 from vaekit.settings import Settings
@@ -421,6 +422,43 @@ def test_samples_of_a_table_keep_its_columns(vaekit, table_run, tmp_path):
     assert frame.shape == (5, 2)
     assert vaekit("sample", table_run, "-n", 5, "-o", tmp_path / "x.parquet").code == 0
     assert np.allclose(polars.read_parquet(tmp_path / "x.parquet").to_numpy(), frame.to_numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 900])
+def test_samples_of_whole_numbers_are_whole_numbers(vaekit, tmp_path, most):
+    x = np.random.default_rng(1).integers(0, most + 1, (90, 4))
+    np.savetxt(tmp_path / "x.csv", x, fmt="%d", delimiter=",", header="a,b,c,d", comments="")
+    assert vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "table", *TINY, "--epochs", 1).code == 0
+    for name in ("s.csv", "s.parquet"):
+        assert vaekit("sample", tmp_path / "table", "-n", 30, "-o", tmp_path / name).code == 0
+        read = polars.read_csv if name.endswith("csv") else polars.read_parquet
+        assert set(read(tmp_path / name).dtypes) == {polars.Int64}
+    for dtype in (np.int16, np.float64):
+        np.save(tmp_path / "x.npy", x.astype(dtype))
+        run = tmp_path / np.dtype(dtype).name
+        assert vaekit("fit", tmp_path / "x.npy", "--out", run, *TINY, "--epochs", 1).code == 0
+        assert vaekit("sample", run, "-n", 30, "-o", tmp_path / "s.npy").code == 0
+        assert np.load(tmp_path / "s.npy").dtype == dtype
+        assert vaekit("sample", run, "--mean", "-o", tmp_path / "m.npy").code == 0
+        mean = np.load(tmp_path / "m.npy")
+        assert not np.array_equal(mean, mean.round())
+
+
+def test_whole_numbers_beyond_the_type_they_came_in_are_kept():
+    schema = describe(np.array([[3], [250]], np.uint8), layout="table")
+    found = whole_numbers(np.array([[7.0], [256.0]]), schema, Path("x.npy"))
+    assert found.tolist() == [[7], [256]]
+
+
+@pytest.mark.parametrize("command", ["sample", "encode", "reconstruct"])
+def test_what_was_written_is_said_as_json(vaekit, table_run, tmp_path, command):
+    data = [] if command == "sample" else [table_run.parent / "table.csv"]
+    output = tmp_path / "x.csv"
+    about = strict(vaekit(command, table_run, *data, "-o", output, "--json").out)
+    assert (about["run"], about["output"], about["seed"]) == (str(table_run), str(output), 0)
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["n"] == len(polars.read_csv(output))
+    assert about.get("data", "table.csv") == "table.csv"
 
 
 # reconstruct

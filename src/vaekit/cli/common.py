@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vaekit.core import LatentModel
-from vaekit.data import Dataset, Source, load
+from vaekit.data import Dataset, Schema, Source, load
 from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.errors import VaekitError, counted
@@ -278,6 +278,26 @@ def _named_apart(known: dict[str, T], names: list[str]) -> dict[str, T]:
         apart[name] = column
         taken.add(name)
     return apart
+
+
+def whole_numbers(rows: np.ndarray, schema: Schema, path: Path) -> np.ndarray:
+    """Rows of whole numbers, which a model holds as float32, as integers for a table, and for an .npy in the type in
+    which the data came, where it holds them all.
+
+    >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5, dtype="float64")
+    >>> rows = np.array([[0.0, 1.0]], np.float32)
+    >>> whole_numbers(rows, schema, Path("x.csv")).dtype, whole_numbers(rows, schema, Path("x.npy")).dtype
+    (dtype('int64'), dtype('float64'))
+    """
+    integers = rows.round().astype(np.int64)
+    own = np.dtype(schema.dtype)
+    if own.kind == "f" and path.suffix.lower() != ".npy":
+        return integers
+    with np.errstate(over="ignore"):  # what does not fit is noticed below
+        typed = integers.astype(own)
+    if np.array_equal(typed, integers):
+        return typed
+    return integers
 
 
 def feature_names(run: Run) -> list[str]:
