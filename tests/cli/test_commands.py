@@ -30,7 +30,7 @@ TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
     "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units",
     "latent_dim", "n", "log_likelihood", "rate_parts", "generalisation", "baselines", "comparison", "verdicts",
-    "two_sided",
+    "two_sided", "decisive",
 )  # fmt: skip
 
 
@@ -296,6 +296,31 @@ def test_evaluate_takes_some_of_the_rows(vaekit, digits_run):
     assert few == again
     assert strict(vaekit("evaluate", digits_run, "--rows", 1000, "--samples", 2, "--json").out)["n"] == 180
     assert vaekit("evaluate", digits_run, "--rows", 0).code == 2
+
+
+@pytest.mark.parametrize("rows", [(), ("--rows", 79)])
+def test_a_wild_cell_that_decides_the_mean_is_named(vaekit, table_run, tmp_path, rows):
+    header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
+    number, length, _, kind = lines[33].split(",")
+    wild = [*lines[:33], f"{number},{length},8.25e6,{kind}", *lines[34:]]
+    for name, content in (("sound.csv", lines), ("wild.csv", wild), ("few.csv", wild[30:40])):
+        (tmp_path / name).write_text("\n".join([header, *content]) + "\n")
+    sound, found, both = (
+        strict(vaekit("evaluate", table_run, *(tmp_path / name for name in names), "--json", *rows).out)
+        for names in (["sound.csv"], ["wild.csv"], ["sound.csv", "few.csv"])
+    )
+    assert sound["decisive"] is None
+    few = found["decisive"]
+    (row,) = few["rows"]
+    assert (row["row"], row["file"], row["column"], row["value"]) == (33, None, "width", 8.25e6)
+    assert row["log_p"] < -1e9
+    assert few["mean"] == pytest.approx(sound["log_likelihood"]["mean"], abs=0.2)
+    (row,) = both["decisive"]["rows"]
+    assert (row["row"], row["file"]) == (3, "few.csv")
+    text = vaekit("evaluate", table_run, tmp_path / "wild.csv", *rows).out
+    assert f"median      {few['median']:.3f} nats" in text
+    assert "row 33 of" in " ".join(text.split())
+    assert "farthest out in width (8.25e+06)" in " ".join(text.split())
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def reconstruct(
     trust
         see `cli.trust`
     json
-        what was written as one JSON object: run, data, output, seed, versions, the number of rows and of reconstructions
-        of each
+        what was written as one JSON object: run, data, output, seed, versions, the number of rows and of
+        reconstructions of each
 
     """
     import json as json_module

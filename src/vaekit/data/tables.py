@@ -177,7 +177,8 @@ def _refused(file: str, learned: "polars.DataFrame", faults: list[Fault], column
         names = [fault.column for fault in faults]
         identifiers = []
         if columns.strict:  # else it may be for a command that keeps nothing
-            identifiers = [fault.column for fault in faults if fault.kind == "text" and identifies(learned[fault.column])]
+            text = [fault.column for fault in faults if fault.kind == "text"]
+            identifiers = [name for name in text if identifies(learned[name])]
         without = leave_out(names, identifiers, rescue)
     return refusal(file, "rows counted from 0, below the header", faults, without)
 
