@@ -281,14 +281,14 @@ def _way(method: "Method") -> str:
 
 def _error(estimate: "LogLikelihood") -> str:
     """What an estimate itself may be off by, in words."""
-    from vaekit.evaluation.importance import most_shape
+    from vaekit.cli.common import doubt
 
+    said = doubt(estimate)
     if estimate.error is None:
-        return "of one draw a row: how far it may be off is not known"
+        return str(said)
     line = f"the estimate itself ± {estimate.error:.4f}"
     if estimate.bias:
         line += f", and low by about {estimate.bias:.4f}"
-    if estimate.untrusted:
-        most = most_shape(max(estimate.sizes))
-        line += f"; k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
+    if said:
+        line += f"; {said}"
     return line
