@@ -1,5 +1,7 @@
 """Pictures show images by their own range, whatever their type and their channels."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -182,4 +184,4 @@ def test_nothing_covers_anything_in_the_histograms(columns, title, tmp_path, mon
         ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
         boxes = [label.get_window_extent() for place, label in ticks if low <= place <= high]
         assert len(boxes) >= 2
-        assert all(one.x1 + 2 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+        assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))

@@ -293,13 +293,15 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
             axis.tick_params(labelsize=8)
             axis.xaxis.get_offset_text().set_fontsize(8)
             axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together
-    title = None
-    if count < schema.features:
-        title = f"the first {count} of {schema.features:,} columns"
-    handles, labels = axes[0].get_legend_handles_labels()
-    place = "outside upper center"
-    beside = min(2, across)
-    figure.legend(handles, labels, loc=place, ncols=beside, frameon=False, fontsize=9, title=title, title_fontsize=9)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=min(2, across),
+        frameon=False,
+        fontsize=9,
+        title="" if count == schema.features else f"the first {count} of {schema.features:,} columns",
+        title_fontsize=9,
+    )
     return _save(figure, path)
 
 
