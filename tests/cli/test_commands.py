@@ -17,19 +17,22 @@ from runs.conftest import newest
 from vaekit import VAE
 from vaekit import load as load_estimator
 from vaekit.cli import app
+from vaekit.cli.common import training_source, whole_numbers
 from vaekit.cli.evaluate import _beside
 from vaekit.cli.fit import claimed
-from vaekit.data import load
+from vaekit.data import describe, load
 from vaekit.evaluation import Baseline
 from vaekit.runs import DiskError, Run
 from vaekit.settings import Settings
 from vaekit.settings.declared import options as declared_options
 
+from .conftest import write_table
+
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
     "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units",
     "latent_dim", "n", "log_likelihood", "rate_parts", "generalisation", "baselines", "comparison", "verdicts",
-    "two_sided",
+    "two_sided", "decisive",
 )  # fmt: skip
 
 
@@ -297,6 +300,31 @@ def test_evaluate_takes_some_of_the_rows(vaekit, digits_run):
     assert vaekit("evaluate", digits_run, "--rows", 0).code == 2
 
 
+@pytest.mark.parametrize("rows", [(), ("--rows", 79)])
+def test_a_wild_cell_that_decides_the_mean_is_named(vaekit, table_run, tmp_path, rows):
+    header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
+    number, length, _, kind = lines[33].split(",")
+    wild = [*lines[:33], f"{number},{length},8.25e6,{kind}", *lines[34:]]
+    for name, content in (("sound.csv", lines), ("wild.csv", wild), ("few.csv", wild[30:40])):
+        (tmp_path / name).write_text("\n".join([header, *content]) + "\n")
+    sound, found, both = (
+        strict(vaekit("evaluate", table_run, *(tmp_path / name for name in names), "--json", *rows).out)
+        for names in (["sound.csv"], ["wild.csv"], ["sound.csv", "few.csv"])
+    )
+    assert sound["decisive"] is None
+    few = found["decisive"]
+    (row,) = few["rows"]
+    assert (row["row"], row["file"], row["column"], row["value"]) == (33, None, "width", 8.25e6)
+    assert row["log_p"] < -1e9
+    assert few["mean"] == pytest.approx(sound["log_likelihood"]["mean"], abs=0.2)
+    (row,) = both["decisive"]["rows"]
+    assert (row["row"], row["file"]) == (3, "few.csv")
+    text = vaekit("evaluate", table_run, tmp_path / "wild.csv", *rows).out
+    assert f"median      {few['median']:.3f} nats" in text
+    assert "row 33 of" in " ".join(text.split())
+    assert "farthest out in width (8.25e+06)" in " ".join(text.split())
+
+
 @pytest.mark.slow
 def test_every_method_agrees_on_two_latents(vaekit, digits_run):
     found = {
@@ -349,7 +377,7 @@ def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
     table = table_run.parent / "table.csv"
     assert vaekit("score", table_run, table, "-o", tmp_path / "s.csv").code == 0
     scores = polars.read_csv(tmp_path / "s.csv")
-    assert scores.columns == ["row", "kind", "log_p", "error", "ess", "pareto_k"]
+    assert scores.columns == ["row", "kind", "part", "log_p", "error", "ess", "pareto_k"]
     assert scores["row"].to_list() == list(range(80))
     assert len(scores) == 80
     assert scores["error"].min() >= 0
@@ -362,6 +390,72 @@ def test_score_gives_log_p_and_its_error_a_row(vaekit, table_run, tmp_path):
     vae = load_estimator(table_run).set_params(importance_samples=100)
     rows = polars.read_csv(table).select("length", "width")
     assert np.array_equal(vae.score_samples(rows), array[:, 0])
+
+
+def parts_of(path: Path) -> list[str] | None:
+    """The column `part` of a table of scores."""
+    scores = polars.read_csv(path)
+    return scores["part"].to_list() if "part" in scores.columns else None
+
+
+def test_scores_of_the_run_s_own_rows_say_whether_it_was_trained_on_them(vaekit, table, tmp_path):
+    held, output, run = write_table(tmp_path / "held.csv", 9, seed=3), tmp_path / "s.csv", tmp_path / "run"
+    more = write_table(tmp_path / "more.csv", 20, seed=4)
+    options = ("--exclude", "id,kind", "--latent-dim", 1, "--hidden", "none", "--epochs", 2, "--test", held)
+    assert vaekit("fit", table, more, "--out", run, *options).code == 0
+    settings = Run.open(run).settings
+    own = training_source(settings)
+    split = own.split(settings.training.seed, settings.data.validation, settings.data.test)
+    wanted = np.full(109, "", dtype="U10")
+    for part, rows in split.items():
+        wanted[rows] = part
+    lines = table.read_text().splitlines()
+    (tmp_path / "part.csv").write_text("\n".join(lines[:11]) + "\n")
+    (tmp_path / "changed.csv").write_text("\n".join([*lines[:-1], "79,1.5,2.5,odd"]) + "\n")
+    for data, parts in (
+        ([table, more], wanted[:100].tolist()),
+        ([table], wanted[:80].tolist()),
+        ([more], wanted[80:100].tolist()),
+        ([held], ["test"] * 9),
+        ([], ["test"] * 9),
+        (["part.csv"], None),
+        (["changed.csv"], None),
+    ):
+        places = [tmp_path / place for place in data]
+        assert vaekit("score", run, *places, "-o", output, "--samples", 2).code == 0
+        assert parts_of(output) == parts
+    assert vaekit("score", run, *[more], "-o", tmp_path / "s.npy", "--samples", 2).code == 0
+    more.unlink()
+    assert vaekit("score", run, table, "-o", output, "--samples", 2).code == 0
+    assert parts_of(output) is None
+
+
+def test_a_column_of_ones_own_named_part_stays(vaekit, tmp_path):
+    lines = [f"{i % 7}.5,{i % 5},{'left' if i % 2 else 'right'}" for i in range(40)]
+    (tmp_path / "x.csv").write_text("\n".join(["a,b,part", *lines]) + "\n")
+    options = ("--label", "part", "--latent-dim", 1, "--hidden", "none", "--epochs", 2)
+    assert vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "run", *options).code == 0
+    assert vaekit("score", tmp_path / "run", tmp_path / "x.csv", "-o", tmp_path / "s.csv").code == 0
+    scores = polars.read_csv(tmp_path / "s.csv")
+    assert scores.columns[:3] == ["row", "part (data)", "part"]
+    assert set(scores["part (data)"]) == {"left", "right"}
+    assert set(scores["part"]) == {"train", "validation", "test"}
+
+
+def test_scores_that_cannot_be_trusted_are_pointed_out_in_the_words_of_evaluate(vaekit, digits_run, tmp_path):
+    np.save(tmp_path / "odd.npy", np.tile(np.array([0, 16], np.uint8), (12, 8, 4)))
+    rows = (digits_run, tmp_path / "odd.npy", "--samples", 50)
+    found = vaekit("score", *rows, "-o", tmp_path / "s.csv")
+    most = 1 - 1 / math.log10(50)
+    share = np.mean(polars.read_csv(tmp_path / "s.csv")["pareto_k"].to_numpy() > most)
+    assert share > 0
+    words = f"k̂ > {most:.2g} in {share:.0%} of the rows: more draws may raise them"
+    assert found.err.strip() == f"vaekit: log p(x): {words}."
+    assert words in " ".join(vaekit("evaluate", *rows).out.split())
+    one = vaekit("score", *rows[:2], "--samples", 1, "-o", tmp_path / "s.csv")
+    assert "how far it may be off is not known" in one.err
+    exact = vaekit("score", *rows[:2], "--method", "quadrature", "-o", tmp_path / "s.csv")
+    assert exact.err == ""
 
 
 def test_without_data_the_run_s_own_test_rows_are_scored_with_their_labels(vaekit, digits_run, tmp_path):
@@ -421,6 +515,43 @@ def test_samples_of_a_table_keep_its_columns(vaekit, table_run, tmp_path):
     assert frame.shape == (5, 2)
     assert vaekit("sample", table_run, "-n", 5, "-o", tmp_path / "x.parquet").code == 0
     assert np.allclose(polars.read_parquet(tmp_path / "x.parquet").to_numpy(), frame.to_numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 900])
+def test_samples_of_whole_numbers_are_whole_numbers(vaekit, tmp_path, most):
+    x = np.random.default_rng(1).integers(0, most + 1, (90, 4))
+    np.savetxt(tmp_path / "x.csv", x, fmt="%d", delimiter=",", header="a,b,c,d", comments="")
+    assert vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "table", *TINY, "--epochs", 1).code == 0
+    for name in ("s.csv", "s.parquet"):
+        assert vaekit("sample", tmp_path / "table", "-n", 30, "-o", tmp_path / name).code == 0
+        read = polars.read_csv if name.endswith("csv") else polars.read_parquet
+        assert set(read(tmp_path / name).dtypes) == {polars.Int64}
+    for dtype in (np.int16, np.float64):
+        np.save(tmp_path / "x.npy", x.astype(dtype))
+        run = tmp_path / np.dtype(dtype).name
+        assert vaekit("fit", tmp_path / "x.npy", "--out", run, *TINY, "--epochs", 1).code == 0
+        assert vaekit("sample", run, "-n", 30, "-o", tmp_path / "s.npy").code == 0
+        assert np.load(tmp_path / "s.npy").dtype == dtype
+        assert vaekit("sample", run, "--mean", "-o", tmp_path / "m.npy").code == 0
+        mean = np.load(tmp_path / "m.npy")
+        assert not np.array_equal(mean, mean.round())
+
+
+def test_whole_numbers_beyond_the_type_they_came_in_are_kept():
+    schema = describe(np.array([[3], [250]], np.uint8), layout="table")
+    found = whole_numbers(np.array([[7.0], [256.0]]), schema, Path("x.npy"))
+    assert found.tolist() == [[7], [256]]
+
+
+@pytest.mark.parametrize("command", ["sample", "encode", "reconstruct"])
+def test_what_was_written_is_said_as_json(vaekit, table_run, tmp_path, command):
+    data = [] if command == "sample" else [table_run.parent / "table.csv"]
+    output = tmp_path / "x.csv"
+    about = strict(vaekit(command, table_run, *data, "-o", output, "--json").out)
+    assert (about["run"], about["output"], about["seed"]) == (str(table_run), str(output), 0)
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["n"] == len(polars.read_csv(output))
+    assert about.get("data", "table.csv") == "table.csv"
 
 
 # reconstruct

@@ -343,7 +343,7 @@ def test_notes_are_printed_by_fit_and_on_stderr_by_others(vaekit, tmp_path):
     assert "note: '' left out" in vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "run", *SMALL).out
     scored = vaekit("score", tmp_path / "run", tmp_path / "y.csv", "-o", tmp_path / "s.csv")
     assert scored.code == 0
-    assert scored.err == "note: y.csv: 'c' left out: the model was fitted without.\n"
+    assert scored.err.splitlines()[0] == "note: y.csv: 'c' left out: the model was fitted without."
 
 
 # Several files

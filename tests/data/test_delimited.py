@@ -108,8 +108,18 @@ def test_a_fault_is_named_and_its_option_helps(tmp_path, case):
 
 def _excluded(found: str) -> tuple[str, ...]:
     """The names that a message offers to leave out, as a shell reads them."""
-    options = shlex.split(found.splitlines()[-1].split(": ", 1)[1].split(" (--label")[0])
+    options = shlex.split(found.splitlines()[-1].split(": ", 1)[1].split(" (--keep")[0])
     return tuple(name.removeprefix("--exclude=") for name in options if name != "--exclude")
+
+
+def test_a_column_that_names_the_rows_is_to_be_kept(tmp_path):
+    lines = [f"{i}.5,{'ab'[i % 2]},N{i},{i if i else 'no'}" for i in range(30)]
+    path = write(tmp_path, "\n".join(["x,group,-id,y", *lines]) + "\n")
+    found = message(path)
+    assert "--exclude 'group' --keep='-id' --exclude 'y' (" in found
+    source = load(path, exclude=("group", "y"), keep=("-id",))
+    assert source.x.shape == (30, 1)
+    assert source.beside["-id"].to_list() == [f"N{i}" for i in range(30)]
 
 
 NAMES = (

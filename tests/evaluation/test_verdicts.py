@@ -11,13 +11,78 @@ from vaekit import models, nets, parts
 from vaekit.data import Dataset, describe
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.rate import rate_parts
-from vaekit.evaluation.verdicts import below_baselines, collapse, comparison, overfitting, verdicts
+from vaekit.evaluation.verdicts import (
+    NamedRow,
+    below_baselines,
+    collapse,
+    comparison,
+    decisive,
+    few_decide,
+    overfitting,
+    verdicts,
+)
 
 NAN = float("nan")
 
 
 def baseline(name: str, nats: float | None) -> Baseline:
     return Baseline(name, nats, 0.1, None, "")
+
+
+# few rows that decide
+
+
+def with_wild_rows(n: int, wild: dict[int, float]) -> torch.Tensor:
+    """Scores of n rows of a normal distribution, some of them replaced."""
+    log_p = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) - 20
+    for row, nats in wild.items():
+        log_p[row] = nats
+    return log_p
+
+
+@pytest.mark.parametrize(("n", "wild"), [
+    (8, {3: -4.8e12}),
+    (8, {3: -500.0}),
+    (60, {3: -1e6, 50: -1e6}),
+    (60, {3: -1e12, 50: -1e6}),
+    (60, {3: 1e6}),
+    (900, dict.fromkeys(range(7), -1e5)),
+])  # fmt: skip
+def test_few_rows_that_decide_the_mean_are_found(n, wild):
+    log_p = with_wild_rows(n, wild)
+    assert sorted(decisive(log_p).tolist()) == sorted(wild)
+    found = few_decide(log_p, lambda i, nats: NamedRow(i + 100, None, nats, "a", 7.0))
+    rest = [i for i in range(n) if i not in wild]
+    assert found.mean == pytest.approx(log_p[rest].mean().item())
+    assert found.spread == pytest.approx(log_p[rest].std().item() / len(rest) ** 0.5)
+    assert found.median == log_p.median().item()
+    assert (found.n, {row.row - 100: row.log_p for row in found.rows}) == (len(rest), wild)
+
+
+@pytest.mark.parametrize(("n", "wild"), [
+    (8, {}),
+    (900, {}),
+    (7, {3: -4.8e12}),
+    (60, {3: -30.0}),
+    (60, dict.fromkeys(range(3), -1e6)),
+    (900, {3: -40.0}),
+])  # fmt: skip
+def test_a_mean_that_is_everyone_s_is_left_alone(n, wild):
+    assert few_decide(with_wild_rows(n, wild), NamedRow) is None
+    assert few_decide(torch.full((n,), -3.0, dtype=torch.float64), NamedRow) is None
+
+
+def test_rows_that_decide_are_named_with_their_file_and_cell():
+    rows = [NamedRow(4, "b.csv", -1e6, "age", 9.5e9), NamedRow(17, None, -2e5)]
+    log_p = with_wild_rows(60, {0: -1e6, 1: -2e5})
+    said = str(few_decide(log_p, lambda i, _: rows[i]))
+    assert said.startswith(
+        "2 rows decide the mean log p(x): row 4 ('b.csv') of -1,000,000.00 nats, farthest out in age (9.5e+09); "
+        "row 17 of -200,000.00 nats. Without them the mean is -19."
+    )
+    assert said.endswith(" nats over 58 rows.")
+    many = with_wild_rows(900, dict.fromkeys(range(7), -1e5))
+    assert "; and 4 more. Without" in str(few_decide(many, lambda i, nats: NamedRow(i, None, nats)))
 
 
 # overfitting

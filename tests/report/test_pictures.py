@@ -1,5 +1,7 @@
 """Pictures show images by their own range, whatever their type and their channels."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -154,3 +156,32 @@ def test_a_run_s_plane_is_drawn_with_the_labels_of_its_rows(tmp_path, monkeypatc
     test = source.split(settings.training.seed, settings.data.validation, settings.data.test)["test"]
     (labels,) = seen
     assert np.array_equal(np.sort(labels), np.sort(source.labels[test]))
+
+
+@pytest.mark.parametrize(("columns", "title"), [(16, ""), (3, ""), (30, "the first 16 of 30 columns"), (1, "")])
+def test_nothing_covers_anything_in_the_histograms(columns, title, tmp_path, monkeypatch):
+    """Large numbers, whose tick labels are long, in a full grid, where the legend has no empty cell to stand in."""
+    from vaekit.report import pictures
+
+    figures = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    x = 101325 + 400 * RNG.normal(size=(70, columns))
+    vae = VAE(latent_dim=1, hidden=(), max_epochs=1, device="cpu").fit(x)
+    pictures.marginals(vae.schema_, vae.model_, vae._rows(x[:25]), tmp_path / "a.png", 0, "validation")
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["data: 25 validation rows", "model: 1,000 draws"]
+    assert legend.get_title().get_text() == title
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == min(columns, 16)
+    room = legend.get_window_extent()
+    assert room.x0 >= 0
+    assert room.x1 <= figure.bbox.x1
+    for axis in shown:
+        assert not room.overlaps(axis.get_tightbbox())
+        low, high = axis.get_xlim()
+        ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        boxes = [label.get_window_extent() for place, label in ticks if low <= place <= high]
+        assert len(boxes) >= 2
+        assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))

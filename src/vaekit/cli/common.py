@@ -12,13 +12,17 @@ import numpy as np
 import torch
 
 from vaekit.core import LatentModel
-from vaekit.data import Dataset, Source, load
+from vaekit.data import Dataset, Schema, Source, load
 from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
+from vaekit.data.ondisk import Rows
+from vaekit.data.schema import row_blocks
 from vaekit.errors import VaekitError, counted
-from vaekit.evaluation import Method, log_likelihood
+from vaekit.evaluation import LogLikelihood, Method, log_likelihood
+from vaekit.evaluation.importance import most_shape
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
+from vaekit.noise import derive_seed
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.settings import Settings, check_rows_fit, choose_device
@@ -186,6 +190,12 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     return found
 
 
+def drawn_rows(count: int, most: int, seed: int) -> np.ndarray:
+    """The numbers of up to `most` of `count` rows, drawn by the seed, in order: those of `Dataset.some`."""
+    order = np.random.default_rng(derive_seed(seed, "some")).permutation(count)
+    return np.sort(order[:most])
+
+
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:
     """The rows that a run was trained on, extreme cells hidden as they were then, from its `source` where that is at
     hand; None where they cannot be had."""
@@ -198,6 +208,55 @@ def training_rows(run: Run, device: torch.device, source: Source | None = None) 
     seed = run.settings.training.seed
     train = source.split(seed, section.validation, section.test)["train"]
     return Dataset(source.x, run.schema, seed=seed, device=device, index=train, hide_extremes=True)
+
+
+def with_parts(
+    known: dict[str, Column], run: Run, source: Source, data: str | Sequence[str] | None
+) -> dict[str, Column]:
+    """What tells rows apart, and beside it as `part` whether the run was trained on them: train, validation or test.
+
+    Only where the rows are the run's own test rows, or whole files of its own data.
+    """
+    part: np.ndarray | None = np.full(len(known["row"]), "test")
+    if data:
+        part = _own_parts(run, source)
+    if part is None:
+        return known
+    return {**_named_apart(known, ["part"]), "part": part}
+
+
+def _own_parts(run: Run, source: Source) -> np.ndarray | None:
+    """(n,) the part of a run's data that each row is in; None for other rows than whole files of it."""
+    try:
+        own = training_source(run.settings)
+    except VaekitError:
+        return None
+    section = run.settings.data
+    split = own.split(run.settings.training.seed, section.validation, section.test)
+    parts = np.empty(len(own), object)
+    for name, rows in split.items():
+        parts[rows] = name
+    limits = [*np.flatnonzero(own.row_numbers == 0), len(own)]
+    for start in limits[:-1]:
+        if start + len(source) in limits and _are_rows(source.x, own.x, start):
+            return parts[start : start + len(source)].astype(str)
+    return None
+
+
+def _are_rows(x: Rows, own: Rows, start: int) -> bool:
+    """Whether x is what `own` has from row `start` on."""
+    blocks = row_blocks(x.shape)
+    return all(np.array_equal(x[b], own[start + b.start : start + min(b.stop, len(x))]) for b in blocks)
+
+
+def doubt(estimate: LogLikelihood) -> str | None:
+    """Why the log p(x) of rows may be off by more than their errors say, in words; None where nothing shows it."""
+    if estimate.error is None:
+        return "of one draw a row: how far it may be off is not known"
+    if not estimate.untrusted:
+        return None
+    most = most_shape(max(estimate.sizes))
+    return f"k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
 
 
 LONG = 20.0
@@ -278,6 +337,26 @@ def _named_apart(known: dict[str, T], names: list[str]) -> dict[str, T]:
         apart[name] = column
         taken.add(name)
     return apart
+
+
+def whole_numbers(rows: np.ndarray, schema: Schema, path: Path) -> np.ndarray:
+    """Rows of whole numbers, which a model holds as float32, as integers for a table, and for an .npy in the type in
+    which the data came, where it holds them all.
+
+    >>> schema = Schema((2,), "binary", None, 0.0, 1.0, 1.0, 0.5, 0.5, dtype="float64")
+    >>> rows = np.array([[0.0, 1.0]], np.float32)
+    >>> whole_numbers(rows, schema, Path("x.csv")).dtype, whole_numbers(rows, schema, Path("x.npy")).dtype
+    (dtype('int64'), dtype('float64'))
+    """
+    integers = rows.round().astype(np.int64)
+    own = np.dtype(schema.dtype)
+    if own.kind == "f" and path.suffix.lower() != ".npy":
+        return integers
+    with np.errstate(over="ignore"):  # what does not fit is noticed below
+        typed = integers.astype(own)
+    if np.array_equal(typed, integers):
+        return typed
+    return integers
 
 
 def feature_names(run: Run) -> list[str]:

@@ -19,6 +19,7 @@ def encode(
     spread: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
     trust: Trust = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """The posterior's mean of each row, E[z|x], and on request its standard deviation.
 
@@ -43,16 +44,21 @@ def encode(
         auto, cpu or cuda; by default the run's
     trust
         see `cli.trust`
+    json
+        what was written as one JSON object: run, data, output, seed, versions, the number of rows and of latents
 
     """
+    import json as json_module
+
     import numpy as np
 
     from vaekit import inference
     from vaekit.cli.common import check_output, counted, open_model, rows_of, write_rows
+    from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
-    rows, _, known = rows_of(opened, model, (data, *more), place, exclude, keep)
+    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep)
     mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
     latents = model.latent_dim
     names = [f"z{j}" for j in range(latents)]
@@ -61,4 +67,9 @@ def encode(
         names += [f"sd{j}" for j in range(latents)]
         table = np.stack([mean, deviation], 1)
     write_rows(output, table, names, known)
+    if json:
+        seed = opened.settings.training.seed
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
+        print(json_module.dumps({**about, "versions": versions(place), "n": len(mean), "latent_dim": latents}))
+        return
     print(f"{counted(len(mean))}, {counted(latents, 'latent')}, in {output}")

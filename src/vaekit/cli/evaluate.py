@@ -58,7 +58,9 @@ def evaluate(
     """
     import json as json_module
 
-    from vaekit.cli.common import announce, open_model, rows_of, scoring_bar, training_rows
+    import numpy as np
+
+    from vaekit.cli.common import announce, drawn_rows, open_model, rows_of, scoring_bar, training_rows
     from vaekit.errors import VaekitError
     from vaekit.evaluation import build_method
     from vaekit.evaluation import evaluate as evaluate_rows
@@ -69,16 +71,27 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
-    chosen, source, _ = rows_of(opened, model, data or None, place, exclude)
+    chosen, source, known = rows_of(opened, model, data or None, place, exclude)
     if rows is not None:
-        chosen = chosen.some(rows)
+        numbers = drawn_rows(len(chosen), rows, opened.settings.training.seed)
+        chosen = chosen.subset(numbers)
+        known = {name: column[numbers] for name, column in known.items()}
     train = training_rows(opened, place, None if data else source)
     seed = opened.settings.training.seed
     name = source.name if data else f"{source.name}, test rows"
     if not json:
         announce(model, chosen, way, seed)
     with scoring_bar(len(chosen), quiet=json) as advance:
-        result = evaluate_rows(model, chosen, way, seed, train=train, advance=advance)
+        result = evaluate_rows(
+            model,
+            chosen,
+            way,
+            seed,
+            train=train,
+            advance=advance,
+            numbers=np.asarray(known["row"]),
+            files=known.get("file"),
+        )
     if json:
         draws = getattr(way, SIZES[method]) if method in SIZES else None
         about = {"run": str(run), "data": name, "seed": seed, "draws": draws, "versions": versions(place)}
@@ -204,6 +217,8 @@ def _of_log_p(result: "Evaluation", binarized: str, method: "Method") -> list[Li
     name = "tighter" if binarized == "expected" else "log p(x)"
     value = f"{estimate.mean:.3f}{_give_or_take(estimate.spread, '.3f')} nats"
     lines = [(name, value, f"{_way(method)}; ± over rows"), ("", "", _error(estimate))]
+    if result.decisive is not None:
+        lines.append(("  median", f"{result.decisive.median:.3f} nats", "few rows decide the mean: see below"))
     if result.bits_per_dim is not None:
         lines.append(("bits/dim", f"{result.bits_per_dim:.4f}", "−log₂ p(x) / dimensions"))
     if len(estimate.curve) > 1:
@@ -266,14 +281,14 @@ def _way(method: "Method") -> str:
 
 def _error(estimate: "LogLikelihood") -> str:
     """What an estimate itself may be off by, in words."""
-    from vaekit.evaluation.importance import most_shape
+    from vaekit.cli.common import doubt
 
+    said = doubt(estimate)
     if estimate.error is None:
-        return "of one draw a row: how far it may be off is not known"
+        return str(said)
     line = f"the estimate itself ± {estimate.error:.4f}"
     if estimate.bias:
         line += f", and low by about {estimate.bias:.4f}"
-    if estimate.untrusted:
-        most = most_shape(max(estimate.sizes))
-        line += f"; k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
+    if said:
+        line += f"; {said}"
     return line

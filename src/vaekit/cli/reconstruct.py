@@ -27,6 +27,7 @@ def reconstruct(
     seed: int = 0,
     device: str | None = None,
     trust: Trust = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Decode z ~ q(z|x): the m different x̂ of one x.
 
@@ -56,14 +57,20 @@ def reconstruct(
         auto, cpu or cuda; by default the run's
     trust
         see `cli.trust`
+    json
+        what was written as one JSON object: run, data, output, seed, versions, the number of rows and of
+        reconstructions of each
 
     """
+    import json as json_module
+
     from vaekit import inference
     from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
     from vaekit.report import with_reconstructions
+    from vaekit.runs import versions
 
     if samples < 1 or (n is not None and n < 1):
         raise VaekitError("--samples and -n must be 1 or more.")
@@ -95,6 +102,10 @@ def reconstruct(
         else:
             table = opened.schema.from_stored(in_turn)
             write_rows(output, table, feature_names(opened), _of_each(known, count, samples))
+    if json:
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
+        print(json_module.dumps({**about, "versions": versions(place), "n": count, "samples": samples}))
+        return
     plural = "s" if samples > 1 else ""
     print(f"{counted(count)}, {samples} reconstruction{plural} each, in {output}{shown}")
 

@@ -17,6 +17,7 @@ def sample(
     seed: int = 0,
     device: str | None = None,
     trust: Trust = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Generate rows: z ~ p(z), then x ~ p(x|z), or its mean x̂.
 
@@ -36,13 +37,18 @@ def sample(
         auto, cpu or cuda; by default the run's
     trust
         see `cli.trust`
+    json
+        what was written as one JSON object: run, output, seed, versions, the number of rows, draws or means
 
     """
+    import json as json_module
+
     from vaekit import inference
-    from vaekit.cli.common import check_output, feature_names, open_model, write_rows
+    from vaekit.cli.common import check_output, feature_names, open_model, whole_numbers, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
+    from vaekit.runs import versions
 
     if n < 1:
         raise VaekitError(f"-n is {n}: give 1 or more.")
@@ -54,6 +60,14 @@ def sample(
     if output.suffix.lower() in PICTURES:
         shown = write_images(output, rows, opened.schema)
     else:
-        write_rows(output, opened.schema.from_stored(rows), feature_names(opened))
+        given = opened.schema.from_stored(rows)
+        drawn_whole = model.likelihood.integers and opened.schema.kind != "real" and not mean
+        if drawn_whole:
+            given = whole_numbers(given, opened.schema, output)
+        write_rows(output, given, feature_names(opened))
     what = "means" if mean else "draws"
+    if json:
+        about = {"run": str(run), "output": str(output), "seed": seed, "versions": versions(place)}
+        print(json_module.dumps({**about, "n": n, "what": what}))
+        return
     print(f"{n} {what} in {output}{shown}")

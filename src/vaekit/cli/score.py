@@ -31,9 +31,10 @@ def score(
         files, images, folders of images or a known data set; by default the run's own test rows
     output
         a table (.csv, .parquet) with the rows' numbers, counted from 0, the files of images, the labels where they are
-        known, and the columns kept; then log_p and error, and those of the method (for iwae ess, the effective number
-        of draws, and pareto_k: beyond 0.5 of 100 draws, or 0.7 of 2,000 and more, neither number can be trusted); or an
-        .npy of shape (n, 2): log p(x) and its error
+        known, the columns kept, and for the run's own data the part that each row is in: train, validation or test;
+        then log_p and error, and those of the method (for iwae ess, the effective number of draws, and pareto_k: beyond
+        0.5 of 100 draws, or 0.7 of 2,000 and more, neither number can be trusted); or an .npy of shape (n, 2): log p(x)
+        and its error
     exclude
         a column of a table to leave out, beside those of the run; may be given several times
     keep
@@ -51,10 +52,21 @@ def score(
 
     """
     import json as json_module
+    import sys
 
     import numpy as np
 
-    from vaekit.cli.common import announce, check_output, counted, open_model, rows_of, scoring_bar, write_rows
+    from vaekit.cli.common import (
+        announce,
+        check_output,
+        counted,
+        doubt,
+        open_model,
+        rows_of,
+        scoring_bar,
+        with_parts,
+        write_rows,
+    )
     from vaekit.evaluation import build_method, log_likelihood
     from vaekit.runs import versions
 
@@ -66,8 +78,12 @@ def score(
     announce(model, rows, way, seed)
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, seed, advance)
+    said = doubt(result)
+    if said is not None:
+        print(f"vaekit: log p(x): {said}.", file=sys.stderr)
     columns = {"log_p": result.value, "error": result.scores.error}
     if output.suffix.lower() != ".npy":
+        known = with_parts(known, opened, source, data)
         columns |= {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
     write_rows(output, table, list(columns), known)

@@ -1,7 +1,7 @@
 """The columns of a table → numbers, or one message about every cell that is none."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -277,20 +277,37 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
     return VaekitError("\n".join(filter(None, lines)))
 
 
-def leave_out(names: list[str], rescue: str) -> str:
+def leave_out(names: list[str], identifiers: Collection[str], rescue: str) -> str:
     """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
-    table without them."""
-    if len(names) <= COPIED:
-        options = " ".join(map(_exclude, names))
-        one = "this column" if len(names) == 1 else "these columns"
-        return f"To do without {one}: {options} (--label instead keeps one aside)."
-    return f"To keep only columns of numbers: {rescue}"
+    table without them.
+
+    identifiers    those of them that name the rows, and are worth keeping beside the results
+    """
+    if len(names) > COPIED:
+        return f"To keep only columns of numbers: {rescue}"
+    options = " ".join(_option("--keep" if name in identifiers else "--exclude", name) for name in names)
+    one = "this column" if len(names) == 1 else "these columns"
+    return f"To do without {one}: {options} (--keep leaves one beside the results, --label makes it the classes)."
 
 
-def _exclude(name: str) -> str:
-    """The option that leaves a column out, as it is typed."""
+def identifies(column: "polars.Series") -> bool:
+    """Whether a column of text names its rows: no cell is a number, and no two are the same.
+
+    >>> import polars
+    >>> identifies(polars.Series(["P-1", "P-2"])), identifies(polars.Series(["a", "a"]))
+    (True, False)
+    """
+    import polars
+
+    if not _is_text(column) or len(column) < 2 or column.n_unique() < len(column):
+        return False
+    return column.cast(polars.Float64, strict=False).null_count() == len(column)
+
+
+def _option(option: str, name: str) -> str:
+    """An option of a column's name, as it is typed."""
     between = "=" if name.startswith("-") else " "
-    return f"--exclude{between}{quoted(name)}"
+    return f"{option}{between}{quoted(name)}"
 
 
 def quoted(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, leave_out, numbers, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, identifies, leave_out, numbers, quoted, refusal
 from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
 from vaekit.data.unpacked import check_unpacked, most_unpacked
@@ -174,7 +174,12 @@ def _refused(file: str, learned: "polars.DataFrame", faults: list[Fault], column
     elif len(faults) == learned.width:
         without = NOTHING_LEFT
     else:
-        without = leave_out([fault.column for fault in faults], rescue)
+        names = [fault.column for fault in faults]
+        identifiers = []
+        if columns.strict:  # else it may be for a command that keeps nothing
+            text = [fault.column for fault in faults if fault.kind == "text"]
+            identifiers = [name for name in text if identifies(learned[name])]
+        without = leave_out(names, identifiers, rescue)
     return refusal(file, "rows counted from 0, below the header", faults, without)
 
 

@@ -1,20 +1,23 @@
 """The numbers that a trained model is judged by, side by side with what makes them good or bad."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from vaekit.core import LatentModel, UnknownError
 from vaekit.data import Dataset
+from vaekit.data.fields import Column
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
-from vaekit.evaluation.verdicts import Gap, below_baselines, comparison, verdicts
+from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
 from vaekit.inference import Averages, active_units, over_rows
 from vaekit.objectives import ELBO
 
@@ -60,6 +63,8 @@ class Evaluation:
     """what the numbers say that their owner should know"""
     two_sided: TwoSided | None = None
     """log p(x) of rows that the model made, from both sides: what annealing is worth here; None for other methods"""
+    decisive: Decisive | None = None
+    """the few rows that decide the mean log p(x), and that of the others; None where it is everyone's"""
 
     @property
     def comparison(self) -> str | None:
@@ -85,6 +90,7 @@ class Evaluation:
             "comparison": self.comparison,
             "verdicts": list(self.verdicts),
             "two_sided": self.two_sided and self.two_sided.to_dict(),
+            "decisive": self.decisive and self.decisive.to_dict(),
         }
 
 
@@ -96,6 +102,8 @@ def evaluate(
     *,
     train: Dataset | None = None,
     advance: Callable[[int], None] = lambda count: None,
+    numbers: Sequence[int] | np.ndarray | None = None,
+    files: Column | None = None,
 ) -> Evaluation:
     """The numbers of a model on rows: ELBO, rate and its parts, distortion and log p(x).
 
@@ -104,6 +112,8 @@ def evaluate(
     method     of estimating log p(x): by default `ImportanceSampling()`, 100 draws per row
     train      the rows that the model was trained on
     advance    called with the number of rows whose log p(x) is finished, for a progress bar
+    numbers    (n,) of the rows in their file, by which a verdict names them; by default as they come, from 0
+    files      (n,) names of their files, where there are several
     """
     found = log_likelihood(model, rows, method, seed, advance)
     averages = elbo(model, rows, seed)
@@ -120,6 +130,15 @@ def evaluate(
         gap = _gap(model, averages, train.some(len(rows)), seed)
         baselines = simple.baselines
         said = (*verdicts(found, means["rate"], gap, simple), *said)
+
+    def named(i: int, log_p: float) -> NamedRow:
+        number = i if numbers is None else int(numbers[i])
+        file = None if files is None else str(files[i])
+        return NamedRow(number, file, log_p, *_farthest_cell(rows, i))
+
+    decisive = few_decide(found.value, named)
+    if decisive is not None:
+        said = (str(decisive), *said)
     both_sides = None
     if isinstance(method, AnnealedImportance):
         both_sides = two_sided(model, SIMULATED, method, seed)
@@ -135,7 +154,21 @@ def evaluate(
         baselines=baselines,
         verdicts=said,
         two_sided=both_sides,
+        decisive=decisive,
     )
+
+
+def _farthest_cell(rows: Dataset, i: int) -> tuple[str, float] | tuple[None, None]:
+    """The column of a row's cell that is farthest from its mean, in standard deviations, and that cell."""
+    schema = rows.schema
+    if schema.binarized != "none":
+        return None, None
+    stored = rows.take(torch.tensor([i])).cpu().numpy()
+    x = schema.uncentred(stored)[0].astype(np.float64)
+    distance = np.abs(x - schema.array("mean")) / schema.array("scale")
+    j = int(distance.argmax())
+    column = schema.names[j] if schema.names else schema.column(j)
+    return column, x.item(j)
 
 
 def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts | None, tuple[str, ...]]:

@@ -3,13 +3,17 @@
 A verdict is about something to act on. It is given only where the evidence exceeds twice its standard error.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from vaekit.errors import counted
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.likelihood import LogLikelihood
+from vaekit.maths import standard_error
 
 SURE = 2.0
 """standard errors"""
@@ -19,6 +23,111 @@ WORTH = 1.0
 """nats per row: a smaller gap between training and other rows is every model's, and no fault to mend"""
 COLLAPSED = 0.1
 """nats: a smaller rate is near 0"""
+FAR = 10.0
+"""standard deviations of the other rows' log p(x): a row nearer to their median is one of them"""
+FEW_SHARE = 0.01
+"""the part of many rows that is few; two of a hundred or less"""
+LEAST = 8
+"""rows: among fewer nothing is usual"""
+NAMED = 3
+"""rows in one sentence"""
+
+
+@dataclass(frozen=True)
+class NamedRow:
+    """A row that a verdict names."""
+
+    row: int
+    """its number in its file, from 0"""
+    file: str | None
+    """the file, where there are several"""
+    log_p: float
+    """nats"""
+    column: str | None = None
+    """the one whose cell is farthest from its mean, in standard deviations; None where cells are binarised"""
+    value: float | None = None
+    """that cell, in the data's own units"""
+
+    def __str__(self) -> str:
+        name = f"row {self.row}"
+        if self.file is not None:
+            name += f" ('{self.file}')"
+        name += f" of {self.log_p:,.2f} nats"
+        if self.column is None:
+            return name
+        return f"{name}, farthest out in {self.column} ({self.value:g})"
+
+
+@dataclass(frozen=True)
+class Decisive:
+    """The few rows that decide the mean log p(x), and what all others say: nats per row."""
+
+    rows: tuple[NamedRow, ...]
+    """the farthest out first"""
+    median: float
+    """of all rows"""
+    mean: float
+    """of the others, and their number and standard error"""
+    spread: float | None
+    n: int
+
+    def __str__(self) -> str:
+        count = len(self.rows)
+        named = "; ".join(map(str, self.rows[:NAMED]))
+        if count > NAMED:
+            named += f"; and {count - NAMED:,} more"
+        verb, them = ("decides", "it") if count == 1 else ("decide", "them")
+        return (
+            f"{counted(count)} {verb} the mean log p(x): {named}. Without {them} the mean is "
+            f"{self.mean:,.3f}{_plus_minus(self.spread)} nats over {counted(self.n)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it ready for JSON."""
+        return asdict(self)
+
+
+def decisive(log_p: Tensor) -> Tensor:
+    """The numbers of the few rows that decide a mean, the farthest from the median first; none where it is everyone's.
+
+    They make up more than half of the squared distances from the median, as do the farthest of those that are left once
+    they are gone, until few do not; and each is more than ten standard deviations of the others away.
+
+    log_p    (n,) nats
+
+    >>> decisive(torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7, -1e9, 9])).tolist()
+    [8]
+    """
+    distance = (log_p - log_p.median()).abs()
+    order = distance.argsort(descending=True)
+    squares = distance[order].square()
+    few = max(2, int(FEW_SHARE * len(log_p)))
+    taken = 0
+    while len(log_p) >= LEAST and squares[taken:].any():
+        sums = squares[taken:].cumsum(0)
+        more = taken + 1 + int((sums > sums[-1] / 2).int().argmax())
+        others = log_p[order[more:]]
+        if more > few or not distance[order[more - 1]] > FAR * others.std():
+            break
+        taken = more
+    return order[:taken]
+
+
+def few_decide(log_p: Tensor, named: Callable[[int, float], NamedRow]) -> Decisive | None:
+    """What a mean is without the few rows that decide it; None where none do.
+
+    log_p    (n,) nats of all rows
+    named    a row by its number among these and its log p(x)
+    """
+    log_p = log_p.cpu()
+    few = decisive(log_p)
+    if not len(few):
+        return None
+    others = torch.ones(len(log_p), dtype=torch.bool)
+    others[few] = False
+    rest = log_p[others]
+    rows = tuple(named(number, log_p[number].item()) for number in few.tolist())
+    return Decisive(rows, log_p.median().item(), rest.mean().item(), standard_error(rest), len(rest))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from vaekit import inference
 from vaekit.core import LatentModel, at_once
 from vaekit.data import Dataset
 from vaekit.data.schema import Schema
+from vaekit.errors import counted
 from vaekit.noise import generator, normal_noise
 from vaekit.runs import Run, selected, storage
 
@@ -25,8 +26,12 @@ GRID = 10
 PAGE = 4000
 CELL_PIXELS = 56
 GAP = 2
+PANELS = 16
+"""histograms on a page"""
 MARGINAL_ROWS = 100_000
 """rows shown in a histogram"""
+PARTS = {"test": "test", "validation": "validation", "train": "training", "": "other"}
+"""parts of the data as they are called, in the order in which pictures are of them"""
 
 
 def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | None = None) -> list[Path]:
@@ -46,7 +51,8 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
             written.append(grid(manifold(model), schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
-        written.append(marginals(schema, model, rows, folder / "samples.png", seed))
+        part = next((part for part in PARTS if run.data.get(part) == len(rows)), "")
+        written.append(marginals(schema, model, rows, folder / "samples.png", seed, part))
     return written
 
 
@@ -258,28 +264,44 @@ def _plot(axes: "Axes", metrics: list[dict[str, float]], name: str) -> None:
     axes.set_ylabel("nats per row")
 
 
-def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, seed: int) -> Path:
-    """Histograms of up to 16 columns: held-out rows beside as many draws from the model."""
+def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, seed: int, part: str = "") -> Path:
+    """Histograms of up to 16 columns: held-out rows beside as many draws from the model.
+
+    part    of the data that the rows are, for the legend: test, validation or train
+    """
     source = generator(seed, "picture", device=rows.device)
     drawn = inference.sample(model, max(1000, len(rows)), source).cpu().numpy()
     drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
     data = schema.uncentred(rows.first(MARGINAL_ROWS).stored.cpu().numpy())
     data = data.reshape(len(data), -1).astype(np.float64)
-    count = min(16, schema.features)
+    shown = f"data: {counted(len(data), f'{PARTS[part]} row')}"
+    if len(data) < len(rows):
+        shown = f"data: the first {len(data):,} of {counted(len(rows), f'{PARTS[part]} row')}"
+    count = min(PANELS, schema.features)
     across = min(4, count)
     down = -(-count // across)
-    figure, axes = _figure(down, (3 * across, 2.4 * down), columns=across)
+    figure, axes = _figure(down, (3 * across, 2.4 * down + 0.4), columns=across)
     for j, axis in enumerate(axes):
         axis.set_visible(j < count)
         if j < count:
             bins = _bins(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]))
-            axis.hist(data[:, j], bins, density=True, alpha=0.5, label="data")
-            axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label="model")
+            axis.hist(data[:, j], bins, density=True, alpha=0.5, label=shown)
+            axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label=f"model: {len(drawn):,} draws")
             title = schema.names[j] if schema.names else schema.column(j)
             axis.set_title(title, fontsize=9)
             axis.set_yticks([])
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", ncols=2, frameon=False)
+            axis.tick_params(labelsize=8)
+            axis.xaxis.get_offset_text().set_fontsize(8)
+            axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=min(2, across),
+        frameon=False,
+        fontsize=9,
+        title="" if count == schema.features else f"the first {count} of {schema.features:,} columns",
+        title_fontsize=9,
+    )
     return _save(figure, path)
 
 
