@@ -550,7 +550,7 @@ def _magnitude(values: np.ndarray) -> np.ndarray:
 
 
 class _Moments:
-    """Mean and standard deviation of each feature, from one block of rows after another (Chan, Golub & LeVeque 1979)."""
+    """Mean and standard deviation of each feature, block by block of rows (Chan, Golub & LeVeque 1979)."""
 
     def __init__(self, features: int) -> None:
         self.least = np.full(features, np.inf)

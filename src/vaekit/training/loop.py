@@ -10,6 +10,8 @@ from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
 from vaekit.training.step import LOSS, told
 
+FEW_HELD_OUT, SURE = 30, 2.0
+"""rows, among fewer of which weights are taken for better only by so many standard errors of the difference"""
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
 
@@ -99,7 +101,8 @@ def _metrics(state: State, watched: Dataset, held_out: bool) -> dict:
         found = _validated(state, watched)
         for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
-        state.keep(found.selected)
+        if not _by_chance(state, watched, found):
+            state.keep(found.selected)
         state.judge(found.selected)
         means = found.means
     else:
@@ -108,6 +111,20 @@ def _metrics(state: State, watched: Dataset, held_out: bool) -> dict:
         means = posterior_means(state.averaged, watched.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
+
+
+def _by_chance(state: State, rows: Dataset, found: Averages) -> bool:
+    """Whether the averaged weights are no better on few rows held out than those kept so far, but for chance: of many
+    records the best on four rows is seldom the best.
+
+    found    what the averaged weights gave the rows
+    """
+    if state.best is None or found.value is None or not 1 < len(rows) < FEW_HELD_OUT:
+        return False
+    kept = over_rows(state.smooth.objective, state.trained(), rows.blocks(), state.recipe.seed)
+    assert kept.value is not None  # where the one has a bound, so has the other
+    gain = found.value.double() - kept.value.double()  # with the same noise for the same row
+    return not gain.mean() > SURE * gain.std() / len(gain) ** 0.5
 
 
 def _validated(state: State, rows: Dataset) -> Averages:
