@@ -1,10 +1,14 @@
 """Near misses: data that would have been served better in another form, pointed out and left as it is; and what a
 trained model says that its owner should know."""
 
+from collections.abc import Sized
+from typing import NamedTuple
+
 import numpy as np
 
 from vaekit import inference
-from vaekit.data import Schema
+from vaekit.core import LatentModel
+from vaekit.data import Dataset, Schema
 from vaekit.data.cells import quoted
 from vaekit.data.schema import EXACT, row_blocks
 from vaekit.noise import generator
@@ -15,6 +19,14 @@ MOST_LINES = 3
 """columns named in a note of one kind"""
 DRAWN, DRAWN_CELLS = 2000, 2**22
 """rows drawn to see what a model gives: at most so many, and so many cells"""
+EMPTY = 0.05
+"""the part of a column's draws that may lie where no value of it does"""
+CHANCE = 10.0
+"""nats: a gap counts where draws of the data's own distribution would fill any of a column's so with probability e⁻¹⁰"""
+WIDE = 5.0
+"""of a column's typical step from one value to the next: a narrower gap is the grid on which it was written down"""
+INWARD, OUTWARD = 0.1, 0.25
+"""how far from the data a draw must be to count: as parts of the gap that it lies in, or of the column's range"""
 
 
 def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
@@ -69,25 +81,118 @@ def extremes(x: np.ndarray, schema: Schema) -> list[str]:
     return lines + _more(columns)
 
 
-def impossible(model, schema: Schema, seed: int, most: float = 0.05) -> list[str]:
-    """A line for each of the first columns of a table that are never negative in the data while more than the part
-    `most` of what the model draws is, by rows drawn with noise of this seed."""
-    low = schema.array("low").flatten()
-    if schema.is_image or not (low >= 0).any():
+def impossible(model: LatentModel, rows: Dataset, seed: int, most: float = EMPTY) -> list[str]:
+    """A line for each of the first columns of which a model draws what they do not hold, by draws of this seed.
+
+    rows    that it was trained on
+    most    the part of a column's draws that may be negative where no value is
+    """
+    schema = rows.schema
+    if schema.is_image or schema.kind == "binary" or schema.binarized != "none":
         return []
-    count = max(1, min(DRAWN, DRAWN_CELLS // schema.features))
+    count = max(1, DRAWN_CELLS // schema.features)
     source = generator(seed, "impossible", device=next(model.buffers()).device)
-    drawn = schema.uncentred(inference.sample(model, count, source).cpu().numpy()).reshape(count, -1)
-    negative = (drawn < -0.5 * schema.array("resolution").flatten()).mean(0)  # what does not round to 0
-    columns = np.flatnonzero((low >= 0) & (negative > most))
+    drawn = inference.sample(model, min(DRAWN, count), source).cpu().numpy()
+    drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
+    rounded_to_0 = -0.5 * schema.array("resolution").flatten()
+    negative = np.where(schema.array("low").flatten() >= 0, (drawn < rounded_to_0).mean(0), 0.0)
+    columns = np.flatnonzero(negative > most)
     lines = [
         f"{schema.column(j)} is never negative in the data, and {negative[j]:.0%} of what the model draws is."
         for j in columns[:MOST_LINES]
     ]
-    return lines + _more(columns)
+    lines += _more(columns)
+    gaps = {}
+    for j, values in enumerate(_columns(rows.some(count))):
+        found = empty(values, drawn[:, j])
+        if found is not None and negative[j] <= most:
+            gaps[j] = found
+    lines += [
+        f"{found.share:.0%} of what the model draws of {schema.column(j)} lies {found.place}, where no value does that "
+        f"it was trained on."
+        for j, found in list(gaps.items())[:MOST_LINES]
+    ]
+    return lines + _more(gaps)
 
 
-def _more(columns: np.ndarray) -> list[str]:
+def _columns(rows: Dataset) -> list[np.ndarray]:
+    """The values of each column that are not hidden, in the data's own units."""
+    shown = []
+    values = []
+    for count, batch in rows.blocks():
+        x = batch.x[:count].cpu().numpy()
+        mask = np.ones(x.shape, bool) if batch.mask is None else batch.mask[:count].cpu().numpy()
+        values.append(rows.schema.uncentred(x).reshape(count, -1))
+        shown.append(mask.reshape(count, -1))
+    pairs = zip(np.concatenate(values).T, np.concatenate(shown).T, strict=True)
+    return [column[seen] for column, seen in pairs]
+
+
+class Empty(NamedTuple):
+    """Where draws lie and data do not."""
+
+    share: float
+    """of the draws"""
+    low: float
+    high: float
+    """the ends of the gap that holds most of them: values of the data, or infinite"""
+    gaps: int
+
+    @property
+    def place(self) -> str:
+        """The gap in words."""
+        where = f"between {self.low:.6g} and {self.high:.6g}"
+        if self.low == -np.inf:
+            where = f"below {self.high:.6g}"
+        if self.high == np.inf:
+            where = f"above {self.low:.6g}"
+        others = self.gaps - 1
+        if not others:
+            return where
+        return f"{where}, and in {others:,} more gap{'s' * (others != 1)}"
+
+
+def empty(values: np.ndarray, drawn: np.ndarray) -> Empty | None:
+    """The gaps between the values (n,) of a column and beyond them that hold more than the part `EMPTY` of draws (m,).
+
+    Only gaps count that chance does not explain. Were values and draws of one distribution, whichever it is, c draws or
+    more would lie between two neighbouring values with probability (m / (m + n))^c, or less where values coincide.
+
+    >>> rng = np.random.default_rng(0)
+    >>> groups = np.array([*rng.normal(-3, 0.1, 300), *rng.normal(3, 0.1, 300)])
+    >>> empty(groups, rng.permutation(groups)) is None
+    True
+    >>> empty(groups, rng.uniform(-3, 3, 2000)).place
+    'between -2.6934 and 2.61006'
+    """
+    n = len(values)
+    m = len(drawn)
+    edges = np.unique(values)
+    if len(edges) < 2:
+        return None
+    widths = np.diff(edges)
+    step = float(np.quantile(widths, 0.5, method="lower"))
+    if len(widths) == 1 and (edges == np.round(edges)).all():
+        step = 1.0
+    inner = np.where(widths > WIDE * step, INWARD * widths, np.inf)
+    outer = OUTWARD * (edges[-1] - edges[0])
+    margin = np.array([outer, *inner, outer])
+    start = np.array([-np.inf, *edges])
+    stop = np.array([*edges, np.inf])
+    gap = np.searchsorted(edges, drawn)
+    within = (start[gap] < drawn) & (drawn < stop[gap])
+    far = (start[gap] + margin[gap] < drawn) & (drawn < stop[gap] - margin[gap])
+    held = np.bincount(gap[within], minlength=len(start))
+    counted = np.bincount(gap[far], minlength=len(start))
+    surprising = counted > (CHANCE + np.log(n + 1)) / np.log1p(n / m)
+    if counted[surprising].sum() <= EMPTY * m:
+        return None
+    fullest = int(np.where(surprising, held, 0).argmax())
+    share = held[surprising].sum() / m
+    return Empty(float(share), float(start[fullest]), float(stop[fullest]), int(surprising.sum()))
+
+
+def _more(columns: Sized) -> list[str]:
     beyond = len(columns) - MOST_LINES
     return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
 
