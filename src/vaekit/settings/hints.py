@@ -22,7 +22,7 @@ DRAWN, DRAWN_CELLS = 2000, 2**22
 EMPTY = 0.05
 """the part of a column's draws that may lie where no value of it does"""
 CHANCE = 10.0
-"""nats: a gap counts where draws of the data's own distribution would fill any of a column's so with probability e⁻¹⁰"""
+"""nats: a gap counts where draws of the data's own distribution would fill one of a column so with probability e⁻¹⁰"""
 WIDE = 5.0
 """of a column's typical step from one value to the next: a narrower gap is the grid on which it was written down"""
 INWARD, OUTWARD = 0.1, 0.25
