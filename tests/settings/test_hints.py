@@ -1,6 +1,7 @@
 """What is said of data and of what a model draws, and what is not."""
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -105,9 +106,8 @@ def test_one_value_has_no_gaps():
 def notes(monkeypatch, x: np.ndarray, drawn: np.ndarray, names: tuple[str, ...] | None = None) -> list[str]:
     """What is said of a model that gives these draws, trained on the rows x."""
     schema = describe(x, names)
-    model = torch.nn.BatchNorm1d(1)  # anything with buffers
     monkeypatch.setattr("vaekit.inference.sample", lambda *_: torch.from_numpy(schema.centred(drawn)))
-    return impossible(model, Dataset(x, schema, seed=0, hide_extremes=True), 0)
+    return impossible(Mock(), Dataset(x, schema, seed=0, hide_extremes=True), 0)
 
 
 def test_what_a_model_draws_of_each_column_is_held_against_it(monkeypatch):

@@ -91,7 +91,7 @@ def impossible(model: LatentModel, rows: Dataset, seed: int, most: float = EMPTY
     if schema.is_image or schema.kind == "binary" or schema.binarized != "none":
         return []
     count = max(1, DRAWN_CELLS // schema.features)
-    source = generator(seed, "impossible", device=next(model.buffers()).device)
+    source = generator(seed, "impossible", device=rows.device)
     drawn = inference.sample(model, min(DRAWN, count), source).cpu().numpy()
     drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
     rounded_to_0 = -0.5 * schema.array("resolution").flatten()
