@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaekit.data import Dataset, describe
-from vaekit.settings import impossible
+from vaekit.settings import hints, impossible
 from vaekit.settings.hints import Empty, empty
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -140,3 +140,69 @@ def test_cells_left_out_of_training_are_no_end_of_a_range(monkeypatch):
     drawn[:200, 0] = rng.uniform(20, 1e4, 200)
     (line,) = notes(monkeypatch, x, drawn)
     assert line.startswith("10% of what the model draws of column 0 lies above ")
+
+
+# of the data
+
+
+TABLE = ("length", "pieces", "reads")
+
+
+def table(n: int = 300) -> np.ndarray:
+    """A real column, whole numbers, and a real column over five decades."""
+    rng = np.random.default_rng(0)
+    return np.column_stack([rng.normal(9, 2, n), rng.poisson(3, n), rng.lognormal(5, 2, n)])
+
+
+def test_whole_numbers_and_decades_beside_real_numbers_are_pointed_out():
+    x = table()
+    fractions, decades = hints(x, describe(x, TABLE), "gaussian")
+    assert fractions.startswith("column 'pieces' holds whole numbers: beside real ones it is taken for real")
+    assert decades.startswith("column 'reads' goes from ")
+    assert "(np.log)" in decades
+    logarithms = np.column_stack([x[:, 0], np.log(x[:, 2])])
+    assert hints(logarithms, describe(logarithms), "gaussian") == []
+    assert hints(x, describe(x, TABLE), "my_module:MyLikelihood") == []
+
+
+def test_whole_numbers_are_said_once():
+    x = np.column_stack([table(), np.random.default_rng(1).integers(0, 2, (300, 3)), np.full(300, 7)])
+    first, second, _ = hints(x, describe(x), "gaussian")
+    assert first.startswith("column 1 holds whole numbers")
+    assert second == "So it is with 3 more columns."
+    whole = np.round(x[:, 1:]) * 10**9  # too large to be held: all are real, and `coarse` says it
+    assert not any("fractions" in line for line in hints(whole, describe(whole), "gaussian"))
+
+
+SKEWED: dict[str, Draw] = {
+    "log-normal": lambda rng, n: rng.lognormal(-9, 1.7, n),
+    "reads": lambda rng, n: np.floor(rng.lognormal(7, 2, n)),
+}
+OTHERS: dict[str, Draw] = {
+    "mild log-normal": lambda rng, n: rng.lognormal(3, 0.3, n),
+    "gamma": lambda rng, n: rng.gamma(2, 5, n),
+    "exponential": lambda rng, n: rng.exponential(1, n),
+    "counts": lambda rng, n: rng.poisson(rng.gamma(0.5, 30, n)),
+    "small counts": lambda rng, n: np.floor(rng.lognormal(1, 1.5, n)) + 1,
+    "codes": lambda rng, n: np.where(rng.random(n) < 0.02, 999, rng.integers(1, 6, n)),
+    "t(5)": lambda rng, n: 50 + rng.standard_t(5, n),
+    "zeros": lambda rng, n: np.where(rng.random(n) < 0.3, 0, rng.lognormal(5, 1.5, n)),
+    "constant": lambda rng, n: np.full(n, 7),
+}
+
+
+@pytest.mark.parametrize("name", SKEWED | OTHERS)
+def test_a_logarithm_is_advised_where_it_evens_a_column_out(name):
+    advised = 0
+    for seed in range(40):
+        x = (SKEWED | OTHERS)[name](np.random.default_rng(seed), 400)[:, None]
+        schema = describe(x)
+        lines = hints(x, schema, "gaussian" if schema.kind == "real" else "discretized-logistic")
+        advised += any("its logarithm is" in line for line in lines)
+    assert advised == 0 if name in OTHERS else advised >= 38
+
+
+def test_one_cell_left_out_of_training_makes_no_decades():
+    x = np.random.default_rng(0).normal(100, 9, (400, 1))
+    x[3] = 1e6
+    assert hints(x, describe(x), "gaussian") == []

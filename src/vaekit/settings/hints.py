@@ -1,7 +1,7 @@
 """Near misses: data that would have been served better in another form, pointed out and left as it is; and what a
 trained model says that its owner should know."""
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ from vaekit import inference
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema
 from vaekit.data.cells import quoted
-from vaekit.data.schema import EXACT, row_blocks
+from vaekit.data.ondisk import Rows
+from vaekit.data.schema import EXACT, SMALLEST, row_blocks
 from vaekit.noise import generator
 
 LOOK = 1000
@@ -19,6 +20,14 @@ MOST_LINES = 3
 """columns named in a note of one kind"""
 DRAWN, DRAWN_CELLS = 2000, 2**22
 """rows drawn to see what a model gives: at most so many, and so many cells"""
+FEW_VALUES = 50
+"""in a column of whole numbers, of which it is seen that what is drawn is none"""
+FEWEST_SKEWED = 50
+"""values from which skewness is known"""
+SKEWED, EVEN = 3.0, 0.5
+"""skewness of a column from which its logarithm would serve it better, and up to which the logarithm's is small"""
+SMALL_COUNT = 10
+"""whole numbers below this are counts, of whose steps logarithms would make gaps"""
 EMPTY = 0.05
 """the part of a column's draws that may lie where no value of it does"""
 CHANCE = 10.0
@@ -29,7 +38,7 @@ INWARD, OUTWARD = 0.1, 0.25
 """how far from the data a draw must be to count: as parts of the gap that it lies in, or of the column's range"""
 
 
-def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
+def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
     """One line for each thing about the rows x (n, *X) that their owner may not have meant.
 
     >>> from vaekit.data import describe
@@ -39,23 +48,106 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
     """
     if schema.binarized != "none":
         return []
-    low, high = float(np.min(schema.low)), float(np.max(schema.high))
-    values = np.unique(x[:LOOK])
+    some = np.asarray(x[:LOOK])
+    of_all_values = _of_all_values(np.unique(some), schema, likelihood)
+    if of_all_values is not None:
+        return [of_all_values]
+    if schema.layout != "table":
+        return []
+    columns = [column[~extreme] for column, extreme in zip(some.T, schema.extreme(some).T, strict=True)]
+    return fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
+
+
+def _of_all_values(values: np.ndarray, schema: Schema, likelihood: str) -> str | None:
+    """What the different values of all columns show, if anything."""
+    low = float(np.min(schema.low))
+    high = float(np.max(schema.high))
     if schema.kind == "integer" and len(values) == 2:
-        return [
-            f"every value is {values[0]:g} or {values[1]:g}: as 0 and 1 (--binarize threshold) this is binary data."
-        ]
+        return f"every value is {values[0]:g} or {values[1]:g}: as 0 and 1 (--binarize threshold) this is binary data."
     if schema.kind == "real" and schema.is_image and high > low and _on_a_grid(values, low, (high - low) / 255):
-        return [
+        return (
             f"these look like 8-bit images scaled to {low:g} … {high:g}: the original whole numbers can be given a "
             f"probability (discretized-logistic), and bits per dimension."
-        ]
+        )
     if schema.kind == "integer" and likelihood.startswith("gaussian"):
-        return [
+        return (
             "every value is a whole number, and a density says little about those: discretized-logistic gives them "
             "probabilities."
-        ]
-    return []
+        )
+    return None
+
+
+def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
+    """A line for the first columns of few whole numbers, where other columns make a density of all.
+
+    >>> schema = Schema((2,), "real", ("rank", "size"), 0.0, 9.0, 1.0, 3.0, 2.0)
+    >>> fractions([np.array([1.0, 2.0]), np.array([0.5, 2.0])], schema, "gaussian")
+    ["column 'rank' holds whole numbers: beside real ones it is taken for real, and what is drawn of it has fractions."]
+    """
+    if schema.kind != "real" or not likelihood.startswith("gaussian"):
+        return []
+    whole = [_whole(column) for column in columns]
+    if all(whole):
+        return []  # whole numbers too large for 32 bits: see `coarse`
+    counts = [len(np.unique(column)) for column in columns]
+    found = [j for j, count in enumerate(counts) if whole[j] and 1 < count <= FEW_VALUES]
+    lines = [
+        f"{schema.column(j)} holds whole numbers: beside real ones it is taken for real, and what is drawn of it has "
+        f"fractions."
+        for j in found[:1]
+    ]
+    return lines + _more(found, 1)
+
+
+def decades(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
+    """A line for each of the first columns that are far more even on a scale of logarithms, and have few values near 0.
+
+    >>> schema = Schema((1,), "integer", ("reads",), 7.0, 2e6, 1.0, 4e4, 9e4)
+    >>> reads = np.exp(np.random.default_rng(0).normal(8, 2, 400)).round()
+    >>> decades([reads], schema, "discretized-logistic")[0].split(":")[1]
+    ' its logarithm is (np.log1p), and would be modelled better.'
+    """
+    if not likelihood.startswith(("gaussian", "discretized-logistic")):
+        return []
+    found = [j for j, column in enumerate(columns) if _wants_logarithms(column)]
+    lines = []
+    for j in found[:MOST_LINES]:
+        logarithm = "np.log1p" if _whole(columns[j]) else "np.log"
+        lines.append(
+            f"{schema.column(j)} goes from {columns[j].min():.4g} to {columns[j].max():.4g}, and is not even over that "
+            f"range: its logarithm is ({logarithm}), and would be modelled better."
+        )
+    return lines + _more(found)
+
+
+def _wants_logarithms(values: np.ndarray) -> bool:
+    """Whether values are positive and very skewed, and their logarithms are not.
+
+    Of whole numbers few may be small, since their logarithms have gaps.
+    """
+    if len(values) < FEWEST_SKEWED or values.min() < 0:
+        return False
+    if _whole(values):
+        logarithms = np.log1p(values)
+        apart = np.quantile(values, 0.05) < SMALL_COUNT
+    else:
+        logarithms = np.log(np.maximum(values, SMALLEST))
+        apart = values.min() == 0
+    return not apart and _skewness(values) > SKEWED and abs(_skewness(logarithms)) < EVEN
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether all are whole numbers."""
+    return bool((values == np.round(values)).all())
+
+
+def _skewness(values: np.ndarray) -> float:
+    """The third standardised moment, 0 where nothing varies."""
+    distance = values.astype(np.float64) - values.mean(dtype=np.float64)
+    variance = np.square(distance).mean()
+    if variance == 0:
+        return 0.0
+    return float((distance**3).mean() / variance**1.5)
 
 
 def extremes(x: np.ndarray, schema: Schema) -> list[str]:
@@ -172,7 +264,7 @@ def empty(values: np.ndarray, drawn: np.ndarray) -> Empty | None:
         return None
     widths = np.diff(edges)
     step = float(np.quantile(widths, 0.5, method="lower"))
-    if len(widths) == 1 and (edges == np.round(edges)).all():
+    if len(widths) == 1 and _whole(edges):
         step = 1.0
     inner = np.where(widths > WIDE * step, INWARD * widths, np.inf)
     outer = OUTWARD * (edges[-1] - edges[0])
@@ -192,8 +284,8 @@ def empty(values: np.ndarray, drawn: np.ndarray) -> Empty | None:
     return Empty(float(share), float(start[fullest]), float(stop[fullest]), int(surprising.sum()))
 
 
-def _more(columns: Sized) -> list[str]:
-    beyond = len(columns) - MOST_LINES
+def _more(columns: Sized, named: int = MOST_LINES) -> list[str]:
+    beyond = len(columns) - named
     return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
 
 
