@@ -100,12 +100,12 @@ def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) ->
 
 
 def decades(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
-    """A line for each of the first columns that are far more even on a scale of logarithms, and have few values near 0.
+    """A line for each of the first columns that are very skewed while their logarithms are not.
 
     >>> schema = Schema((1,), "integer", ("reads",), 7.0, 2e6, 1.0, 4e4, 9e4)
     >>> reads = np.exp(np.random.default_rng(0).normal(8, 2, 400)).round()
-    >>> decades([reads], schema, "discretized-logistic")[0].split(":")[1]
-    ' its logarithm is (np.log1p), and would be modelled better.'
+    >>> decades([reads], schema, "discretized-logistic")[0].split(", ")[2]
+    'and its logarithm (np.log1p) is not: that would be modelled better.'
     """
     if not likelihood.startswith(("gaussian", "discretized-logistic")):
         return []
@@ -113,9 +113,10 @@ def decades(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> l
     lines = []
     for j in found[:MOST_LINES]:
         logarithm = "np.log1p" if _whole(columns[j]) else "np.log"
+        ends = f"{columns[j].min():.4g} to {columns[j].max():.4g}"
         lines.append(
-            f"{schema.column(j)} goes from {columns[j].min():.4g} to {columns[j].max():.4g}, and is not even over that "
-            f"range: its logarithm is ({logarithm}), and would be modelled better."
+            f"{schema.column(j)} is very skewed, from {ends}, and its logarithm ({logarithm}) is not: that would be "
+            f"modelled better."
         )
     return lines + _more(found)
 
