@@ -22,6 +22,12 @@ def three_groups(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.choice([0.0, 5.0, 10.0], n) + rng.normal(size=n) / 8
 
 
+def heaped(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Mostly whole numbers, here and there something finer."""
+    x = rng.normal(4, 1.2, n)
+    return np.where(rng.random(n) < 0.1, np.round(x, 2), np.round(x))
+
+
 HONEST: dict[str, Draw] = {
     "Gaussian": lambda rng, n: rng.normal(-4, 9, n),
     "uniform": lambda rng, n: rng.uniform(2, 3, n),
@@ -32,6 +38,8 @@ HONEST: dict[str, Draw] = {
     "wide counts": lambda rng, n: np.floor(rng.lognormal(7, 2, n)),
     "t(5)": lambda rng, n: rng.standard_t(5, n),
     "rounded": lambda rng, n: np.round(rng.normal(0, 2, n), 1),
+    "heaped": heaped,
+    "1 or 2": lambda rng, n: rng.integers(1, 3, n),
     "0 or 1": lambda rng, n: rng.integers(0, 2, n),
     "two groups": two_groups,
     "three groups": three_groups,
@@ -47,7 +55,7 @@ def test_draws_of_the_data_s_own_distribution_fill_no_gap(name, n):
         assert empty(values, drawn) is None, seed
 
 
-@pytest.mark.parametrize("name", ["uniform", "Poisson", "t(5)", "rounded"])
+@pytest.mark.parametrize("name", ["uniform", "Poisson", "t(5)", "rounded", "heaped", "0 or 1", "1 or 2"])
 def test_a_gaussian_s_draws_of_one_group_fill_no_gap(name):
     for seed in range(40):
         rng = np.random.default_rng(seed)

@@ -34,8 +34,11 @@ CHANCE = 10.0
 """nats: a gap counts where draws of the data's own distribution would fill one of a column so with probability e⁻¹⁰"""
 WIDE = 5.0
 """of a column's typical step from one value to the next: a narrower gap is the grid on which it was written down"""
+FREQUENT = 0.02
+"""of a column: values of which there are more are its grid, where half of it or more lies on them"""
 INWARD, OUTWARD = 0.1, 0.25
-"""how far from the data a draw must be to count: as parts of the gap that it lies in, or of the column's range"""
+"""how far from the data a draw must be to count: as parts of the gap that it lies in, or of the column's range, and
+beyond that by a typical step or more"""
 
 
 def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
@@ -260,15 +263,18 @@ def empty(values: np.ndarray, drawn: np.ndarray) -> Empty | None:
     """
     n = len(values)
     m = len(drawn)
-    edges = np.unique(values)
+    edges, counts = np.unique(values, return_counts=True)
     if len(edges) < 2:
         return None
     widths = np.diff(edges)
     step = float(np.quantile(widths, 0.5, method="lower"))
+    frequent = counts >= FREQUENT * n
+    if frequent.sum() > 1 and counts[frequent].sum() >= n / 2:  # most are rounded more than the others
+        step = max(step, float(np.quantile(np.diff(edges[frequent]), 0.5, method="lower")))
     if len(widths) == 1 and _whole(edges):
         step = 1.0
     inner = np.where(widths > WIDE * step, INWARD * widths, np.inf)
-    outer = OUTWARD * (edges[-1] - edges[0])
+    outer = max(OUTWARD * (edges[-1] - edges[0]), step)
     margin = np.array([outer, *inner, outer])
     start = np.array([-np.inf, *edges])
     stop = np.array([*edges, np.inf])
