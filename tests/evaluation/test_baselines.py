@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_digits, load_wine, make_moons
 from sklearn.decomposition import FactorAnalysis
 
 from vaekit.data import Dataset, describe
@@ -19,6 +19,7 @@ from vaekit.evaluation import baselines
 from vaekit.evaluation.baselines import Baseline, Histograms, PrincipalGaussian, SimpleModels
 
 INDEPENDENT, PPCA, FULL = "independent columns", "probabilistic PCA", "full-covariance Gaussian"
+MIXTURE = "mixture of Gaussians"
 
 
 def simple(train, rows=None, latent_dim=2, how="none", **options) -> SimpleModels:
@@ -117,7 +118,7 @@ def test_real_columns_agree_with_scipy():
         assert one.nats == pytest.approx(log_p.mean(), rel=1e-8)
         assert one.nats_se == pytest.approx(log_p.std(ddof=1) / math.sqrt(300), rel=1e-8)
         assert one.bits_per_dim is None
-    assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, "factor analysis", FULL]
+    assert [one.name for one in models.baselines] == [INDEPENDENT, PPCA, "factor analysis", FULL, MIXTURE]
 
 
 def test_rows_whose_mean_is_not_the_schema_s(monkeypatch):
@@ -163,8 +164,92 @@ def test_latents_beyond_the_columns_are_a_full_covariance():
     assert models[PPCA].nats == models[FULL].nats
     assert models[PPCA].note == "4 latents"
     one = simple(real(100, 1), latent_dim=2)
-    assert len({baseline.nats for baseline in one.baselines}) == 1
+    assert len({baseline.nats for baseline in one.baselines if baseline.name != MIXTURE}) == 1
     assert one.structure.gain == 0
+
+
+# mixtures
+
+CENTRES = np.array([[0, 0, 0], [9, 0, 1], [0, 9, 2], [9, 9, -3]])
+
+
+def grouped(n: int, seed: int = 0) -> np.ndarray:
+    """Four groups of correlated columns, of which two are in other units."""
+    rng = np.random.default_rng(seed)
+    x = CENTRES[rng.integers(0, 4, n)] + rng.normal(size=(n, 3))
+    x[:, 2] += x[:, 0]
+    return x * [1, 100, 1e-3] + [0, 0, 5]
+
+
+def test_a_mixture_is_known_group_by_group():
+    train, rows = grouped(600), grouped(400, seed=1)
+    one = found(simple(train, rows))
+    assert one[MIXTURE].note == "4 components"
+    covariance = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 2]]) * np.outer([1, 100, 1e-3], [1, 100, 1e-3])
+    means = (CENTRES + [0, 0, 1] * CENTRES[:, :1]) * [1, 100, 1e-3] + [0, 0, 5]
+    scale = np.sqrt(np.diag(covariance))  # scipy takes a matrix of such units for a singular one
+    covariance /= np.outer(scale, scale)
+    each = [stats.multivariate_normal(m / scale, covariance).pdf(rows / scale) for m in means]
+    true = np.mean(each, 0) / scale.prod()
+    assert one[MIXTURE].nats == pytest.approx(np.log(true).mean(), abs=0.06)
+    assert one[MIXTURE].nats > one[FULL].nats + 1
+    assert found(simple(train, rows))[MIXTURE].nats == one[MIXTURE].nats
+
+
+def test_a_mixture_agrees_with_scipy():
+    models = simple(grouped(300), grouped(50, seed=1))
+    mixture = models.mixture
+    pairs = zip(mixture.components.loc.numpy(), mixture.components.covariance_matrix.numpy(), strict=True)
+    y = (models.rows.stored.double() - mixture.mean) / mixture.scale
+    each = [stats.multivariate_normal(m, c).logpdf(y.numpy()) for m, c in pairs]
+    exact = np.log(np.exp(mixture.log_weights.numpy()) @ np.exp(each)) - mixture.scale.log().sum().item()
+    assert found(models)[MIXTURE].scores.numpy() == pytest.approx(exact, rel=1e-9)
+
+
+def test_curved_rows_want_more_components_than_straight_ones():
+    curved, other = (make_moons(800, noise=0.05, random_state=seed)[0] for seed in (0, 1))
+    models = simple(curved, other)
+    assert len(models.mixture) >= 6
+    assert found(models)[MIXTURE].nats > found(models)[FULL].nats + 0.9
+    straight = simple(real(800), real(800, seed=1))
+    assert len(straight.mixture) <= 3
+    assert found(straight)[MIXTURE].nats == pytest.approx(found(straight)[FULL].nats, abs=0.1)
+
+
+def test_a_mixture_of_whole_numbers_is_below_the_probability_of_the_cell():
+    rng = np.random.default_rng(0)
+    x = np.round(np.where(rng.random(600) < 0.3, 4, 30) + rng.normal(size=600) * 1.5)[:, None]
+    models = simple(x, np.arange(-20.0, 60)[:, None])
+    one = found(models)[MIXTURE]
+    assert one.note == "2 components; a lower bound, by uniform dequantisation"
+    mixture = models.mixture
+    mean = (mixture.mean + mixture.scale * mixture.components.loc).flatten().numpy()
+    deviation = (mixture.scale * mixture.components.stddev).flatten().numpy()
+    cells = stats.norm.cdf(np.arange(-19.5, 60)[:, None], mean, deviation)
+    cells -= stats.norm.cdf(np.arange(-20.5, 59)[:, None], mean, deviation)
+    exact = cells @ np.exp(mixture.log_weights.numpy())
+    given = np.exp(one.scores.numpy())
+    assert (given <= exact + 1e-12).all()
+    assert 0.98 < given.sum() <= 1
+    assert one.bits_per_dim is not None
+
+
+def test_a_component_knows_no_column_better_than_its_resolution():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.where(rng.random(500) < 0.5, 7.0, 9.0 + np.round(rng.normal(size=500), 1))])
+    models = simple(x)
+    least = models.schema.resolution / math.sqrt(12)
+    assert least == pytest.approx(0.1 / math.sqrt(12), rel=1e-6)
+    assert (models.mixture.scale * models.mixture.components.stddev).min() >= least
+    assert found(models)[MIXTURE].scores.max() < -math.log(least * math.sqrt(2 * math.pi))
+
+
+def test_there_is_no_mixture_of_many_columns_few_rows_or_truths():
+    rng = np.random.default_rng(0)
+    for x in (rng.normal(size=(2000, 51)), rng.normal(size=(70, 6)), rng.integers(0, 2, (300, 3))):
+        assert MIXTURE not in found(simple(x))
+    assert MIXTURE in found(simple(rng.normal(size=(1100, 50))))
+    assert MIXTURE in found(simple(rng.normal(size=(100, 6))))
 
 
 # whole numbers
@@ -265,7 +350,7 @@ def test_beside_a_density_whole_numbers_have_densities():
     expected = stats.multivariate_normal(whole(200).mean(0), covariance).logpdf(whole(200)).mean()
     assert found(models)[FULL].nats == pytest.approx(expected, rel=1e-9)
     assert [(one.name, one.bits_per_dim) for one in models.baselines] == [
-        (n, None) for n in (INDEPENDENT, PPCA, "factor analysis", FULL)
+        (n, None) for n in (INDEPENDENT, PPCA, "factor analysis", FULL, MIXTURE)
     ]
     assert found(simple(whole(200)))[FULL].bits_per_dim == pytest.approx(
         -(expected - np.trace(np.linalg.inv(covariance)) / 24) / 4 / math.log(2)

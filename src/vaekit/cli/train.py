@@ -46,7 +46,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         epochs = chosen(prepared.settings.training.epochs)
         command = f"vaekit resume {folder} --epochs {2 * epochs}"
         print(f"The bound was still rising when the budget was spent. Go on with: {command}")
-    _say_notes(impossible(model, run.schema, run.settings.training.seed))
+    _say_notes(impossible(model, prepared.rows["train"], run.settings.training.seed))
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
     print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
     return 0

@@ -185,8 +185,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         about = {"name": "X", "digest": source.digest}
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
-        _warn(impossible(self.model_, self.schema_, seed, IMPOSSIBLE))
         train = prepared.rows["train"]
+        _warn(impossible(self.model_, train, seed, IMPOSSIBLE))
         if not history or selected(history[-1]) != LOSS:
             beaten = evaluation.beaten(self.model_, train, prepared.rows["validation"], seed)
             if beaten:

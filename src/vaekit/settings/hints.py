@@ -1,12 +1,17 @@
 """Near misses: data that would have been served better in another form, pointed out and left as it is; and what a
 trained model says that its owner should know."""
 
+from collections.abc import Sequence, Sized
+from typing import NamedTuple
+
 import numpy as np
 
 from vaekit import inference
-from vaekit.data import Schema
+from vaekit.core import LatentModel
+from vaekit.data import Dataset, Schema
 from vaekit.data.cells import quoted
-from vaekit.data.schema import EXACT, row_blocks
+from vaekit.data.ondisk import Rows
+from vaekit.data.schema import EXACT, SMALLEST, row_blocks
 from vaekit.noise import generator
 
 LOOK = 1000
@@ -15,9 +20,28 @@ MOST_LINES = 3
 """columns named in a note of one kind"""
 DRAWN, DRAWN_CELLS = 2000, 2**22
 """rows drawn to see what a model gives: at most so many, and so many cells"""
+FEW_VALUES = 50
+"""in a column of whole numbers, of which it is seen that what is drawn is none"""
+FEWEST_SKEWED = 50
+"""values from which skewness is known"""
+SKEWED, EVEN = 3.0, 0.5
+"""skewness of a column from which its logarithm would serve it better, and up to which the logarithm's is small"""
+SMALL_COUNT = 10
+"""whole numbers below this are counts, of whose steps logarithms would make gaps"""
+EMPTY = 0.05
+"""the part of a column's draws that may lie where no value of it does"""
+CHANCE = 10.0
+"""nats: a gap counts where draws of the data's own distribution would fill one of a column so with probability e⁻¹⁰"""
+WIDE = 5.0
+"""of a column's typical step from one value to the next: a narrower gap is the grid on which it was written down"""
+FREQUENT = 0.02
+"""of a column: values of which there are more are its grid, where half of it or more lies on them"""
+INWARD, OUTWARD = 0.1, 0.25
+"""how far from the data a draw must be to count: as parts of the gap that it lies in, or of the column's range, and
+beyond that by a typical step or more"""
 
 
-def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
+def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
     """One line for each thing about the rows x (n, *X) that their owner may not have meant.
 
     >>> from vaekit.data import describe
@@ -27,23 +51,107 @@ def hints(x: np.ndarray, schema: Schema, likelihood: str) -> list[str]:
     """
     if schema.binarized != "none":
         return []
-    low, high = float(np.min(schema.low)), float(np.max(schema.high))
-    values = np.unique(x[:LOOK])
+    some = np.asarray(x[:LOOK])
+    of_all_values = _of_all_values(np.unique(some), schema, likelihood)
+    if of_all_values is not None:
+        return [of_all_values]
+    if schema.layout != "table":
+        return []
+    columns = [column[~extreme] for column, extreme in zip(some.T, schema.extreme(some).T, strict=True)]
+    return fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
+
+
+def _of_all_values(values: np.ndarray, schema: Schema, likelihood: str) -> str | None:
+    """What the different values of all columns show, if anything."""
+    low = float(np.min(schema.low))
+    high = float(np.max(schema.high))
     if schema.kind == "integer" and len(values) == 2:
-        return [
-            f"every value is {values[0]:g} or {values[1]:g}: as 0 and 1 (--binarize threshold) this is binary data."
-        ]
+        return f"every value is {values[0]:g} or {values[1]:g}: as 0 and 1 (--binarize threshold) this is binary data."
     if schema.kind == "real" and schema.is_image and high > low and _on_a_grid(values, low, (high - low) / 255):
-        return [
+        return (
             f"these look like 8-bit images scaled to {low:g} … {high:g}: the original whole numbers can be given a "
             f"probability (discretized-logistic), and bits per dimension."
-        ]
+        )
     if schema.kind == "integer" and likelihood.startswith("gaussian"):
-        return [
+        return (
             "every value is a whole number, and a density says little about those: discretized-logistic gives them "
             "probabilities."
-        ]
-    return []
+        )
+    return None
+
+
+def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
+    """A line for the first columns of few whole numbers, where other columns make a density of all.
+
+    >>> schema = Schema((2,), "real", ("rank", "size"), 0.0, 9.0, 1.0, 3.0, 2.0)
+    >>> fractions([np.array([1.0, 2.0]), np.array([0.5, 2.0])], schema, "gaussian")
+    ["column 'rank' holds whole numbers: beside real ones it is taken for real, and what is drawn of it has fractions."]
+    """
+    if schema.kind != "real" or not likelihood.startswith("gaussian"):
+        return []
+    whole = [_whole(column) for column in columns]
+    if all(whole):
+        return []  # whole numbers too large for 32 bits: see `coarse`
+    counts = [len(np.unique(column)) for column in columns]
+    found = [j for j, count in enumerate(counts) if whole[j] and 1 < count <= FEW_VALUES]
+    lines = [
+        f"{schema.column(j)} holds whole numbers: beside real ones it is taken for real, and what is drawn of it has "
+        f"fractions."
+        for j in found[:1]
+    ]
+    return lines + _more(found, 1)
+
+
+def decades(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
+    """A line for each of the first columns that are very skewed while their logarithms are not.
+
+    >>> schema = Schema((1,), "integer", ("reads",), 7.0, 2e6, 1.0, 4e4, 9e4)
+    >>> reads = np.exp(np.random.default_rng(0).normal(8, 2, 400)).round()
+    >>> decades([reads], schema, "discretized-logistic")[0].split(", ")[2]
+    'and its logarithm (np.log1p) is not: that would be modelled better.'
+    """
+    if not likelihood.startswith(("gaussian", "discretized-logistic")):
+        return []
+    found = [j for j, column in enumerate(columns) if _wants_logarithms(column)]
+    lines = []
+    for j in found[:MOST_LINES]:
+        logarithm = "np.log1p" if _whole(columns[j]) else "np.log"
+        ends = f"{columns[j].min():.4g} to {columns[j].max():.4g}"
+        lines.append(
+            f"{schema.column(j)} is very skewed, from {ends}, and its logarithm ({logarithm}) is not: that would be "
+            f"modelled better."
+        )
+    return lines + _more(found)
+
+
+def _wants_logarithms(values: np.ndarray) -> bool:
+    """Whether values are positive and very skewed, and their logarithms are not.
+
+    Of whole numbers few may be small, since their logarithms have gaps.
+    """
+    if len(values) < FEWEST_SKEWED or values.min() < 0:
+        return False
+    if _whole(values):
+        logarithms = np.log1p(values)
+        apart = np.quantile(values, 0.05) < SMALL_COUNT
+    else:
+        logarithms = np.log(np.maximum(values, SMALLEST))
+        apart = values.min() == 0
+    return not apart and _skewness(values) > SKEWED and abs(_skewness(logarithms)) < EVEN
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether all are whole numbers."""
+    return bool((values == np.round(values)).all())
+
+
+def _skewness(values: np.ndarray) -> float:
+    """The third standardised moment, 0 where nothing varies."""
+    distance = values.astype(np.float64) - values.mean(dtype=np.float64)
+    variance = np.square(distance).mean()
+    if variance == 0:
+        return 0.0
+    return float((distance**3).mean() / variance**1.5)
 
 
 def extremes(x: np.ndarray, schema: Schema) -> list[str]:
@@ -69,26 +177,122 @@ def extremes(x: np.ndarray, schema: Schema) -> list[str]:
     return lines + _more(columns)
 
 
-def impossible(model, schema: Schema, seed: int, most: float = 0.05) -> list[str]:
-    """A line for each of the first columns of a table that are never negative in the data while more than the part
-    `most` of what the model draws is, by rows drawn with noise of this seed."""
-    low = schema.array("low").flatten()
-    if schema.is_image or not (low >= 0).any():
+def impossible(model: LatentModel, rows: Dataset, seed: int, most: float = EMPTY) -> list[str]:
+    """A line for each of the first columns of which a model draws what they do not hold, by draws of this seed.
+
+    rows    that it was trained on
+    most    the part of a column's draws that may be negative where no value is
+    """
+    schema = rows.schema
+    if schema.is_image or schema.kind == "binary" or schema.binarized != "none":
         return []
-    count = max(1, min(DRAWN, DRAWN_CELLS // schema.features))
-    source = generator(seed, "impossible", device=next(model.buffers()).device)
-    drawn = schema.uncentred(inference.sample(model, count, source).cpu().numpy()).reshape(count, -1)
-    negative = (drawn < -0.5 * schema.array("resolution").flatten()).mean(0)  # what does not round to 0
-    columns = np.flatnonzero((low >= 0) & (negative > most))
+    count = max(1, DRAWN_CELLS // schema.features)
+    source = generator(seed, "impossible", device=rows.device)
+    drawn = inference.sample(model, min(DRAWN, count), source).cpu().numpy()
+    drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
+    rounded_to_0 = -0.5 * schema.array("resolution").flatten()
+    negative = np.where(schema.array("low").flatten() >= 0, (drawn < rounded_to_0).mean(0), 0.0)
+    columns = np.flatnonzero(negative > most)
     lines = [
         f"{schema.column(j)} is never negative in the data, and {negative[j]:.0%} of what the model draws is."
         for j in columns[:MOST_LINES]
     ]
-    return lines + _more(columns)
+    lines += _more(columns)
+    gaps = {}
+    for j, values in enumerate(_columns(rows.some(count))):
+        found = empty(values, drawn[:, j])
+        if found is not None and negative[j] <= most:
+            gaps[j] = found
+    lines += [
+        f"{found.share:.0%} of what the model draws of {schema.column(j)} lies {found.place}, where no value does that "
+        f"it was trained on."
+        for j, found in list(gaps.items())[:MOST_LINES]
+    ]
+    return lines + _more(gaps)
 
 
-def _more(columns: np.ndarray) -> list[str]:
-    beyond = len(columns) - MOST_LINES
+def _columns(rows: Dataset) -> list[np.ndarray]:
+    """The values of each column that are not hidden, in the data's own units."""
+    shown = []
+    values = []
+    for count, batch in rows.blocks():
+        x = batch.x[:count].cpu().numpy()
+        mask = np.ones(x.shape, bool) if batch.mask is None else batch.mask[:count].cpu().numpy()
+        values.append(rows.schema.uncentred(x).reshape(count, -1))
+        shown.append(mask.reshape(count, -1))
+    pairs = zip(np.concatenate(values).T, np.concatenate(shown).T, strict=True)
+    return [column[seen] for column, seen in pairs]
+
+
+class Empty(NamedTuple):
+    """Where draws lie and data do not."""
+
+    share: float
+    """of the draws"""
+    low: float
+    high: float
+    """the ends of the gap that holds most of them: values of the data, or infinite"""
+    gaps: int
+
+    @property
+    def place(self) -> str:
+        """The gap in words."""
+        where = f"between {self.low:.6g} and {self.high:.6g}"
+        if self.low == -np.inf:
+            where = f"below {self.high:.6g}"
+        if self.high == np.inf:
+            where = f"above {self.low:.6g}"
+        others = self.gaps - 1
+        if not others:
+            return where
+        return f"{where}, and in {others:,} more gap{'s' * (others != 1)}"
+
+
+def empty(values: np.ndarray, drawn: np.ndarray) -> Empty | None:
+    """The gaps between the values (n,) of a column and beyond them that hold more than the part `EMPTY` of draws (m,).
+
+    Only gaps count that chance does not explain. Were values and draws of one distribution, whichever it is, c draws or
+    more would lie between two neighbouring values with probability (m / (m + n))^c, or less where values coincide.
+
+    >>> rng = np.random.default_rng(0)
+    >>> groups = np.array([*rng.normal(-3, 0.1, 300), *rng.normal(3, 0.1, 300)])
+    >>> empty(groups, rng.permutation(groups)) is None
+    True
+    >>> empty(groups, rng.uniform(-3, 3, 2000)).place
+    'between -2.6934 and 2.61006'
+    """
+    n = len(values)
+    m = len(drawn)
+    edges, counts = np.unique(values, return_counts=True)
+    if len(edges) < 2:
+        return None
+    widths = np.diff(edges)
+    step = float(np.quantile(widths, 0.5, method="lower"))
+    frequent = counts >= FREQUENT * n
+    if frequent.sum() > 1 and counts[frequent].sum() >= n / 2:  # most are rounded more than the others
+        step = max(step, float(np.quantile(np.diff(edges[frequent]), 0.5, method="lower")))
+    if len(widths) == 1 and _whole(edges):
+        step = 1.0
+    inner = np.where(widths > WIDE * step, INWARD * widths, np.inf)
+    outer = max(OUTWARD * (edges[-1] - edges[0]), step)
+    margin = np.array([outer, *inner, outer])
+    start = np.array([-np.inf, *edges])
+    stop = np.array([*edges, np.inf])
+    gap = np.searchsorted(edges, drawn)
+    within = (start[gap] < drawn) & (drawn < stop[gap])
+    far = (start[gap] + margin[gap] < drawn) & (drawn < stop[gap] - margin[gap])
+    held = np.bincount(gap[within], minlength=len(start))
+    counted = np.bincount(gap[far], minlength=len(start))
+    surprising = counted > (CHANCE + np.log(n + 1)) / np.log1p(n / m)
+    if counted[surprising].sum() <= EMPTY * m:
+        return None
+    fullest = int(np.where(surprising, held, 0).argmax())
+    share = held[surprising].sum() / m
+    return Empty(float(share), float(start[fullest]), float(stop[fullest]), int(surprising.sum()))
+
+
+def _more(columns: Sized, named: int = MOST_LINES) -> list[str]:
+    beyond = len(columns) - named
     return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
 
 
