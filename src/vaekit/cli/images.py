@@ -62,4 +62,8 @@ def _type(schema: Schema) -> np.dtype:
     for kind in (np.uint8, np.uint16):
         if np.can_cast(own, kind):
             return np.dtype(kind)
+    if not np.can_cast(own, np.int32) and np.max(schema.high) > np.iinfo(np.int32).max:
+        raise VaekitError(
+            f"a TIFF takes whole numbers up to {np.iinfo(np.int32).max:,}, and these go beyond: write .npy."
+        )
     return np.dtype(np.int32)

@@ -259,7 +259,7 @@ def pixels(stack: "tifffile.TiffFile", number: int) -> np.ndarray:
 
     Raises whatever tifffile does on a damaged one.
     """
-    page = stack.pages[number]
+    page = stack.pages[number].aspage()
     found = page.asarray()
     axes = page.axes
     tag = page.tags.get(274)

@@ -296,7 +296,7 @@ def _more(columns: Sized, named: int = MOST_LINES) -> list[str]:
     return [f"So it is with {beyond:,} more column{'s' * (beyond != 1)}."] if beyond > 0 else []
 
 
-def coarse(x: np.ndarray, schema: Schema) -> list[str]:
+def coarse(x: Rows, schema: Schema) -> list[str]:
     """A line where the rows x (n, *X) are whole numbers and taken for real ones, since 32 bits cannot hold them.
 
     >>> from vaekit.data import describe

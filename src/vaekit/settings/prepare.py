@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vaekit.core import Likelihood
 from vaekit.data import Dataset, Schema, Source
 from vaekit.data.schema import row_blocks
 from vaekit.errors import VaekitError, listed
@@ -71,7 +72,7 @@ def worth_compiling(prepared: Prepared) -> bool:
     return draws >= WORTH_COMPILING
 
 
-def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
+def check_rows_fit(likelihood: Likelihood, schema: Schema, source: Source) -> None:
     """Refuse rows of another shape, other columns, or values to which the likelihood gives no density."""
     x = source.x
     if x.shape[1:] != schema.shape:
@@ -81,7 +82,7 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
             f"{source.name} has the columns {listed(source.names)}; this model was fitted to {listed(schema.names)}, "
             f"in that order."
         )
-    device = next(likelihood.buffers()).device
+    device = _place(likelihood)
     for rows in row_blocks(x.shape):
         block = torch.from_numpy(schema.centred(np.array(x[rows]))).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
@@ -92,6 +93,14 @@ def check_rows_fit(likelihood, schema: Schema, source: Source) -> None:
                 f"{source.name}, row {rows.start + row} (counted from 0), {schema.column(column)} is {value:g}: "
                 f"the likelihood takes {likelihood.support}."
             )
+
+
+def _place(likelihood: Likelihood) -> torch.device:
+    """Where a likelihood computes: one of somebody's own may hold no tensors."""
+    if isinstance(likelihood, torch.nn.Module):
+        for tensor in (*likelihood.buffers(), *likelihood.parameters()):
+            return tensor.device
+    return torch.device("cpu")
 
 
 def _binarisable(grey: torch.Tensor) -> torch.Tensor:
