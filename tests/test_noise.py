@@ -128,6 +128,7 @@ def test_row_noise_covers_evenly_within_a_row():
     assert means.std() < 0.25 / 16
 
 
+@pytest.mark.slow
 def test_row_noise_has_any_number_of_dimensions(global_state):
     """Beyond the last Sobol dimension as before it: N(0, I) for each draw, of the row's own, in chunks as in one."""
     last, dims, n = torch.quasirandom.SobolEngine.MAXDIM, 25_000, 300

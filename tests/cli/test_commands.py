@@ -238,6 +238,7 @@ def test_evaluate_fits_80_columns_and_breaks_no_word(vaekit, digits_run, table_r
         assert strict(wide)["comparison"] in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_number_is_bold_on_a_terminal_alone(vaekit, digits_run, monkeypatch):
     command = ("evaluate", digits_run, "--samples", 2, "--rows", 25)
     plain = vaekit(*command).out
@@ -278,6 +279,7 @@ def test_evaluate_says_where_a_model_is_no_better_than_simple_ones(vaekit, tmp_p
     assert any("independent columns" in verdict for verdict in numbers["verdicts"])
 
 
+@pytest.mark.slow
 def test_evaluate_takes_other_rows(vaekit, digits_run, tmp_path):
     images = load("digits").x[:30]
     np.save(tmp_path / "few.npy", images)

@@ -175,6 +175,7 @@ def test_the_kind_is_shown_and_can_be_stated(vaekit, tmp_path):
     assert_refused(refused, "sequence", "kind image")
 
 
+@pytest.mark.slow
 def test_the_science_s_images_go_through_and_come_back_as_they_were(vaekit, tmp_path):
     """16 bits, many pages a file."""
     rng = np.random.default_rng(0)
@@ -198,6 +199,7 @@ def test_the_science_s_images_go_through_and_come_back_as_they_were(vaekit, tmp_
     assert vaekit("evaluate", run, tmp_path / "s.tif", "--samples", 2).code == 0
 
 
+@pytest.mark.slow
 def test_what_was_done_to_the_images_is_said(vaekit, tmp_path):
     for i in range(30):
         pixels = np.random.default_rng(i).integers(0, 256, (6, 8, 4)).astype(np.uint8)
@@ -222,6 +224,7 @@ def test_channels_that_are_no_colours_are_shown(vaekit, tmp_path):
 # Tables
 
 
+@pytest.mark.slow
 def test_parquet_in_and_out(vaekit, table, tmp_path):
     polars.read_csv(table).write_parquet(tmp_path / "table.parquet")
     options = ("--exclude", "id", "--label", "kind", *SMALL)
@@ -349,6 +352,7 @@ def test_notes_are_printed_by_fit_and_on_stderr_by_others(vaekit, tmp_path):
 # Several files
 
 
+@pytest.mark.slow
 def test_several_files_are_one_data_set(vaekit, tmp_path):
     paths, x = write_parts(tmp_path, 60, 3)
     polars.DataFrame(x, schema=["a", "b"], orient="row").write_csv(tmp_path / "whole.csv")
@@ -413,6 +417,7 @@ def test_a_test_file_of_ones_own(vaekit, table, tmp_path):
 # Mapped files
 
 
+@pytest.mark.slow
 def test_a_file_larger_than_memory_is_a_file_like_any_other(vaekit, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (80, 5, 6, 3), dtype=np.uint8))
     for name, limit in (("memory", 2**30), ("mapped", 100)):

@@ -132,6 +132,7 @@ for place in range(start, len(content)):
 """reads a file with one bit changed, at one place after another"""
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_read_or_refused_wherever_the_damage(tmp_path):
     whole, path = write(tmp_path / "whole.parquet", a=np.arange(9.0), b=np.arange(9)), tmp_path / "x.parquet"
     start, refusals, ends = 0, 0, 0

@@ -244,6 +244,7 @@ def test_a_component_knows_no_column_better_than_its_resolution():
     assert found(models)[MIXTURE].scores.max() < -math.log(least * math.sqrt(2 * math.pi))
 
 
+@pytest.mark.slow
 def test_there_is_no_mixture_of_many_columns_few_rows_or_truths():
     rng = np.random.default_rng(0)
     for x in (rng.normal(size=(2000, 51)), rng.normal(size=(70, 6)), rng.integers(0, 2, (300, 3))):

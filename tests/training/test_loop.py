@@ -3,14 +3,15 @@
 import inspect
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from vaekit.data import load
+from vaekit.data import Source, load
 from vaekit.inference import active_units, over_rows
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.settings import Settings, prepare
-from vaekit.training import TrainingError, fit
+from vaekit.training import TrainingError, fit, loop
 from vaekit.training.state import NARROW
 
 
@@ -166,6 +167,7 @@ def test_without_validation_the_training_bound_is_judged(bench):
     assert state.step < 4000
 
 
+@pytest.mark.slow
 def test_a_training_that_has_ended_can_go_on_from_the_peak(make_bench):
     bench = make_bench(rows=400)
     state = bench.state(**PLATEAU, tolerance=0.05)
@@ -289,3 +291,22 @@ def test_training_raises_the_bound(bench):
     start = over_rows(ELBO(), state.averaged, bench.validation.blocks(40), 0).value.mean()
     records = run(bench, state)
     assert records[-1]["validation_elbo"] > start + 1
+
+
+@pytest.mark.parametrize("seed", [1, 5, 7])
+def test_among_few_rows_held_out_nothing_is_better_by_chance(seed, monkeypatch):
+    """Of rows from one Gaussian, the linear model that training starts from is the best there is."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 8)) + rng.normal(size=(50, 8))
+    settings = Settings().changed(validation=0.1, test=0.0, epochs=150, compile="off", device="cpu")
+
+    def chosen() -> int:
+        prepared = prepare(settings, Source(x))
+        assert len(prepared.rows["validation"]) == 5
+        for _ in fit(prepared.state, prepared.rows["train"], prepared.rows["validation"]):
+            pass
+        return prepared.state.best_step
+
+    assert chosen() == 0
+    monkeypatch.setattr(loop, "FEW_HELD_OUT", 0)
+    assert chosen() > 0  # on these five rows it looked better

@@ -71,15 +71,15 @@ def fit(
         check_free(out, overwrite)
     source = training_source(settings)
     prepared = prepare(settings, source)
-    settings = prepared.settings.changed(digest=source.digest)
     counts = {part: len(index) for part, index in prepared.split.items()}
     if not json:
         _describe(prepared, source, counts, _asked(settings, given))
     about = {"name": source.name, "digest": source.digest, **counts}
+    resolved = prepared.settings.changed(digest=source.digest)
     folder = out or claimed(settings.data.source)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
-        run = Run.create(folder, settings, prepared.schema, about, overwrite=overwrite)
+        run = Run.create(folder, resolved, prepared.schema, about, overwrite=overwrite)
         return train(run, prepared, as_json=json)
 
 
