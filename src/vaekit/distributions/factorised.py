@@ -1,5 +1,7 @@
 """What every distribution with independent features shares."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,11 @@ class Factorised:
     event_dims: int
     """how many of the last axes are the event"""
 
-    @property
-    def mean(self) -> Tensor:
-        """The mean of each feature, (…, *X)."""
-        raise NotImplementedError  # abstract: as each family has it
+    if TYPE_CHECKING:  # a family may compute it, or set it
+
+        @property
+        def mean(self) -> Tensor:
+            """The mean of each feature, (…, *X)."""
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) from a given generator."""

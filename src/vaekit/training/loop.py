@@ -10,7 +10,7 @@ from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
 from vaekit.training.step import LOSS, told
 
-FEW_HELD_OUT, SURE = 30, 2.0
+FEW_HELD_OUT, SURE = 10, 2.0
 """rows, among fewer of which weights are taken for better only by so many standard errors of the difference"""
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
