@@ -31,7 +31,7 @@ def verify(run: Path, *, json: Annotated[bool, Parameter(negative=())] = False) 
         return 2 if faults else 0
     for name, fault in found.items():
         state = "damaged" if fault else "whole"
-        print(f"  {_shortened(name):<32}{state}")
+        print(f"  {_shortened(name):<36}{state}")
     if not faults:
         print(f"{run}: all {len(found):,} files are what was written.")
         return 0
