@@ -384,3 +384,12 @@ def test_grey_values_become_binary_ones(how):
 def test_other_values_are_not_binarised(x):
     with pytest.raises(VaekitError, match="cannot binarise"):
         describe(x).as_binary("dynamic")
+
+
+def test_the_order_in_which_training_rows_are_named_does_not_matter():
+    x = np.random.default_rng(4).normal(size=(9000, 2))
+    train = np.random.default_rng(5).permutation(9000)[:7000]
+    found = describe(x, train=train)
+    assert found == describe(x, train=np.sort(train))
+    assert found.array("mean") == pytest.approx(x[train].mean(0))
+    assert found.array("scale") == pytest.approx(x[train].std(0))

@@ -276,7 +276,7 @@ def describe(
         layout = _channels_first(x, layout or "auto")
     if train is None:
         train = np.arange(len(x))
-    return described(x, names, train, layout)
+    return described(x, names, np.sort(train), layout)
 
 
 def described(
