@@ -22,7 +22,6 @@ from vaekit.evaluation import LogLikelihood, Method, log_likelihood
 from vaekit.evaluation.importance import most_shape
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
-from vaekit.noise import derive_seed
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.settings import Settings, check_rows_fit, choose_device
@@ -188,12 +187,6 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     for name, values in _named_apart(columns, ["row"]).items():
         found[name] = values[index]
     return found
-
-
-def drawn_rows(count: int, most: int, seed: int) -> np.ndarray:
-    """The numbers of up to `most` of `count` rows, drawn by the seed, in order: those of `Dataset.some`."""
-    order = np.random.default_rng(derive_seed(seed, "some")).permutation(count)
-    return np.sort(order[:most])
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:

@@ -60,7 +60,7 @@ def evaluate(
 
     import numpy as np
 
-    from vaekit.cli.common import announce, drawn_rows, open_model, rows_of, scoring_bar, training_rows
+    from vaekit.cli.common import announce, open_model, rows_of, scoring_bar, training_rows
     from vaekit.errors import VaekitError
     from vaekit.evaluation import build_method
     from vaekit.evaluation import evaluate as evaluate_rows
@@ -73,7 +73,7 @@ def evaluate(
     opened, model, place = open_model(run, device, trust)
     chosen, source, known = rows_of(opened, model, data or None, place, exclude)
     if rows is not None:
-        numbers = drawn_rows(len(chosen), rows, opened.settings.training.seed)
+        numbers = chosen.drawn(rows)
         chosen = chosen.subset(numbers)
         known = {name: column[numbers] for name, column in known.items()}
     train = training_rows(opened, place, None if data else source)
@@ -109,12 +109,11 @@ def evaluate(
 def _say_doubts(model: "LatentModel", rows: int) -> None:
     """Say what makes the numbers below it doubtful: densities as sharp as the data allows, or few rows."""
     from vaekit.errors import counted
-    from vaekit.parts.likelihoods import Gaussian
 
-    likelihood = model.likelihood
-    if isinstance(likelihood, Gaussian) and likelihood.at_floor():
-        columns = counted(likelihood.sigmas, "column")
-        print(f"σ is at its floor, the data's resolution, in {likelihood.at_floor()} of {columns}.")
+    at_floor = getattr(model.likelihood, "at_floor", int)()  # of a likelihood that has σ at all
+    if at_floor:
+        columns = counted(getattr(model.likelihood, "sigmas", at_floor), "column")
+        print(f"σ is at its floor, the data's resolution, in {at_floor} of {columns}.")
     if rows < FEW:
         say = "says" if rows == 1 else "say"
         print(f"Note: {counted(rows)} {say} little of others; errors of so few are themselves uncertain.")

@@ -103,8 +103,12 @@ class Dataset:
 
     def some(self, count: int) -> "Dataset":
         """`count` rows drawn by the seed, in order; all of them where there are no more."""
+        return self.subset(self.drawn(count))
+
+    def drawn(self, count: int) -> np.ndarray:
+        """The numbers of the rows that `some` takes."""
         order = np.random.default_rng(derive_seed(self.seed, "some")).permutation(len(self))
-        return self.subset(np.sort(order[:count]))
+        return np.sort(order[:count])
 
     def subset(self, numbers: np.ndarray) -> "Dataset":
         """The rows of these numbers."""

@@ -159,9 +159,9 @@ def check_log(folder: Path, manifest: dict, name: str) -> None:
         raise DamagedError(f"{folder / name} is damaged: its SHA-256 is not the one recorded when it was written.")
 
 
-def missing(folder: Path, model: Saved | None) -> Path | None:
-    """The checkpoint that the model was written with, where it is neither there nor followed by another."""
-    name = model.manifest.get("checkpoint") if model else None
+def missing(folder: Path, manifest: dict) -> Path | None:
+    """The checkpoint that a model of this manifest was written with, where it is neither there nor followed."""
+    name = manifest.get("checkpoint")
     if not isinstance(name, str) or not NAME.fullmatch(name) or (folder / name).exists():
         return None
     path = folder / name
@@ -209,7 +209,7 @@ def _verified(folder: Path) -> dict[str, str]:
     if model is not None:
         if TIMES in model["logs"]:
             found[TIMES] = _complaint(check_log, folder, model, TIMES)
-        lost = missing(folder, whole_model(folder))
+        lost = missing(folder, model)
         if lost is not None:
             found[lost.name] = f"{lost} is missing: the run folder is incomplete."
     return found

@@ -134,7 +134,7 @@ class Run:
     def _newest_whole(cls, folder: Path, found: list[Path], model: Saved | None, trust: Collection[str]) -> "Run":
         """The newest checkpoint that is whole with all that belongs to it; the newest's error where none is."""
         first: VaekitError | None = None
-        lost = checkpoint.missing(folder, model)
+        lost = checkpoint.missing(folder, model.manifest) if model is not None else None
         if lost is not None:
             first = storage.DamagedError(f"{lost} is missing.")
         for path in found:
