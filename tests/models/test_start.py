@@ -29,9 +29,10 @@ def started(posterior, likelihood, latents: int, x: np.ndarray = X, network="a l
     encoder = kind(x.shape[1], hidden, q.features, "silu")
     decoder = kind(latents, hidden, likelihood.features, "silu")
     model = VAE(encoder, q, parts.priors.StandardNormal(latents), decoder, likelihood)
-    factors = factor_analysis(np.array_split(x, 3), x.mean(0), x.std(0), latents)
-    start(model, factors)
-    return model, factors
+    dtype = torch.get_default_dtype()
+    codes = likelihood.encode(torch.tensor(x, dtype=dtype)).double().numpy()
+    start(model, factor_analysis([codes], np.zeros(x.shape[1]), np.ones(x.shape[1]), latents))
+    return model, factor_analysis(np.array_split(x, 3), x.mean(0), x.std(0), latents)
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS.values(), ids=POSTERIORS)

@@ -2,20 +2,24 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 import numpy as np
 
+from vaekit.data.columns import CODED, KINDS, WRITTEN
 from vaekit.data.layout import LAYOUTS, Layout, layout_of
 from vaekit.data.ondisk import Rows
 from vaekit.errors import VaekitError
 
+T = TypeVar("T")
 Values = float | tuple[float, ...]
 """One number for all features, or one a feature (flattened)."""
 
-KINDS = ("binary", "integer", "real")
+WHOLES = ("binary", "integer", "real", "mixed")
+"""kinds of a whole row"""
 LARGEST = 1e30
 """larger numbers leave no room for sums in 32-bit arithmetic"""
 SMALLEST = 1e-36
@@ -46,7 +50,7 @@ class Schema:
     """(columns,) for a table, (height, width) for a grey image, (channels, height, width) for one of several channels,
     else the axes of a row as they came"""
     kind: str
-    """the narrowest of binary ⊂ integer ⊂ real that holds for every feature"""
+    """the narrowest of binary ⊂ integer ⊂ real that holds for every feature; mixed where some hold codes of levels"""
     names: tuple[str, ...] | None
     """column names, where the data had any"""
     low: Values
@@ -74,6 +78,16 @@ class Schema:
     typical_low: Values | None = None
     typical_high: Values | None = None
     """the range outside which a cell is extreme, and hidden in training; None where every cell lies inside"""
+    kinds: tuple[str, ...] | None = None
+    """of each column of a table (`columns.KINDS`); None where all are of `kind`"""
+    levels: tuple[tuple[str, ...], ...] | None = None
+    """of each column what its codes 0, 1, … stand for, () where it holds numbers; None where all do"""
+    written: tuple[str, ...] | None = None
+    """of each column how its cells are written (`columns.WRITTEN`); None where all are plain numbers"""
+    decimals: tuple[int | None, ...] | None = None
+    """of each column the digits behind the point with which it is written; None where nothing says so"""
+    missing: bool | tuple[bool, ...] = False
+    """whether a feature has missing cells, held as NaN, among the rows trained on"""
 
     @property
     def features(self) -> int:
@@ -152,6 +166,61 @@ class Schema:
             return np.zeros(rows.shape, bool)
         return (rows < self.array("typical_low")) | (rows > self.array("typical_high"))
 
+    @property
+    def has_missing(self) -> bool:
+        """Whether any cell was missing among the rows trained on."""
+        return bool(np.any(self.missing))
+
+    def kind_of(self, index: int) -> str:
+        """The kind of feature `index`."""
+        return self.kind if self.kinds is None else self.kinds[index]
+
+    def sizes(self) -> tuple[int, ...]:
+        """How many levels each feature has: 0 for numbers."""
+        if self.levels is None:
+            return (0,) * self.features
+        return tuple(map(len, self.levels))
+
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """The columns of each kind, kinds in the order of `columns.KINDS`; an image is one group.
+
+        >>> Schema((3,), "real", None, 0.0, 1.0, 1.0, 0.5, 0.5, kinds=("real", "binary", "real")).groups()
+        {'binary': (1,), 'real': (0, 2)}
+        """
+        if self.kinds is None:
+            return {self.kind: tuple(range(self.features))}
+        found = {kind: tuple(j for j, own in enumerate(self.kinds) if own == kind) for kind in KINDS}
+        return {kind: columns for kind, columns in found.items() if columns}
+
+    def select(self, columns: Sequence[int]) -> "Schema":
+        """The schema of some columns of a table, all of one kind or of several: one of its own.
+
+        >>> Schema((3,), "real", None, (0.0, 1.0, 2.0), 3.0, 1.0, 0.5, 0.5).select((2, 1)).low
+        (2.0, 1.0)
+        """
+        index = list(columns)
+        kinds = [self.kind_of(j) for j in index]
+        chosen = {
+            name: _pack(self.array(name)[index]) for name in ("low", "high", "resolution", "mean", "scale", "offset")
+        }
+        ends: dict[str, Values | None] = {"typical_low": None, "typical_high": None}
+        if self.typical_low is not None:
+            ends = {name: _pack(self.array(name)[index]) for name in ends}
+        return replace(
+            self,
+            shape=(len(index),),
+            kind=_of_all(kinds),
+            kinds=None if len(set(kinds)) == 1 and kinds[0] in WHOLES else tuple(kinds),
+            names=_picked(self.names, index),
+            levels=_picked(self.levels, index),
+            written=_picked(self.written, index),
+            decimals=_picked(self.decimals, index),
+            constant=_pack_truths(self.array("constant")[index]),
+            missing=_pack_truths(self.array("missing")[index]),
+            **chosen,
+            **ends,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Every field by its name, ready for JSON."""
         return asdict(self)
@@ -168,7 +237,7 @@ class Schema:
         known = dict(values)
         for name, value in values.items():
             if isinstance(value, list):
-                known[name] = tuple(value)
+                known[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
         schema = cls(**known)
         wrong = schema._impossible()
         if wrong:
@@ -182,7 +251,7 @@ class Schema:
         axes_of_channels = ("none", "first", "last") if self.is_image else ("none",)
         fits = {
             "shape": shaped and features < 2**40,
-            "kind": self.kind in KINDS,
+            "kind": self.kind in WHOLES,
             "names": self.names is None or (_is_list(self.names, features, str) and len(self.shape) == 1),
             **{name: _are_numbers(getattr(self, name), features) for name in ("low", "high", "mean")},
             **{name: _are_numbers(getattr(self, name), features, least=0) for name in ("resolution", "scale")},
@@ -193,9 +262,24 @@ class Schema:
             "channels_axis": self.channels_axis in axes_of_channels,
             "constant": isinstance(self.constant, bool) or _is_list(self.constant, features, bool),
             "offset": _are_numbers(self.offset, features),
+            "missing": isinstance(self.missing, bool) or _is_list(self.missing, features, bool),
+            "kinds": self.kinds is None or (_is_list(self.kinds, features, str) and set(self.kinds) <= set(KINDS)),
+            "levels": self.levels is None or self._are_levels(features),
+            "written": self.written is None
+            or (_is_list(self.written, features, str) and set(self.written) <= set(WRITTEN)),
+            "decimals": self.decimals is None or _is_list(self.decimals, features, int | NoneType),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]
+
+    def _are_levels(self, features: int) -> bool:
+        """Whether each column that holds codes has levels, and no two that are the same."""
+        if not _is_list(self.levels, features, tuple):
+            return False
+        of_text = all(isinstance(level, str) for own in self.levels for level in own)
+        different = all(len(set(own)) == len(own) for own in self.levels)
+        coded = all(self.levels[j] for j in range(features) if self.kind_of(j) in CODED)
+        return of_text and different and coded
 
     def _is_typical(self, name: str, features: int) -> bool:
         """Whether both ends of the typical range are given, or neither is."""
@@ -230,6 +314,24 @@ class Schema:
             typical_low=None,
             typical_high=None,
         )
+
+
+def _picked(values: tuple[T, ...] | None, index: Sequence[int]) -> tuple[T, ...] | None:
+    """What holds of these columns, where there is something for each."""
+    if values is None:
+        return None
+    return tuple(values[j] for j in index)
+
+
+def _of_all(kinds: Sequence[str]) -> str:
+    """The narrowest kind that holds for columns of these kinds."""
+    if not set(kinds).isdisjoint(CODED):
+        return "mixed"
+    if set(kinds) <= {"binary"}:
+        return "binary"
+    if set(kinds) <= {"binary", "count", "integer"}:
+        return "integer"
+    return "real"
 
 
 def _is_size(side: object) -> bool:

@@ -31,6 +31,14 @@ class Factorised:
         """The log-density log p(x_j) of each feature, (…, *X)."""
         raise NotImplementedError  # abstract: each family is one formula
 
+    def average(self, weights: Tensor) -> Tensor:
+        """The estimate Σ_k w_k E[x|z_k] of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws.
+
+        A family whose features are codes gives the code of greatest weight.
+        """
+        each = weights.reshape(*weights.shape, *(1,) * self.event_dims)
+        return (each * self.mean).sum(0)
+
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density Σ_j log p(x_j) over the features where `mask` is True (all without one), (…) nats."""
         if mask is not None:  # what is hidden may be NaN, and would come back in the gradient

@@ -30,7 +30,7 @@ MOST_ITERATIONS = 200
 
 
 class Factors(NamedTuple):
-    """A factor analysis of d columns with D factors, in the data's own units."""
+    """A factor analysis of d columns with D factors, in the units of the rows that it was fitted to."""
 
     mean: np.ndarray
     """m, (d,)"""
@@ -55,12 +55,8 @@ class LinearPosterior(Protocol):
 class LinearLikelihood(Protocol):
     """A likelihood family whose decoder may be linear."""
 
-    def standardise(self, x: Tensor) -> Tensor:
-        """The cells x in the units that networks see, (…, *X)."""
-        ...
-
     def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-        """The linear decoder, weight (features, D) and bias (features,), for x̂ = centre + loading z."""
+        """The linear decoder, weight (features, D) and bias (features,), for codes centre + loading z ± deviation."""
         ...
 
 
@@ -119,7 +115,8 @@ def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarr
 
 @torch.no_grad()
 def start(model: VAE, factors: Factors) -> None:
-    """Write a factor analysis into a model whose networks have a map `linear`.
+    """Write a factor analysis of codes, as the likelihood makes them of rows, into a model whose networks have a map
+    `linear`.
 
     Such networks are `nets.SkipMLP`, and `nets.MLP` without hidden layers.
     """
@@ -127,20 +124,13 @@ def start(model: VAE, factors: Factors) -> None:
     posterior = model.posterior
     if not isinstance(likelihood, LinearLikelihood) or not isinstance(posterior, LinearPosterior):
         raise VaekitError("a start at factor analysis takes a likelihood and a posterior that have `affine`.")
+    dtype = next(model.parameters()).dtype
     device = next(model.parameters()).device
-    shape = likelihood.shape
-    mean, loading, deviation, precision = (  # in float64: squares of small units are smaller still
-        torch.as_tensor(values, dtype=torch.float64, device=device) for values in factors
-    )
-    weight, bias = likelihood.affine(mean, loading, deviation)
+    mean, loading, deviation, precision = (torch.as_tensor(v, dtype=torch.float64, device=device) for v in factors)
+    weight, bias = likelihood.affine(mean.to(dtype), loading.to(dtype), deviation.to(dtype))
     _write(model.decoder, weight, bias)
-    # the encoder sees u = standardise(x), an affine function of each cell: x = centre + unit ⊙ u
-    here = likelihood.standardise(mean.reshape(shape)).flatten()
-    above = likelihood.standardise((mean + deviation).reshape(shape)).flatten()
-    unit = deviation / (above - here)
     backwards = (loading / deviation.square()[:, None]).mT / precision[:, None]
-    onto = backwards * unit
-    weight, bias = posterior.affine(onto, -(onto @ here), -0.5 * precision.log())
+    weight, bias = posterior.affine(backwards, -(backwards @ mean), -0.5 * precision.log())
     _write(model.encoder, weight, bias)
 
 

@@ -63,24 +63,21 @@ def build_state(
     recipe = build_recipe(settings, schema, rows)
     model = build_model(settings, schema).to(device)
     if settings.model.start == FACTOR_ANALYSIS and train is not None:
-        start_at(model, _factors(schema, train, chosen(settings.model.latent_dim)))
+        start_at(model, _factors(model, train))
     return State(model, build_objective(settings), recipe)
 
 
-def _factors(schema: Schema, train: Dataset, latents: int) -> Factors:
-    """The best linear model of the training rows, hidden cells at the mean of their column."""
-    mean = schema.shifted("mean").flatten()
-    scale = schema.array("scale").flatten()
+@torch.no_grad()
+def _factors(model: VAE, train: Dataset) -> Factors:
+    """The best linear model of the codes of the training rows, hidden ones at 0: the mean of a column."""
 
     def blocks() -> Iterator[np.ndarray]:
         for count, batch in train.blocks():
-            x = batch.x[:count].flatten(1).cpu().double().numpy()
-            if batch.mask is not None:
-                observed = batch.mask[:count].flatten(1).cpu().numpy()
-                x = np.where(observed, x, mean)
-            yield x
+            codes = model.likelihood.encode(batch.x[:count], None if batch.mask is None else batch.mask[:count])
+            yield codes.flatten(1).cpu().double().numpy()
 
-    return factor_analysis(blocks(), mean, scale, latents)
+    codes = model.likelihood.inputs
+    return factor_analysis(blocks(), np.zeros(codes), np.ones(codes), model.latent_dim)
 
 
 def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:
