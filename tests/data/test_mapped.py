@@ -93,7 +93,7 @@ def test_training_is_the_same_to_the_bit(both):
 def test_a_cell_that_is_not_finite_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "MAPPED", 500)
     x = np.zeros((300, 5))
-    x[123, 4] = np.nan
+    x[123, 4] = np.inf
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(VaekitError, match="row 123, column 4"):
         load(tmp_path / "x.npy")

@@ -303,7 +303,7 @@ def test_a_table_is_no_image_of_objects(wrong):
         Schema.from_dict(describe(np.eye(2)).to_dict() | wrong)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 4095, 4096, 5000])
 def test_a_cell_that_is_not_finite_is_named(bad, row):
     x = np.zeros((5001, 3))

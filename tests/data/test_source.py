@@ -103,7 +103,7 @@ def test_the_digest_does_not_depend_on_how_the_array_lies_in_memory():
 
 def test_rows_are_checked_when_they_come_in():
     with pytest.raises(VaekitError, match="row 1, column 'b'"):
-        Source(np.array([[1, 2], [3, np.nan]]), ("a", "b"))
+        Source(np.array([[1, 2], [3, np.inf]]), ("a", "b"))
     with pytest.raises(VaekitError, match=r"\(0, 2\)"):
         Source(np.zeros((0, 2)))
 

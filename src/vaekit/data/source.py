@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data import datasets, images, readers
+from vaekit.data.columns import ColumnType
 from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
@@ -40,6 +41,8 @@ class Source:
     """further columns (n,) of the rows that are never learned, each by its name: the files of images, what is kept"""
     numbers: np.ndarray | None = None
     """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
+    types: tuple[ColumnType, ...] | None = None
+    """of each column of a table what it is known to be; None: numbers"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
 
@@ -94,9 +97,9 @@ class Source:
         The digest is computed in the same pass, where it is not known.
         """
         if "digest" in vars(self):
-            return described(self.x, self.names, train, self.axes)
+            return described(self.x, self.names, train, self.axes, self.types)
         digest = _Digest(self)
-        schema = described(self.x, self.names, train, self.axes, digest.add)
+        schema = described(self.x, self.names, train, self.axes, self.types, digest.add)
         vars(self)["digest"] = digest.found()
         return schema
 
@@ -148,7 +151,8 @@ class Source:
         assert isinstance(self.x, np.ndarray)  # what has names are tables, which are read whole
         place = {name: j for j, name in enumerate(self.names)}
         order = [place[name] for name in other.names]
-        return replace(self, x=self.x[:, order], names=other.names)
+        types = None if self.types is None else tuple(self.types[j] for j in order)
+        return replace(self, x=self.x[:, order], names=other.names, types=types)
 
 
 class _Digest:

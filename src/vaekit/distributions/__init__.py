@@ -3,12 +3,14 @@
 from vaekit.distributions.atoms import WithAtoms, log_atom
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.colour_logistic import ColourLogistic
+from vaekit.distributions.columns import Columns
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.normal import Normal
+from vaekit.distributions.precision_normal import PrecisionNormal
 
 __all__ = [
-    "Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal", "WithAtoms",
+    "Bernoulli", "ColourLogistic", "Columns", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal", "PrecisionNormal", "WithAtoms",
     "log_atom",
 ]  # fmt: skip

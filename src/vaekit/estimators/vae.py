@@ -113,7 +113,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self,
         latent_dim: int | str = "auto",
         likelihood: Part = "auto",
-        posterior: Part = "diagonal",
+        posterior: Part = "auto",
         prior: Part = "standard",
         objective: Part = "elbo",
         hidden: Sequence[int] | str = "auto",

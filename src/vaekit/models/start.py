@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.models.vae import VAE
+from vaekit.nets import Experts
 
 RIDGE = 3.0
 """rows' worth of uncorrelated columns, added to the covariance: that of few rows is not to be taken literally"""
@@ -27,6 +28,8 @@ TOLERANCE = 1e-3
 """of its likelihood"""
 MOST_ITERATIONS = 200
 """of EM"""
+ITERATIONS = 60
+"""of EM where cells are missing: it is a start, and those after them say little more"""
 
 
 class Factors(NamedTuple):
@@ -77,7 +80,7 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
     shift = first / rows
     covariance = second / rows - np.outer(shift, shift)
     variance = np.diag(covariance)
-    deviation = np.sqrt(np.where(variance > 1e-12, variance, 1.0))  # a constant goes with nothing
+    deviation = np.sqrt(np.maximum(variance, 1e-12))  # a constant goes with nothing
     correlation = covariance / np.outer(deviation, deviation)
     np.fill_diagonal(correlation, 1.0)
     correlation = (rows * correlation + RIDGE * np.eye(len(mean))) / (rows + RIDGE)
@@ -93,6 +96,63 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
         deviation=units * np.sqrt(unique),
         precision=precision[::-1].copy(),
     )
+
+
+def factor_analysis_observed(rows: np.ndarray, observed: np.ndarray, latents: int) -> Factors:
+    """The factor analysis of rows (n, d) of which the cells that are not `observed` are missing, by EM.
+
+    E step    q(z_i) = N(P_i⁻¹ h_i, P_i⁻¹),  P_i = I + Σ_j W_j W_jᵀ / ψ_j,  h_i = Σ_j W_j (x_ij − m_j) / ψ_j,  over the
+              observed j
+    M step    the regression of each column on (z, 1), over the rows that have it
+
+    (Rubin & Thayer 1982; with missing cells Little & Rubin 2019.) `RIDGE` rows of uncorrelated columns are added.
+    """
+    counts = np.maximum(observed.sum(0), 1)
+    mean = rows.sum(0, where=observed) / counts
+    centred = np.where(observed, rows - mean, 0.0)
+    deviation = np.sqrt(np.maximum(np.square(centred).sum(0) / counts, 1e-12))
+    y = centred / deviation
+    seen = observed.astype(np.float64)
+    d = rows.shape[1]
+    correlation = (y.T @ y + RIDGE * np.eye(d)) / (np.maximum(seen.T @ seen, 1) + RIDGE)
+    weights, unique = _fitted(_positive(correlation), min(latents, max(1, d - 1)))
+    factors = weights.shape[1]
+    centre = np.zeros(d)
+    ridge = RIDGE * np.eye(factors + 1)
+    ridge[-1, -1] = 0.0  # the mean is not held back
+    for _ in range(ITERATIONS):
+        products = weights[:, :, None] * weights[:, None, :] / unique[:, None, None]
+        precision = np.eye(factors) + np.tensordot(seen, products, 1)
+        covariance = np.linalg.inv(precision)
+        natural = (seen * (y - centre) / unique) @ weights
+        z = np.einsum("nij,nj->ni", covariance, natural)
+        moments = np.zeros((len(y), factors + 1, factors + 1))
+        moments[:, :-1, :-1] = covariance
+        with_one = np.column_stack([z, np.ones(len(z))])
+        moments += with_one[:, :, None] * with_one[:, None, :]
+        gram = np.tensordot(seen.T, moments, 1) + ridge
+        right = (seen * y).T @ with_one
+        solution = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
+        left = np.square(y).sum(0) - (solution * right).sum(1)
+        weights = solution[:, :-1]
+        centre = solution[:, -1]
+        unique = np.maximum((left + RIDGE) / (counts + RIDGE), LEAST_VARIANCE)
+    weights = np.pad(weights, ((0, 0), (0, latents - factors)))
+    precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
+    return Factors(
+        mean=mean + deviation * centre,
+        loading=deviation[:, None] * (weights @ turn[:, ::-1]),
+        deviation=deviation * np.sqrt(unique),
+        precision=precision[::-1].copy(),
+    )
+
+
+def _positive(correlation: np.ndarray) -> np.ndarray:
+    """The nearest correlation matrix without negative eigenvalues: pairs of columns may come from different rows."""
+    values, vectors = np.linalg.eigh(correlation)
+    positive = (vectors * np.maximum(values, LEAST_VARIANCE)) @ vectors.T
+    scale = np.sqrt(np.diag(positive))
+    return positive / np.outer(scale, scale)
 
 
 def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +178,8 @@ def start(model: VAE, factors: Factors) -> None:
     """Write a factor analysis of codes, as the likelihood makes them of rows, into a model whose networks have a map
     `linear`.
 
-    Such networks are `nets.SkipMLP`, and `nets.MLP` without hidden layers.
+    Such networks are `nets.SkipMLP`, and `nets.MLP` without hidden layers; `nets.Experts` has one for each pattern of
+    missing cells.
     """
     likelihood = model.likelihood
     posterior = model.posterior
@@ -129,6 +190,9 @@ def start(model: VAE, factors: Factors) -> None:
     mean, loading, deviation, precision = (torch.as_tensor(v, dtype=torch.float64, device=device) for v in factors)
     weight, bias = likelihood.affine(mean.to(dtype), loading.to(dtype), deviation.to(dtype))
     _write(model.decoder, weight, bias)
+    if isinstance(model.encoder, Experts):
+        model.encoder.start(mean, loading, deviation)
+        return
     backwards = (loading / deviation.square()[:, None]).mT / precision[:, None]
     weight, bias = posterior.affine(backwards, -(backwards @ mean), -0.5 * precision.log())
     _write(model.encoder, weight, bias)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from vaekit.distributions import MultivariateNormal, Normal
+from vaekit.distributions import MultivariateNormal, Normal, PrecisionNormal
+from vaekit.errors import VaekitError
 from vaekit.maths import soft_clamp
 
 LOG_SCALE_RANGE = (-12.0, 6.0)
@@ -81,3 +82,46 @@ class FullCovariance(_NormalFamily):
         below = h.new_zeros(*h.shape[:-1], dim, dim)
         below[..., row, column] = entries  # by number: where a mask holds, an accelerator has to be asked
         return MultivariateNormal(loc, soft_clamp(log_diagonal, *LOG_SCALE_RANGE), below)
+
+
+class Experts(nn.Module):
+    """The posterior q(z|x) of a linear-Gaussian model for whatever cells are observed, with a correction.
+
+        z = P⁻¹h + L⁻ᵀ (δ + e^s ⊙ ε),   P = I + Σ_j A_j A_jᵀ,   h = Σ_j (u_j − b_j) C_j,   over the observed codes j
+
+    A product of Gaussian experts, one per observed code, times the prior: what is missing contributes nothing, and
+    without any cell q is the prior. The encoder (`nets.Experts`) gives h, the lower triangle of P − I, and (δ, s).
+    (Wu & Goodman 2018, arXiv:1802.05335; for missing cells Ma et al. 2019, arXiv:1809.11142)
+
+    h (B, 3D + D(D+1)/2) ↦ batch (B,), event (D,).
+
+    >>> import torch
+    >>> Experts(2)(torch.zeros(5, 9)).stddev[0].tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        entries = latent_dim * (latent_dim + 1) // 2
+        self.latent_dim = latent_dim
+        self.sizes = (latent_dim, entries, latent_dim, latent_dim)
+        self.features = sum(self.sizes)
+
+    @property
+    def noise(self) -> int:
+        """One standard normal per latent."""
+        return self.latent_dim
+
+    def affine(self, weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Refuses: its encoder is linear by itself (`nets.Experts.start`)."""
+        raise VaekitError("the posterior 'experts' has an encoder of its own, which starts without `affine`.")
+
+    def forward(self, h: Tensor) -> PrecisionNormal:
+        """The posterior of the encoder's h (B, features)."""
+        natural, entries, shift, log_scale = h.split(self.sizes, -1)
+        dim = self.latent_dim
+        row, column = torch.tril_indices(dim, dim, device=h.device)
+        lower = h.new_zeros(*h.shape[:-1], dim, dim)
+        lower[..., row, column] = entries
+        precision = lower + lower.tril(-1).mT + torch.eye(dim, dtype=h.dtype, device=h.device)
+        return PrecisionNormal(natural, precision, shift, soft_clamp(log_scale, *LOG_SCALE_RANGE))

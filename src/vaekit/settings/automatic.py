@@ -73,8 +73,12 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
             f"start '{FACTOR_ANALYSIS}' needs networks with a linear path, and '{network}' has none: choose network "
             f"skip, or hidden () with mlp."
         )
+    posterior = settings.model.posterior
+    if posterior == AUTO:
+        posterior, _ = _posterior(schema, network)
     choices = {
         "likelihood": (likelihood, why_likelihood),
+        "posterior": _posterior(schema, network),
         "latent_dim": _latent_dim(schema, network, hidden),
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),
@@ -84,7 +88,7 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, settings.training.device),
         "compile": _compile(settings, network, epochs * rows * build_objective(settings).samples),
-        "start": _start(settings, schema, network, hidden, likelihood),
+        "start": _start(settings, schema, network, hidden, {"likelihood": likelihood, "posterior": posterior}),
         "schedule": _schedule(settings.training.epochs),
         "patience": _patience(validated),
     }
@@ -161,7 +165,14 @@ def _latent_dim(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[
     if schema.is_image:
         latents = 32 if schema.features >= 256 else 16
         return latents, f"images of {schema.features // schema.channels} pixels"
-    return max(1, min(20, schema.features - 2)), f"{schema.features} columns"
+    return max(1, min(20, schema.codes - 2)), f"{schema.features} columns"
+
+
+def _posterior(schema: Schema, network: str) -> tuple[str, str]:
+    """By whether cells are missing: then the best linear model has another posterior for each pattern of them."""
+    if schema.has_missing and network == "skip":
+        return "experts", "some cells are missing"
+    return "diagonal", "every cell is there"
 
 
 def _precision(network: str, features: int, hidden: tuple[int, ...], device: str) -> tuple[str, str]:
@@ -220,16 +231,15 @@ def _is_linear(network: str, hidden: tuple[int, ...]) -> bool:
 
 
 def _start(
-    settings: Settings, schema: Schema, network: str, hidden: tuple[int, ...], likelihood: str
+    settings: Settings, schema: Schema, network: str, hidden: tuple[int, ...], chosen: dict[str, str]
 ) -> tuple[str, str]:
     """Where networks, likelihood and posterior know how to be linear."""
     if not _is_linear(network, hidden):
         return "random", "no linear path"
-    chosen = {"likelihood": likelihood, "posterior": settings.model.posterior}
     for kind, table in (("likelihood", tables.LIKELIHOODS), ("posterior", tables.POSTERIORS)):
         if not hasattr(factory(kind, table, Named.parse(chosen[kind]), settings.trust), "affine"):
             return "random", f"the {kind} has no `affine`"
-    if schema.features > WIDEST_START:
+    if schema.codes > WIDEST_START:
         return "random", f"more than {WIDEST_START} columns"
     return FACTOR_ANALYSIS, "the best linear model"
 

@@ -12,9 +12,11 @@ from vaekit.core import Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE
-from vaekit.models.start import Factors, factor_analysis
+from vaekit.models.start import Factors, factor_analysis, factor_analysis_observed
 from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
+from vaekit.parts.likelihoods import Likelihood
+from vaekit.parts.posteriors import Experts
 from vaekit.settings.declared import AUTO, Settings, chosen
 from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS
 from vaekit.training import Recipe, State
@@ -23,6 +25,8 @@ TOLERANCE = 0.01
 """nats per row by which a bound has to rise to count as risen"""
 TOLERANCE_EACH = 1e-4
 """nats per feature that are added to it"""
+FEWEST_ROWS, MOST_ROWS, MOST_CODES = 1000, 4000, 2**18
+"""rows, and codes of these, that a start with missing cells is fitted to: it takes a second or two"""
 SEEDING = Lock()
 """one model at a time"""
 
@@ -31,7 +35,10 @@ def build_model(settings: Settings, schema: Schema) -> VAE:
     """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
     known: dict[str, Any] = {**vars(settings.model), "schema": schema, "shape": schema.shape}
     with _seeded(settings, "weights"):
-        known["likelihood"] = settings.made("likelihood", **known)
+        likelihood = settings.made("likelihood", **known)
+        if isinstance(likelihood, Likelihood):
+            likelihood.indicates = schema.has_missing
+        known["likelihood"] = likelihood
         known["posterior"] = settings.made("posterior", **known)
         prior = settings.made("prior", **known)
         encoder, decoder = settings.made("network", **known)
@@ -69,15 +76,21 @@ def build_state(
 
 @torch.no_grad()
 def _factors(model: VAE, train: Dataset) -> Factors:
-    """The best linear model of the codes of the training rows, hidden ones at 0: the mean of a column."""
-
-    def blocks() -> Iterator[np.ndarray]:
-        for count, batch in train.blocks():
-            codes = model.likelihood.encode(batch.x[:count], None if batch.mask is None else batch.mask[:count])
-            yield codes.flatten(1).cpu().double().numpy()
-
+    """The best linear model of the codes of the training rows; of some of these where cells are missing."""
     codes = model.likelihood.inputs
-    return factor_analysis(blocks(), np.zeros(codes), np.ones(codes), model.latent_dim)
+    if not isinstance(model.posterior, Experts):
+        return factor_analysis(_codes(model, train), np.zeros(codes), np.ones(codes), model.latent_dim)
+    some = train.some(max(FEWEST_ROWS, min(MOST_ROWS, MOST_CODES // codes)))
+    both = np.concatenate(list(_codes(model, some)))
+    rows, observed = np.split(both, 2, 1)
+    return factor_analysis_observed(rows, observed > 0, model.latent_dim)
+
+
+def _codes(model: VAE, rows: Dataset) -> Iterator[np.ndarray]:
+    """What the encoder sees of rows, (B, inputs) float64 a block: hidden codes are 0, the mean of a column."""
+    for count, batch in rows.blocks():
+        codes = model.likelihood.encode(batch.x, batch.mask)
+        yield codes[:count].flatten(1).cpu().double().numpy()
 
 
 def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:

@@ -103,7 +103,9 @@ class ModelSettings(Section):
         "discretized-logistic (whole numbers; range=open: also beyond the range seen), colour-logistic (images in "
         "colour) or auto",
     )  # fmt: skip
-    posterior: str = part("diagonal", tables.POSTERIORS, "diagonal or full (covariance)")
+    posterior: str = part(
+        AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
+    )
     prior: str = part("standard", tables.PRIORS, "standard")
     network: str = part(
         AUTO, tables.NETWORKS,

@@ -86,6 +86,7 @@ def check_rows_fit(likelihood: Likelihood, schema: Schema, source: Source) -> No
     for rows in row_blocks(x.shape):
         block = torch.from_numpy(schema.centred(np.array(x[rows]))).to(device) / schema.grey
         fits = _binarisable(block) if schema.binarized != "none" else likelihood.supports(block)
+        fits = fits | block.isnan()  # missing
         if not fits.all():
             row, column = (int(i[0]) for i in torch.nonzero(~fits.flatten(1), as_tuple=True))
             value = x[rows.start + row].reshape(-1)[column]

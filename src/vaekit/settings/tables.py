@@ -19,7 +19,11 @@ def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
         schema: Schema, hidden: tuple[int, ...], activation: str, posterior: Posterior, likelihood: Likelihood
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; the decoder's widths are the encoder's backwards."""
-        encoder = kind(likelihood.inputs, hidden, posterior.features, activation)
+        encoder: nn.Module = kind(likelihood.inputs, hidden, posterior.features, activation)
+        if isinstance(posterior, parts.posteriors.Experts):
+            if not likelihood.indicates:
+                raise VaekitError("the posterior 'experts' is for rows with missing cells: choose diagonal or full.")
+            encoder = nets.Experts(likelihood.inputs, hidden, posterior.latent_dim, activation)
         start = likelihood.initial()
         return encoder, kind(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
 
@@ -55,14 +59,13 @@ def _check_map(schema: Schema, hidden: tuple[int, ...], posterior: Posterior) ->
         )
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {
-    "bernoulli": parts.likelihoods.Bernoulli,
-    "colour-logistic": parts.likelihoods.ColourLogistic,
-    "discretized-logistic": parts.likelihoods.DiscretizedLogistic,
-    "gaussian": parts.likelihoods.Gaussian,
-}
+LIKELIHOODS: dict[str, type[Likelihood]] = {"columns": parts.likelihoods.Columns, **parts.likelihoods.FAMILIES}
 """in the order in which they are asked whether they suit the data"""
-POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
+POSTERIORS = {
+    "diagonal": parts.posteriors.Diagonal,
+    "full": parts.posteriors.FullCovariance,
+    "experts": parts.posteriors.Experts,
+}
 PRIORS = {"standard": parts.priors.StandardNormal}
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {

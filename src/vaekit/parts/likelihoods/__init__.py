@@ -10,7 +10,9 @@ category.
 
 from vaekit.parts.likelihoods.base import Likelihood
 from vaekit.parts.likelihoods.bernoulli import Bernoulli
+from vaekit.parts.likelihoods.columns import Columns
+from vaekit.parts.likelihoods.families import FAMILIES
 from vaekit.parts.likelihoods.gaussian import Gaussian
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
 
-__all__ = ["Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = ["FAMILIES", "Bernoulli", "ColourLogistic", "Columns", "DiscretizedLogistic", "Gaussian", "Likelihood"]

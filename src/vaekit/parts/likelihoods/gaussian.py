@@ -75,7 +75,9 @@ class Gaussian(Likelihood):
 
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
-        """That the data is binarised."""
+        """That the data is binarised, or holds codes."""
+        if schema.kind == "mixed":
+            return "gaussian is for numbers, and some columns hold codes of levels: choose columns, or auto."
         return binarised(schema, "gaussian")
 
     def __init__(

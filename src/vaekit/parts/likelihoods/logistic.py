@@ -99,13 +99,17 @@ class DiscretizedLogistic(Likelihood):
     @classmethod
     def suits(cls, schema: Schema) -> str | None:
         """That the data are whole numbers."""
-        if schema.kind == "real" or schema.binarized != "none":
+        if schema.kind not in ("binary", "integer") or schema.binarized != "none":
             return None
         return possible_values(schema, "whole numbers")
 
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
         """That the data are no whole numbers, or binarised."""
+        if schema.kind == "mixed":
+            return (
+                "discretized-logistic is for numbers, and some columns hold codes of levels: choose columns, or auto."
+            )
         if schema.kind == "real":
             return "discretized-logistic is for whole numbers, and this data has others: choose gaussian."
         return binarised(schema, "discretized-logistic")

@@ -1,0 +1,96 @@
+"""A normal distribution that is multiplied together: by its natural parameters, with a correction."""
+
+import torch
+from torch import Tensor
+
+from vaekit.core import Latent
+from vaekit.distributions.normal import Normal
+from vaekit.maths import LOG_2PI
+
+
+class PrecisionNormal(Latent):
+    """The normal distribution of z = P⁻¹h + L⁻ᵀ (δ + e^s ⊙ ε), where L Lᵀ = P is a precision.
+
+        log q(z) = log N(ε; 0, I) − Σ_i s_i + Σ_i log L_ii
+
+    With δ = s = 0 it is N(P⁻¹h, P⁻¹), the posterior of a linear-Gaussian model: h and P are sums over what is observed.
+    shift δ and log_scale s correct it, in units of its own standard deviations.
+
+    natural h (B, D); precision P (B, D, D), symmetric and positive definite; shift (B, D); log_scale (B, D).
+
+    >>> q = PrecisionNormal(torch.tensor([[6.0]]), torch.tensor([[[4.0]]]), torch.zeros(1, 1), torch.zeros(1, 1))
+    >>> q.mean.tolist(), q.stddev.tolist()
+    ([[1.5]], [[0.5]])
+    """
+
+    def __init__(self, natural: Tensor, precision: Tensor, shift: Tensor, log_scale: Tensor) -> None:
+        self.tril, _ = torch.linalg.cholesky_ex(precision)
+        self.shift = shift
+        self.log_scale = log_scale
+        whitened = torch.linalg.solve_triangular(self.tril, natural.unsqueeze(-1), upper=False)
+        """L⁻¹h, so that P⁻¹h = L⁻ᵀ L⁻¹h"""
+        self.centre = whitened.squeeze(-1) + shift
+
+    def _unwhitened(self, y: Tensor) -> Tensor:
+        """The products L⁻ᵀ y of y (K, B, D)."""
+        columns = y.movedim(0, -1)
+        return torch.linalg.solve_triangular(self.tril.mT, columns, upper=True).movedim(-1, 0)
+
+    @property
+    def log_diagonal(self) -> Tensor:
+        """The logarithms of L_ii, (B, D)."""
+        return self.tril.diagonal(dim1=-2, dim2=-1).log()
+
+    @property
+    def factor(self) -> Tensor:
+        """L⁻ᵀ diag(e^s), (B, D, D): times its transpose it is the covariance."""
+        return torch.linalg.solve_triangular(self.tril.mT, torch.diag_embed(self.log_scale.exp()), upper=True)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean P⁻¹h + L⁻ᵀδ, (B, D)."""
+        return self._unwhitened(self.centre.unsqueeze(0)).squeeze(0)
+
+    @property
+    def stddev(self) -> Tensor:
+        """The marginal standard deviations, (B, D)."""
+        return self.factor.norm(dim=-1)
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The draws z (K, B, D) of ε (K, B, D), and log q(z) by ε, (K, B)."""
+        z = self._unwhitened(self.centre + self.log_scale.exp() * noise)
+        log_q = -0.5 * (noise.square() + LOG_2PI).sum(-1) + (self.log_diagonal - self.log_scale).sum(-1)
+        return z, log_q
+
+    def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The log-density of any z (…, D), (…) nats; no coordinate can be left out of it."""
+        if mask is not None:
+            raise ValueError("a normal by its precision cannot sum over some coordinates: mask must be None")
+        whitened = torch.einsum("...ij,...i->...j", self.tril, z)
+        noise = (whitened - self.centre) * (-self.log_scale).exp()
+        return -0.5 * (noise.square() + LOG_2PI).sum(-1) + (self.log_diagonal - self.log_scale).sum(-1)
+
+    def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
+        """The divergence KL(self ‖ p), (1, B, 1) nats, in closed form for a diagonal normal p = N(m, diag t²).
+
+            ½ [ ‖T⁻¹F‖²_F + ‖T⁻¹(μ − m)‖² − D ] − Σ s_i + Σ log L_ii + Σ log t_i,    F Fᵀ the covariance
+
+        For any other p it is as `Latent.rate` has it.
+        """
+        if not isinstance(p, Normal):
+            return super().rate(p, z, log_q)
+        inverse = (-p.log_scale).exp()
+        spread = (self.factor * inverse.unsqueeze(-1)).square().sum((-2, -1))
+        distance = ((self.mean - p.loc) * inverse).square().sum(-1)
+        log_ratio = (self.log_scale - self.log_diagonal - p.log_scale).sum(-1)
+        total = 0.5 * (spread + distance - z.shape[-1]) - log_ratio
+        return total[None, :, None]
+
+    def detach(self) -> "PrecisionNormal":
+        """The same distribution with its parameters held constant."""
+        same = object.__new__(PrecisionNormal)
+        same.tril = self.tril.detach()
+        same.shift = self.shift.detach()
+        same.log_scale = self.log_scale.detach()
+        same.centre = self.centre.detach()
+        return same

@@ -1,0 +1,56 @@
+"""An encoder for cells of which any may be missing."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.nets.mlp import MLP
+
+
+class Experts(nn.Module):
+    """What each observed code says of the latents, summed, beside a perceptron's correction.
+
+        h = Σ_j m_j (u_j − b_j) C_j,    Σ_j m_j A_j A_jᵀ,    (δ, s) = MLP(u, m)
+
+    Codes u (B, U) and indicators m (B, U), 1 where a code is observed, side by side ↦ what `parts.posteriors.Experts`
+    takes: (h, the lower triangle of the sum, δ, s), (B, 3D + D(D+1)/2). A and C (U, D) and b (U,) start at random and
+    0, and the last layer of the perceptron at zero.
+
+    >>> Experts(6, (8,), 2)(torch.zeros(5, 6)).shape
+    torch.Size([5, 9])
+    """
+
+    def __init__(self, in_features: int, hidden: Sequence[int], latent_dim: int, activation: str = "silu") -> None:
+        super().__init__()
+        codes = in_features // 2
+        self.factors = nn.Parameter(torch.randn(codes, latent_dim) / codes**0.5)
+        """A"""
+        self.directions = nn.Parameter(torch.randn(codes, latent_dim) / codes**0.5)
+        """C"""
+        self.centre = nn.Parameter(torch.zeros(codes))
+        """b"""
+        correction = torch.zeros(2 * latent_dim)
+        self.correction = MLP(in_features, hidden, 2 * latent_dim, activation, start=correction)
+        self.width = max(self.correction.width, latent_dim * (latent_dim + 1) // 2)
+        with torch.no_grad():
+            self.correction.last.weight.zero_()
+
+    @torch.no_grad()
+    def start(self, mean: Tensor, loading: Tensor, deviation: Tensor) -> None:
+        """Begin at the exact posterior of a factor analysis, u = mean + loading z + deviation ⊙ e.
+
+        mean (U,), loading (U, D), deviation (U,)
+        """
+        self.centre.copy_(mean)
+        self.factors.copy_(loading / deviation[:, None])
+        self.directions.copy_(loading / deviation.square()[:, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The posterior's numbers (B, 3D + D(D+1)/2) of codes and indicators x (B, 2U)."""
+        codes, observed = x.chunk(2, -1)
+        natural = ((codes - self.centre) * observed) @ self.directions
+        dim = self.factors.shape[1]
+        row, column = torch.tril_indices(dim, dim, device=x.device)
+        products = self.factors[:, row] * self.factors[:, column]
+        return torch.cat([natural, observed @ products, self.correction(x)], -1)
