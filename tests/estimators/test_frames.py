@@ -43,8 +43,8 @@ def array(columns: dict) -> np.ndarray:
         (REAL, "real", "gaussian"),
         (WHOLE, "integer", "discretized-logistic"),
         (TRUTHS, "binary", "bernoulli"),
-        (WHOLE | TRUTHS, "integer", "discretized-logistic"),
-        (REAL | WHOLE | TRUTHS, "real", "gaussian"),
+        (WHOLE | TRUTHS, "integer", "columns"),
+        (REAL | WHOLE | TRUTHS, "real", "columns"),
     ],
     ids=["real", "whole", "true or false", "whole and true or false", "all"],
 )

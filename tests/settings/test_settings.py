@@ -9,7 +9,7 @@ import torch
 
 from vaekit import inference
 from vaekit.core import Batch
-from vaekit.data import Source, describe, load
+from vaekit.data import Dataset, Source, describe, load
 from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
 from vaekit.noise import generator
@@ -84,7 +84,7 @@ def test_what_is_written_is_what_is_read(source):
         (GREY, {}, "discretized-logistic"),
         (COLOUR, {}, "colour-logistic"),
         (WIDE, {}, "discretized-logistic"),
-        (MIXED, {}, "gaussian"),
+        (MIXED, {}, "columns"),
         (GREY, {"binarize": "dynamic"}, "bernoulli"),
         (GREY, {"binarize": "expected"}, "bernoulli"),
         (COUNTS, {"likelihood": "gaussian:sigma=shared"}, "gaussian:sigma=shared"),
@@ -103,6 +103,7 @@ def test_what_was_asked_for_is_kept():
         **asked,
         activation="tanh",
         network="mlp",
+        posterior="full",
         start="random",
         schedule="plateau",
         likelihood="gaussian:sigma=shared",
@@ -444,8 +445,8 @@ def test_building_leaves_the_global_random_state_alone():
 def test_every_name_in_the_tables_can_be_built():
     schema = describe(np.resize(BINARY.x, (60, 3, 2, 2)), layout=Layout("image", "first"))
     for changes in (
-        *({"likelihood": name} for name in tables.LIKELIHOODS),
-        *({"posterior": name} for name in tables.POSTERIORS),
+        *({"likelihood": name} for name, family in tables.LIKELIHOODS.items() if family.misfit(schema) is None),
+        *({"posterior": name} for name in tables.POSTERIORS if name != "experts"),
         *({"prior": name} for name in tables.PRIORS),
         *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES),
         *({"network": name} for name in tables.NETWORKS),
@@ -455,6 +456,31 @@ def test_every_name_in_the_tables_can_be_built():
         draw = build_model(settings, schema).draw(Batch(torch.zeros(2, 3, 2, 2)), torch.zeros(1, 2, 1))
         assert build_objective(settings).samples == (4 if "objective" in changes else 1)
         assert draw.log_w.shape == (1, 2)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_columns_of_several_kinds_have_a_family_each(missing):
+    random = np.random.default_rng(0)
+    x = np.column_stack([random.normal(size=60), random.integers(0, 9, 60), random.integers(0, 2, 60)])
+    if missing:
+        x[random.random(x.shape) < 0.3] = np.nan
+    schema = describe(x)
+    assert schema.groups() == {"binary": (2,), "integer": (1,), "real": (0,)}
+    settings, _ = resolve(Settings().changed(hidden=(3,)), schema, 60, False)
+    assert settings.model.likelihood == "columns"
+    assert settings.model.posterior == ("experts" if missing else "diagonal")
+    model = build_model(settings, schema)
+    rows = Dataset(x, schema, seed=0)
+    _, batch = next(rows.blocks(8))
+    draw = model.draw(batch, torch.zeros(1, 8, model.noise))
+    assert draw.log_w.shape == (1, 8)
+    assert draw.log_w.isfinite().all()
+
+
+def test_the_posterior_for_missing_cells_wants_some():
+    settings, _ = resolve(Settings().changed(posterior="experts"), describe(REAL.x), 50, False)
+    with pytest.raises(VaekitError, match="missing"):
+        build_model(settings, describe(REAL.x))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])

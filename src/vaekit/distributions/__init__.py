@@ -11,6 +11,7 @@ from vaekit.distributions.normal import Normal
 from vaekit.distributions.precision_normal import PrecisionNormal
 
 __all__ = [
-    "Bernoulli", "ColourLogistic", "Columns", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal", "PrecisionNormal", "WithAtoms",
+    "Bernoulli", "ColourLogistic", "Columns", "DiscretizedLogistic", "Factorised",
+    "MultivariateNormal", "Normal", "PrecisionNormal", "WithAtoms",
     "log_atom",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from vaekit.inference.imputation import Imputed, impute
 from vaekit.inference.joint import joint_in_pieces
 
 __all__ = [
-    "Averages", "Imputed", "active_units", "decode", "encode", "impute", "joint_in_pieces", "over_rows", "posterior_means", "reconstruct",
+    "Averages", "Imputed", "active_units", "decode", "encode", "impute", "joint_in_pieces",
+    "over_rows", "posterior_means", "reconstruct",
     "sample",
 ]  # fmt: skip

@@ -96,8 +96,8 @@ class Experts(nn.Module):
     h (B, 3D + D(D+1)/2) ↦ batch (B,), event (D,).
 
     >>> import torch
-    >>> Experts(2)(torch.zeros(5, 9)).stddev[0].tolist()
-    [1.0, 1.0]
+    >>> Experts(2)(torch.zeros(5, 9)).mean.shape
+    torch.Size([5, 2])
     """
 
     def __init__(self, latent_dim: int) -> None:

@@ -107,9 +107,7 @@ class DiscretizedLogistic(Likelihood):
     def misfit(cls, schema: Schema) -> str | None:
         """That the data are no whole numbers, or binarised."""
         if schema.kind == "mixed":
-            return (
-                "discretized-logistic is for numbers, and some columns hold codes of levels: choose columns, or auto."
-            )
+            return "discretized-logistic is for numbers, and some columns hold codes of levels: choose columns."
         if schema.kind == "real":
             return "discretized-logistic is for whole numbers, and this data has others: choose gaussian."
         return binarised(schema, "discretized-logistic")
