@@ -17,6 +17,7 @@ from vaekit.distributions import (
     DiscretizedLogistic,
     MultivariateNormal,
     Normal,
+    PrecisionNormal,
     WithAtoms,
     log_atom,
 )
@@ -57,6 +58,16 @@ def _full_normal(x, loc, log_diagonal, below):
     return np.stack([law.logpdf(x[:, s]) for s, law in enumerate(laws)], -1)
 
 
+def _by_precision(x, natural, precision, shift, log_scale):
+    found = []
+    for s, (h, p, d, log_s) in enumerate(zip(natural, precision, shift, log_scale, strict=True)):
+        inverse = np.linalg.inv(np.linalg.cholesky(p)).T
+        factor = inverse * np.exp(log_s)
+        law = stats.multivariate_normal(np.linalg.solve(p, h) + inverse @ d, factor @ factor.T)
+        found.append(law.logpdf(x[:, s]))
+    return np.stack(found, -1)
+
+
 FAMILIES = {
     "normal": Family(
         Normal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
@@ -69,6 +80,10 @@ FAMILIES = {
     "multivariate-normal": Family(
         MultivariateNormal, ([[1.0, -2.0], [0.0, 3.0]], [[0.0, -0.5], [0.5, -0.5]],
                              [[[9.0, 9.0], [0.75, 9.0]], [[0.0, 0.0], [-1.0, 0.0]]]), _full_normal, None),
+    "precision-normal": Family(
+        lambda h, p, d, s: PrecisionNormal(h, (p + p.mT) / 2, d, s),
+        ([[1.0, -2.0], [0.0, 3.0]], [[[2.0, 0.5], [0.5, 1.0]], [[1.0, 0.0], [0.0, 4.0]]],
+                          [[0.25, -0.5], [0.0, 0.0]], [[0.0, -0.5], [0.5, 0.0]]), _by_precision, None),
     "bernoulli": Family(
         Bernoulli, ([[-40.0], [-22.0], [-3.0], [0.0], [0.5], [6.0], [22.0], [40.0]],),
         lambda x, logit: special.log_expit(np.where(x == 1, logit, -logit))[..., 0],

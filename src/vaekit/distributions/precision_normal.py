@@ -1,5 +1,7 @@
 """A normal distribution that is multiplied together: by its natural parameters, with a correction."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,14 @@ class PrecisionNormal(Latent):
         z = self._unwhitened(self.centre + self.log_scale.exp() * noise)
         log_q = -0.5 * (noise.square() + LOG_2PI).sum(-1) + (self.log_diagonal - self.log_scale).sum(-1)
         return z, log_q
+
+    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws (*shape, B, D) from a given generator."""
+        like = self.centre
+        count = math.prod(shape)
+        noise = torch.randn(count, *like.shape, generator=generator, dtype=like.dtype, device=like.device)
+        z, _ = self.draw(noise)
+        return z.reshape(*shape, *like.shape)
 
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density of any z (…, D), (…) nats; no coordinate can be left out of it."""
