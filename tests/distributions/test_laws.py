@@ -13,6 +13,7 @@ from torch import Tensor
 from vaekit.core import Latent
 from vaekit.distributions import (
     Bernoulli,
+    Categorical,
     ColourLogistic,
     DiscretizedLogistic,
     MultivariateNormal,
@@ -24,6 +25,8 @@ from vaekit.errors import VaekitError
 from vaekit.parts import likelihoods, posteriors, priors
 
 N = 100_000
+MODE = math.inf
+"""`mean_within` of codes: `mean` is the most probable one"""
 
 
 class Family(NamedTuple):
@@ -57,6 +60,13 @@ def _full_normal(x, loc, log_diagonal, below):
     return np.stack([law.logpdf(x[:, s]) for s, law in enumerate(laws)], -1)
 
 
+def _categories(x, logits):
+    laws = [special.log_softmax(each, -1) for each in logits]
+    picked = [np.take_along_axis(np.broadcast_to(law, (*x.shape[:2], law.shape[-1])), x[..., [j]].astype(int), -1)
+              for j, law in enumerate(laws)]  # fmt: skip
+    return np.concatenate(picked, -1).sum(-1)
+
+
 FAMILIES = {
     "normal": Family(
         Normal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
@@ -86,6 +96,11 @@ FAMILIES = {
         ([[4.0, 3.5, 4.5], [2.0, 6.0, 8.0]], [[-1.0, -0.5, -2.0], [0.0, 0.5, -0.5]],
          [[0.9, -0.3, 0.5], [0.0, 0.0, 0.0]]),
         _colours_on_grid, torch.cartesian_prod(*[torch.arange(9.0)] * 3), 0.5),
+    "categorical": Family(
+        lambda logits: Categorical(logits, [3, 2, 3, 1]),
+        ([[0.0, 1.0, -2.0, 0.5, 0.25, 3.0, -3.0, 0.0, 7.0], [40.0, 0.0, -40.0, -22.0, 0.0, 9.0, 8.0, 0.0, 0.0]],),
+        lambda x, logits: _categories(x, np.split(logits, [3, 5, 8], -1)),
+        torch.cartesian_prod(*(torch.arange(size * 1.0) for size in (3, 2, 3, 1))), MODE),
 }  # fmt: skip
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -397,6 +412,8 @@ EXTREME = (-1e4, -200.0, -100.0, -1.0, 0.0, 1.0, 100.0, 200.0, 1e4)
 def _all_finite(values: dict[str, Tensor], y: Tensor):
     for name, value in values.items():
         assert value.isfinite().all(), f"{name} is not finite"
+        if not value.requires_grad:  # a most probable code
+            continue
         (gradient,) = torch.autograd.grad(value.sum(), y, retain_graph=True, allow_unused=True)
         assert gradient is None or gradient.isfinite().all(), f"the gradient of {name} is not finite"
 
@@ -409,6 +426,7 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
     (likelihoods.DiscretizedLogistic((1,), low=0, high=1), [0.0, 1.0]),
     (likelihoods.DiscretizedLogistic((1,), low=5, high=5), [5.0]),
     (likelihoods.DiscretizedLogistic((1,), low=-1e3, high=1e3, step=1e-2), [-1e3, 0.25, 1e3]),
+    (likelihoods.Categorical((1,), sizes=[3]), [0.0, 1.0, 2.0]),
     (likelihoods.Gaussian((1,), sigma="column", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), sigma="unit", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), mean=250.0, constant=True), [250.0, 251.0, -1e30]),
@@ -416,8 +434,8 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
 ])  # fmt: skip
 def test_likelihoods_are_finite_over_extreme_decoder_outputs(likelihood, values, dtype, generator):
     likelihood = likelihood.to(dtype)
-    grid = torch.cartesian_prod(*[torch.tensor(EXTREME, dtype=dtype)] * likelihood.per_feature)
-    y = grid.reshape(1, -1, likelihood.per_feature).requires_grad_()
+    grid = torch.cartesian_prod(*[torch.tensor(EXTREME, dtype=dtype)] * likelihood.features)
+    y = grid.reshape(1, -1, likelihood.features).requires_grad_()
     for x in values:
         d = likelihood(y)
         log_prob = d.log_prob(torch.full((1, 1), x, dtype=dtype))

@@ -2,6 +2,7 @@
 
 from vaekit.distributions.atoms import WithAtoms, log_atom
 from vaekit.distributions.bernoulli import Bernoulli
+from vaekit.distributions.categorical import Categorical
 from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.factorised import Factorised
@@ -9,6 +10,6 @@ from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.normal import Normal
 
 __all__ = [
-    "Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal", "WithAtoms",
-    "log_atom",
+    "Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal",
+    "WithAtoms", "log_atom",
 ]  # fmt: skip

@@ -10,7 +10,8 @@ category.
 
 from vaekit.parts.likelihoods.base import Likelihood
 from vaekit.parts.likelihoods.bernoulli import Bernoulli
+from vaekit.parts.likelihoods.categorical import Categorical
 from vaekit.parts.likelihoods.gaussian import Gaussian
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
 
-__all__ = ["Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = ["Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood"]

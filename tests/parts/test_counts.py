@@ -1,0 +1,155 @@
+"""Likelihoods of what is no real number: categories, ordered levels, counts, amounts with zeros."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vaekit.data import Schema
+from vaekit.distributions.categorical import Levels
+from vaekit.errors import VaekitError
+from vaekit.parts import likelihoods
+
+K, B = 3, 5
+HIDDEN = (1.0, math.nan, math.inf, -7.5, 1e30)
+"""what a hidden cell may hold"""
+
+
+def table(kinds: tuple[str, ...], levels: tuple[int, ...] | None = None, **fields) -> Schema:
+    """The schema of columns of these kinds, of 0 … 9 where nothing else is said."""
+    columns = len(kinds)
+    names = None if levels is None else tuple(tuple(map(str, range(size))) for size in levels)
+    known = {"low": 0.0, "high": 9.0, "resolution": 1.0, "mean": 3.0, "scale": 4.0} | fields
+    return Schema((columns,), "mixed", None, kinds=kinds, levels=names, **known)
+
+
+def compiled_as_eager(likelihood, x: torch.Tensor, generator: torch.Generator) -> None:
+    """Whether a step is traced whole, and gives the same numbers."""
+
+    def step(y: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return likelihood(y).log_prob(x, mask), likelihood.encode(x, mask)
+
+    mask = torch.rand(x.shape, generator=generator) < 0.7
+    y = torch.randn(K, len(x), likelihood.features, generator=generator, requires_grad=True)
+    expected = step(y, x, mask)
+    found = torch.compile(step, fullgraph=True, backend="aot_eager")(y, x, mask)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(value[0].sum(), y)[0] for value in (found, expected)]
+    assert torch.allclose(*gradients, rtol=1e-5, atol=1e-5)
+
+
+BUILT = {
+    "categorical": lambda: likelihoods.Categorical((3,), sizes=[3, 2, 3]),
+}
+every_family = pytest.mark.parametrize("build", BUILT.values(), ids=BUILT.keys())
+
+
+@every_family
+def test_a_hidden_cell_touches_neither_value_nor_gradient_nor_code(build, generator):
+    likelihood = build()
+    y = torch.randn(K, 2, likelihood.features, generator=generator, requires_grad=True)
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    results = []
+    for hidden in HIDDEN:
+        x = torch.tensor([[1.0, hidden, 0.0], [hidden] * 3])
+        value = likelihood(y).log_prob(x, mask)
+        (gradient,) = torch.autograd.grad(value.sum(), y)
+        results.append((value, gradient, likelihood.encode(x, mask)))
+    for found in results:
+        for one, first in zip(found, results[0], strict=True):
+            assert torch.equal(one, first)
+    assert (results[0][0][:, 1] == 0).all()
+    assert (results[0][1][:, 1] == 0).all()
+    assert (results[0][1][:, 0] != 0).any()
+    assert (results[0][2][1] == 0).all()
+
+
+@every_family
+def test_a_step_is_compiled_whole(build, generator):
+    compiled_as_eager(build(), torch.randint(0, 2, (B, 3), generator=generator).float(), generator)
+
+
+@every_family
+def test_every_parameter_has_a_finite_gradient(build, generator):
+    likelihood = build()
+    y = torch.randn(K, B, likelihood.features, generator=generator, requires_grad=True)
+    likelihood(y).log_prob(torch.randint(0, 2, (B, 3), generator=generator).float()).sum().backward()
+    assert all(p.grad.isfinite().all() for p in [y, *likelihood.parameters()])
+
+
+# categories
+
+
+def test_levels_of_each_column_are_normalised_by_themselves(generator):
+    """Columns of as many levels as each other are worked on together, and in their place afterwards."""
+    sizes = [4, 1, 3, 4, 2, 3, 7, 1]
+    values = torch.randn(2, 5, sum(sizes), generator=generator)
+    levels = Levels.of(sizes)
+    whole = levels.over_columns(values, lambda each: each.log_softmax(-1))
+    assert torch.equal(whole, torch.cat([each.log_softmax(-1) for each in values.split(sizes, -1)], -1))
+    greatest = levels.over_columns(values, lambda each: each.argmax(-1))
+    assert torch.equal(greatest, torch.stack([each.argmax(-1) for each in values.split(sizes, -1)], -1))
+    assert levels.column.tolist() == [j for j, size in enumerate(sizes) for _ in range(size)]
+
+
+def test_a_category_is_seen_as_a_number_for_each_level():
+    likelihood = likelihoods.Categorical((2,), sizes=[3, 2])
+    x = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    assert likelihood.standardise(x).tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
+    likelihood.indicates = True
+    seen = likelihood.encode(x, torch.tensor([[True, False], [True, True]]))
+    assert seen.tolist() == [[0, 0, 1, 0, 0, 1, 1, 1, 0, 0], [1, 0, 0, 0, 1, 1, 1, 1, 1, 1]]
+
+
+def test_categories_start_at_their_frequencies():
+    likelihood = likelihoods.Categorical((2,), sizes=[3, 2], frequencies=[0.7, 0.2, 0.1, 30.0, 10.0])
+    p = likelihood(likelihood.initial()[None, None]).probabilities
+    assert np.allclose(p[0, 0], [0.7, 0.2, 0.1, 0.75, 0.25], rtol=1e-6)
+    even = likelihoods.Categorical((2,), sizes=[3, 2])
+    assert np.allclose(even(even.initial()[None, None]).probabilities[0, 0], [1 / 3] * 3 + [1 / 2] * 2)
+    never_seen = likelihoods.Categorical((1,), sizes=[2], frequencies=[1.0, 0.0])
+    assert never_seen.initial().isfinite().all()
+
+
+def test_a_linear_decoder_of_categories_is_right_to_first_order(generator):
+    likelihood = likelihoods.Categorical((2,), sizes=[3, 2]).double()
+    centre = torch.tensor([0.5, 0.3, 0.2, 0.9, 0.1], dtype=torch.float64)
+    loading = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    loading[:3] -= loading[:3].mean(0)
+    loading[3:] -= loading[3:].mean(0)
+    weight, bias = likelihood.affine(centre, loading, torch.ones(5))
+    z = 1e-5 * torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    p = likelihood((z @ weight.mT + bias)[None]).probabilities[0]
+    assert torch.allclose(p - centre, z @ loading.mT, rtol=0, atol=1e-8)
+
+
+def test_an_average_of_categories_is_the_most_probable_code_of_the_mixture():
+    """Two draws say 0 by a little, one says 2 for certain."""
+    logits = torch.tensor([[[0.4, 0.3, 0.3]], [[0.4, 0.3, 0.3]], [[1e-9, 1e-9, 1.0]]]).log()
+    d = likelihoods.Categorical((1,), sizes=[3])(logits)
+    assert d.mean.flatten().tolist() == [0.0, 0.0, 2.0]
+    assert d.average(torch.full((3, 1), 1 / 3)).tolist() == [[2.0]]
+    assert [part.shape for part in d.by_column(d.probabilities)] == [(3, 1, 3)]
+
+
+@pytest.mark.parametrize("cell", [-1.0, 2.0, 0.5, math.nan, math.inf])
+def test_what_is_no_level_has_no_probability(cell):
+    likelihood = likelihoods.Categorical((2,), sizes=[3, 2])
+    x = torch.tensor([[2.0, cell]])
+    assert likelihood.supports(x).tolist() == [[True, False]]
+    assert likelihood(torch.zeros(1, 1, 5)).log_prob_each(x)[0, 0, 1] == -math.inf
+
+
+def test_which_tables_categories_are_for():
+    family = likelihoods.Categorical
+    assert family.suits(table(("category",) * 3, (2, 14, 3))) == "3 columns of categories, 2 to 14 levels"
+    assert family.suits(table(("category",), (4,))) == "a column of categories, 4 levels"
+    assert family.suits(table(("category", "ordinal"), (4, 3))) is None
+    assert family.suits(table(("category", "real"), (4, 0))) is None
+    assert family.misfit(table(("category", "ordinal"), (4, 3))) is None
+    assert "column 1 holds numbers" in family.misfit(table(("category", "real"), (4, 0)))
+    assert family.of(table(("category",) * 2, (4, 3))).codes == 7
+    with pytest.raises(VaekitError, match="number of levels"):
+        family((2,), sizes=[3])
