@@ -18,6 +18,7 @@ from vaekit.distributions import (
     DiscretizedLogistic,
     MultivariateNormal,
     Normal,
+    Ordinal,
     WithAtoms,
     log_atom,
 )
@@ -67,6 +68,13 @@ def _categories(x, logits):
     return np.concatenate(picked, -1).sum(-1)
 
 
+def _cut(x, loc, cuts):
+    ends = np.concatenate([[-np.inf], cuts, [np.inf]])
+    lower, upper = (ends[x.astype(int) + k] - loc for k in (0, 1))
+    flip = np.where(lower > 0, -1, 1)  # of two small tails, not of two numbers close to 1
+    return np.log(np.abs(special.expit(flip * upper) - special.expit(flip * lower)))
+
+
 FAMILIES = {
     "normal": Family(
         Normal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
@@ -101,6 +109,12 @@ FAMILIES = {
         ([[0.0, 1.0, -2.0, 0.5, 0.25, 3.0, -3.0, 0.0, 7.0], [40.0, 0.0, -40.0, -22.0, 0.0, 9.0, 8.0, 0.0, 0.0]],),
         lambda x, logits: _categories(x, np.split(logits, [3, 5, 8], -1)),
         torch.cartesian_prod(*(torch.arange(size * 1.0) for size in (3, 2, 3, 1))), MODE),
+    "ordinal": Family(
+        lambda loc, first, gaps: Ordinal(loc, first[0], gaps[0], torch.tensor([4, 3])),
+        ([[0.0, 0.5], [3.0, -40.0], [-22.0, 40.0], [8.0, 2.0]], [[-1.5, 0.25]], [[[2.0, 0.125], [1e-3, 9.0]]]),
+        lambda x, loc, first, gaps: _cut(x[..., 0], loc[..., 0], first[0, 0] + np.cumsum([0, *gaps[0, 0]]))
+        + _cut(x[..., 1], loc[..., 1], first[0, 1] + np.cumsum([0, gaps[0, 1, 0]])),
+        torch.cartesian_prod(torch.arange(4.0), torch.arange(3.0)), MODE),
 }  # fmt: skip
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -427,6 +441,7 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
     (likelihoods.DiscretizedLogistic((1,), low=5, high=5), [5.0]),
     (likelihoods.DiscretizedLogistic((1,), low=-1e3, high=1e3, step=1e-2), [-1e3, 0.25, 1e3]),
     (likelihoods.Categorical((1,), sizes=[3]), [0.0, 1.0, 2.0]),
+    (likelihoods.Ordinal((1,), sizes=[4]), [0.0, 1.0, 2.0, 3.0]),
     (likelihoods.Gaussian((1,), sigma="column", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), sigma="unit", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), mean=250.0, constant=True), [250.0, 251.0, -1e30]),

@@ -42,6 +42,7 @@ def compiled_as_eager(likelihood, x: torch.Tensor, generator: torch.Generator) -
 
 BUILT = {
     "categorical": lambda: likelihoods.Categorical((3,), sizes=[3, 2, 3]),
+    "ordinal": lambda: likelihoods.Ordinal((3,), sizes=[3, 2, 5]),
 }
 every_family = pytest.mark.parametrize("build", BUILT.values(), ids=BUILT.keys())
 
@@ -153,3 +154,84 @@ def test_which_tables_categories_are_for():
     assert family.of(table(("category",) * 2, (4, 3))).codes == 7
     with pytest.raises(VaekitError, match="number of levels"):
         family((2,), sizes=[3])
+
+
+# ordered levels
+
+
+def test_ordered_levels_start_at_their_frequencies():
+    wanted = [[0.7, 0.2, 0.1], [0.25, 0.75], [0.01, 0.04, 0.9, 0.05]]
+    likelihood = likelihoods.Ordinal((3,), sizes=[3, 2, 4], frequencies=np.concatenate(wanted))
+    p = likelihood(likelihood.initial()[None, None]).probabilities[0, 0]
+    for found, one in zip(p.detach(), wanted, strict=True):
+        assert np.allclose(found, one + [0] * (4 - len(one)), rtol=1e-4)
+    codes = likelihood.standardise(torch.arange(4.0)[:, None].expand(4, 3))
+    mean = (torch.tensor(wanted[2]) * codes[:, 2]).sum()
+    assert abs(mean) < 1e-6
+    assert (torch.tensor(wanted[2]) * codes[:, 2].square()).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_ordered_levels_start_at_the_mean_and_scale_that_a_schema_knows():
+    schema = table(("ordinal",) * 2, (9, 5), mean=(5.25, 1.5), scale=(1.5, 0.75))
+    likelihood = likelihoods.Ordinal.of(schema)
+    p = likelihood(likelihood.initial()[None, None]).probabilities[0, 0].detach()
+    codes = torch.arange(9.0)
+    mean = (p * codes).sum(-1)
+    assert torch.allclose(mean, torch.tensor([5.25, 1.5]), atol=0.1)
+    assert torch.allclose((p * (codes - mean[:, None]).square()).sum(-1).sqrt(), torch.tensor([1.5, 0.75]), atol=0.15)
+
+
+def test_gaps_stay_positive_whatever_their_parameters(generator):
+    likelihood = likelihoods.Ordinal((2,), sizes=[4, 3])
+    for raw in (-1e4, -100.0, 100.0, 1e4):
+        with torch.no_grad():
+            likelihood.raw.fill_(raw)
+        assert (likelihood.gaps() > 0).all()
+        y = (20 * torch.randn(K, B, 2, generator=generator)).requires_grad_()
+        value = likelihood(y).log_prob(torch.ones(B, 2))
+        value.sum().backward()
+        assert value.isfinite().all()
+        assert y.grad.isfinite().all()
+        assert likelihood.raw.grad.isfinite().all()
+
+
+def test_a_linear_decoder_of_ordered_levels_keeps_their_frequencies_and_their_correlation(generator):
+    """Of a latent variable of which z explains 64 %: the codes of two columns with it correlate by about .64."""
+    wanted = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1])
+    likelihood = likelihoods.Ordinal((2,), sizes=[5, 5], frequencies=wanted.repeat(2).tolist())
+    loading, deviation = torch.full((2, 1), 0.8), torch.full((2,), 0.6)
+    weight, bias = likelihood.affine(torch.zeros(2), loading, deviation)
+    z = torch.randn(200_000, 1, generator=generator)
+    d = likelihood((z @ weight.mT + bias)[None])
+    assert (d.probabilities[0].mean(0) - wanted).abs().max() < 0.05  # a logistic beside a normal is not quite logistic
+    x = d.sample(generator)[0]
+    assert x.T.corrcoef()[0, 1] == pytest.approx(0.64, abs=0.08)
+    for centre in (-1.0, 1.0):
+        _, bias = likelihood.affine(torch.full((2,), centre), loading, torch.ones(2))
+        assert torch.equal(bias.sign(), torch.full((2,), centre))
+
+
+def test_an_average_of_ordered_levels_is_the_most_probable_code_of_the_mixture():
+    likelihood = likelihoods.Ordinal((1,), sizes=[3], frequencies=[0.3, 0.3, 0.4])
+    d = likelihood(torch.tensor([[[-2.0]], [[-2.0]], [[8.0]]]))
+    assert d.mean.flatten().tolist() == [0.0, 0.0, 2.0]
+    assert d.average(torch.tensor([[0.5], [0.4], [0.1]])).tolist() == [[0.0]]
+    assert d.average(torch.tensor([[0.1], [0.1], [0.8]])).tolist() == [[2.0]]
+
+
+def test_ordered_levels_are_what_their_columns_have(generator):
+    likelihood = likelihoods.Ordinal((3,), sizes=[2, 1, 4])
+    x = torch.tensor([[1.0, 0.0, 3.0], [2.0, 1.0, 4.0], [0.5, -1.0, math.nan]])
+    assert likelihood.supports(x).tolist() == [[True] * 3, [False] * 3, [False] * 3]
+    d = likelihood(torch.zeros(1, 3, 3))
+    assert d.log_prob_each(x)[0, 0, 1] == 0  # the only level
+    assert (d.log_prob_each(x)[0, 1:] == -math.inf).all()
+    assert (d.sample(generator, (500,)).amax((0, 1, 2)) == torch.tensor([1.0, 0.0, 3.0])).all()
+
+
+def test_which_tables_ordered_levels_are_for():
+    family = likelihoods.Ordinal
+    assert family.suits(table(("ordinal",) * 2, (5, 3))) == "2 columns of ordered levels, 3 to 5 levels"
+    assert family.suits(table(("category", "ordinal"), (4, 3))) is None
+    assert "column 0 holds numbers" in family.misfit(table(("real", "ordinal"), (0, 4)))
+    assert family.misfit(table(("ordinal",) * 2, (5, 3))) is None

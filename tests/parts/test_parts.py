@@ -22,6 +22,7 @@ LIKELIHOODS = {
     "gaussian column": lambda shape: likelihoods.Gaussian(shape, sigma="column", mean=0.25, scale=0.5),
     "discretized logistic": lambda shape: likelihoods.DiscretizedLogistic(shape, low=0, high=4, mean=2, scale=0.25),
     "categorical": lambda shape: likelihoods.Categorical(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
+    "ordinal": lambda shape: likelihoods.Ordinal(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
 }
 CODED = ("categorical", "ordinal")
 """likelihoods of codes: their `mean` is the most probable one"""
@@ -129,7 +130,7 @@ def test_only_likelihoods_that_are_densities_of_x_call_themselves_normalised():
     assert flags == {
         "bernoulli": (True, True), "bernoulli expected": (False, False), "gaussian unit": (True, False),
         "gaussian shared": (True, False), "gaussian column": (True, False), "discretized logistic": (True, True),
-        "categorical": (True, True),
+        "categorical": (True, True), "ordinal": (True, True),
     }  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.normal import Normal
+from vaekit.distributions.ordinal import Ordinal
 
 __all__ = [
     "Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal",
-    "WithAtoms", "log_atom",
+    "Ordinal", "WithAtoms", "log_atom",
 ]  # fmt: skip

@@ -13,5 +13,8 @@ from vaekit.parts.likelihoods.bernoulli import Bernoulli
 from vaekit.parts.likelihoods.categorical import Categorical
 from vaekit.parts.likelihoods.gaussian import Gaussian
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
+from vaekit.parts.likelihoods.ordinal import Ordinal
 
-__all__ = ["Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood", "Ordinal",
+]  # fmt: skip
