@@ -43,6 +43,11 @@ def compiled_as_eager(likelihood, x: torch.Tensor, generator: torch.Generator) -
 BUILT = {
     "categorical": lambda: likelihoods.Categorical((3,), sizes=[3, 2, 3]),
     "ordinal": lambda: likelihoods.Ordinal((3,), sizes=[3, 2, 5]),
+    "poisson": lambda: likelihoods.Poisson((3,), mean=[1.0, 4.0, 0.0], scale=[1.0, 2.0, 1.0]),
+    "negative binomial": lambda: likelihoods.NegativeBinomial((3,), mean=2.0, scale=3.0),
+    "negative binomial, cells": lambda: likelihoods.NegativeBinomial((3,), mean=2.0, scale=3.0, dispersion="cell"),
+    "zinb": lambda: likelihoods.ZeroInflatedNegativeBinomial((3,), mean=2.0, scale=3.0),
+    "amounts": lambda: likelihoods.ZeroInflatedLogNormal((3,), mean=2.0, scale=3.0),
 }
 every_family = pytest.mark.parametrize("build", BUILT.values(), ids=BUILT.keys())
 
@@ -235,3 +240,154 @@ def test_which_tables_ordered_levels_are_for():
     assert family.suits(table(("category", "ordinal"), (4, 3))) is None
     assert "column 0 holds numbers" in family.misfit(table(("real", "ordinal"), (0, 4)))
     assert family.misfit(table(("ordinal",) * 2, (5, 3))) is None
+
+
+# counts
+
+
+COUNTS = (likelihoods.Poisson, likelihoods.NegativeBinomial, likelihoods.ZeroInflatedNegativeBinomial)
+
+
+@pytest.mark.parametrize("family", COUNTS)
+def test_counts_start_at_the_mean_whatever_it_is(family):
+    mean = [0.01, 0.5, 7.0, 400.0, 1e6]
+    likelihood = family((5,), mean=mean, scale=[0.1, 2.0, 5.0, 900.0, 1e5])
+    d = likelihood(likelihood.initial()[None, None])
+    assert np.allclose(d.mean.detach()[0, 0], mean, rtol=3e-3)
+
+
+def test_a_negative_binomial_starts_at_the_scale_too():
+    scale = [2.0, 5.0, 900.0]
+    likelihood = likelihoods.NegativeBinomial((3,), mean=[0.5, 7.0, 400.0], scale=scale)
+    assert np.allclose(likelihood(likelihood.initial()[None, None]).stddev.detach()[0, 0], scale, rtol=5e-3)
+
+
+def test_dispersions_are_learned_per_column_or_given_per_cell(generator):
+    column = likelihoods.NegativeBinomial((2,), mean=2.0, scale=3.0)
+    cell = likelihoods.NegativeBinomial((2,), mean=2.0, scale=3.0, dispersion="cell")
+    assert [p.shape for p in column.parameters()] == [(2,)]
+    assert list(cell.parameters()) == []
+    assert (column.features, cell.features) == (2, 4)
+    y = torch.randn(K, B, 4, generator=generator)
+    assert torch.equal(cell(torch.zeros(1, 1, 4)).log_dispersion[0, 0], column.log_dispersion())
+    assert torch.equal(cell(y).mean, column(y[..., :2]).mean)
+    assert (cell(y).log_dispersion.std((0, 1)) > 0.5).all()
+
+
+def test_dispersions_stay_within_their_range():
+    likelihood = likelihoods.NegativeBinomial((1,))
+    for raw, least, most in ((-1e4, -10.1, -9.9), (1e4, 11.9, 12.1)):
+        with torch.no_grad():
+            likelihood.raw.fill_(raw)
+        value = likelihood(torch.zeros(1, 1, 1)).log_prob(torch.tensor([[3.0]]))
+        value.backward()
+        assert least < likelihood.log_dispersion().item() < most
+        assert value.isfinite().all()
+        assert likelihood.raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dispersion", ["column", "cell"])
+@pytest.mark.parametrize("family", COUNTS[1:])
+def test_a_linear_decoder_of_counts_is_right_to_first_order(family, dispersion, generator):
+    """log(1 + x), standardised, is centre + loading z ± deviation, of counts drawn with small loadings."""
+    mean = torch.tensor([20.0, 300.0])
+    likelihood = family((2,), mean=mean.tolist(), scale=[15.0, 120.0], dispersion=dispersion)
+    centre, loading = torch.tensor([0.1, -0.2]), torch.tensor([[0.3], [-0.2]])
+    deviation = torch.tensor([0.8, 0.9])
+    weight, bias = likelihood.affine(centre, loading, deviation)
+    assert weight.shape == (likelihood.features, 1)
+    for z in (-0.5, 0.0, 0.5):
+        d = likelihood((weight @ torch.tensor([z]) + bias)[None, None])
+        inner = getattr(d, "inner", d)  # without the zeros that are added, whose start is a guess
+        codes = likelihood.standardise(inner.sample(generator, (100_000,)))[:, 0, 0]
+        added = 0.0 if inner is d else -math.log(likelihood.kept)
+        wanted = centre + loading[:, 0] * z + added / likelihood.unit
+        assert torch.allclose(codes.mean(0), wanted, atol=0.1)
+        assert torch.allclose(codes.std(0), deviation, rtol=0.2)
+
+
+def test_a_linear_decoder_of_rare_counts_is_not_steep():
+    """Where 1 % of the cells are not 0, the first order alone is a factor of e⁵⁰."""
+    likelihood = likelihoods.NegativeBinomial((1,), mean=0.01, scale=0.1)
+    weight, bias = likelihood.affine(torch.zeros(1), torch.tensor([[0.9]]), torch.tensor([0.4]))
+    means = likelihood((torch.tensor([[3.0], [-3.0]]) @ weight.mT + bias)[None]).mean
+    assert means.max() < 0.01 * math.exp(5)
+
+
+@pytest.mark.parametrize("family", COUNTS)
+def test_counts_are_whole_and_not_negative(family):
+    x = torch.tensor([[0.0, 3.0, 0.5, -1.0, 2.0**24]])
+    assert family((5,)).supports(x).tolist() == [[True, True, False, False, True]]
+    seen = family((2,), mean=4.0, scale=3.0).standardise(torch.tensor([[1e30, -1e30]]))
+    assert seen.abs().max() <= 30
+
+
+def test_which_tables_counts_are_for():
+    family = likelihoods.NegativeBinomial
+    assert family.suits(table(("count",) * 3, high=4213.0)) == "3 columns of counts, up to 4,213"
+    assert family.suits(table(("count", "real"))) is None
+    assert family.suits(table(("integer",))) is None
+    assert [other.suits(table(("count",) * 3)) for other in (COUNTS[0], COUNTS[2])] == [None, None]
+    for each in COUNTS:
+        assert each.misfit(table(("count", "integer", "binary"))) is None
+        assert "column 1 is real" in each.misfit(table(("count", "real")))
+        assert "column 0 is category" in each.misfit(table(("category",), (3,)))
+        assert "column 1 has negative numbers" in each.misfit(table(("integer",) * 2, low=(0.0, -3.0)))
+        assert "32 bits" in each.misfit(table(("count",), offset=1e9))
+        built = each.of(table(("count",) * 3, mean=2.0, scale=3.0))
+        assert torch.equal(built.centre, torch.full((3,), 2.0))
+
+
+# amounts
+
+
+@pytest.mark.parametrize(("mean", "scale", "positive"), [
+    (3.0, 4.0, 0.5), (0.2, 5.0, 0.5), (1e6, 1e4, 0.99), (1e-8, 2e-8, 0.99), (2.0, 0.5, 0.5), (5.0, 5.0, 0.1),
+])  # fmt: skip
+def test_amounts_start_at_the_mean(mean, scale, positive, generator):
+    likelihood = likelihoods.ZeroInflatedLogNormal((1,), mean=mean, scale=scale, positive=positive)
+    d = likelihood(likelihood.initial()[None, None])
+    assert d.mean.item() == pytest.approx(mean, rel=1e-3)
+    if scale > mean / 9 and scale < 5 * mean:  # 1 % of zeros is more than less, and more is in few draws
+        assert d.sample(generator, (200_000,)).std().item() == pytest.approx(scale, rel=0.4)
+
+
+def test_a_change_of_units_shifts_log_p_of_an_amount_by_its_logarithm(generator):
+    y = torch.randn(K, B, 6, generator=generator, dtype=torch.float64)
+    x = torch.tensor([[0.0, 2.0], [3.0, 0.5], [1.0, 0.0], [0.0, 0.0], [9.0, 1.0]], dtype=torch.float64)
+    one = likelihoods.ZeroInflatedLogNormal((2,), mean=2.0, scale=3.0).double()
+    other = likelihoods.ZeroInflatedLogNormal((2,), mean=2048.0, scale=3072.0).double()
+    shift = other(y).log_prob_each(1024 * x) - one(y).log_prob_each(x)
+    wanted = -math.log(1024) * (x > 0).double()
+    assert torch.allclose(shift, wanted.expand_as(shift), atol=1e-5)
+    assert torch.allclose(one.standardise(x), other.standardise(1024 * x), atol=1e-5)
+
+
+def test_the_floor_bounds_the_density_of_an_amount_that_comes_back():
+    likelihood = likelihoods.ZeroInflatedLogNormal((1,), mean=9.99, scale=5.0, floor=0.01)
+    y = torch.tensor([20.0, ((torch.tensor(9.99).log() - likelihood.loc) / likelihood.log_scale.exp()).item(), -1e4])
+    peak = likelihood(y[None, None]).log_prob(torch.tensor([[9.99]])).item()
+    assert peak == pytest.approx(-math.log(0.01 * 9.99 * math.sqrt(2 * math.pi)), abs=1e-3)
+
+
+def test_a_linear_decoder_of_amounts_follows_the_latents(generator):
+    """Codes go with z as the loading says, roughly, and those of z = 0 are about the centre."""
+    likelihood = likelihoods.ZeroInflatedLogNormal((1,), mean=10.0, scale=8.0, positive=0.99)
+    weight, bias = likelihood.affine(torch.zeros(1), torch.tensor([[0.6]]), torch.tensor([0.8]))
+    z = torch.randn(100_000, 1, generator=generator)
+    x = likelihood((z @ weight.mT + bias)[None]).sample(generator)[0]
+    codes = likelihood.standardise(x)
+    assert codes.mean() == pytest.approx(0, abs=0.3)
+    assert torch.stack([codes[:, 0], z[:, 0]]).corrcoef()[0, 1] == pytest.approx(0.6, abs=0.15)
+
+
+def test_which_tables_amounts_are_for():
+    family = likelihoods.ZeroInflatedLogNormal
+    assert family.suits(table(("positive",) * 2)) is None
+    assert family.misfit(table(("positive", "count"))) is None
+    assert "column 1 has negative numbers" in family.misfit(table(("real",) * 2, low=(0.0, -1.5)))
+    assert "column 1 holds levels" in family.misfit(table(("positive", "category"), (0, 3)))
+    zeros = family.of(table(("positive",) * 2, low=(0.0, 0.5), mean=2.0, scale=4.0, resolution=0.01))
+    assert zeros.logit.sigmoid().tolist() == pytest.approx([0.5, 0.99], abs=1e-3)
+    x = torch.tensor([[0.0, -0.1], [1e-30, math.inf]])
+    assert zeros.supports(x).tolist() == [[True, False], [True, False]]

@@ -22,6 +22,16 @@ LIKELIHOODS = {
     "gaussian column": lambda shape: likelihoods.Gaussian(shape, sigma="column", mean=0.25, scale=0.5),
     "discretized logistic": lambda shape: likelihoods.DiscretizedLogistic(shape, low=0, high=4, mean=2, scale=0.25),
     "categorical": lambda shape: likelihoods.Categorical(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
+    "poisson": lambda shape: likelihoods.Poisson(shape, mean=2.5, scale=2.0),
+    "negative binomial": lambda shape: likelihoods.NegativeBinomial(shape, mean=2.5, scale=4.0),
+    "negative binomial, cells": lambda shape: likelihoods.NegativeBinomial(
+        shape, mean=2.5, scale=4.0, dispersion="cell"
+    ),
+    "zinb": lambda shape: likelihoods.ZeroInflatedNegativeBinomial(shape, mean=2.5, scale=4.0),
+    "zinb, cells": lambda shape: likelihoods.ZeroInflatedNegativeBinomial(
+        shape, mean=2.5, scale=4.0, dispersion="cell"
+    ),
+    "zero-inflated log-normal": lambda shape: likelihoods.ZeroInflatedLogNormal(shape, mean=2.5, scale=4.0),
     "ordinal": lambda shape: likelihoods.Ordinal(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
 }
 CODED = ("categorical", "ordinal")
@@ -130,7 +140,9 @@ def test_only_likelihoods_that_are_densities_of_x_call_themselves_normalised():
     assert flags == {
         "bernoulli": (True, True), "bernoulli expected": (False, False), "gaussian unit": (True, False),
         "gaussian shared": (True, False), "gaussian column": (True, False), "discretized logistic": (True, True),
-        "categorical": (True, True), "ordinal": (True, True),
+        "categorical": (True, True), "ordinal": (True, True), "poisson": (True, True),
+        "negative binomial": (True, True), "negative binomial, cells": (True, True), "zinb": (True, True),
+        "zinb, cells": (True, True), "zero-inflated log-normal": (True, False),
     }  # fmt: skip
 
 

@@ -7,10 +7,15 @@ from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.multivariate_normal import MultivariateNormal
+from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import Ordinal
+from vaekit.distributions.poisson import Poisson
+from vaekit.distributions.zero_inflated import ZeroInflated
+from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
-    "Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal", "Normal",
-    "Ordinal", "WithAtoms", "log_atom",
+    "Bernoulli", "Categorical", "ColourLogistic", "DiscretizedLogistic", "Factorised", "MultivariateNormal",
+    "NegativeBinomial", "Normal", "Ordinal", "Poisson", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal",
+    "log_atom",
 ]  # fmt: skip
