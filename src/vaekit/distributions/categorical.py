@@ -15,7 +15,7 @@ class Levels(NamedTuple):
     """Where the levels of each column stand among the U levels of all columns.
 
     Columns with as many levels as each other are worked on together: nothing is padded, and there are as many
-    operations as there are different sizes.
+    operations as there are different sizes. Nothing is moved where such columns stand together.
 
     >>> Levels.of([3, 2]).over_columns(torch.tensor([0.0, 5.0, 1.0, 4.0, 3.0]), lambda each: each.argmax(-1)).tolist()
     [1, 0]
@@ -24,7 +24,9 @@ class Levels(NamedTuple):
     sizes: tuple[int, ...]
     """how many levels each column has"""
     groups: tuple[tuple[int, int], ...]
-    """(columns, levels each), from the fewest levels to the most"""
+    """(columns, levels each), sizes as they come first"""
+    moved: bool
+    """whether `order` differs from that of the columns"""
     size: Tensor
     """`sizes` again, (columns,)"""
     start: Tensor
@@ -45,12 +47,13 @@ class Levels(NamedTuple):
         if not sizes or min(sizes) < 1:
             raise ValueError(f"every column has one level or more, and these have {sizes}")
         starts = list(accumulate(sizes, initial=0))[:-1]
-        columns = sorted(range(len(sizes)), key=sizes.__getitem__)
+        columns = sorted(range(len(sizes)), key=lambda j: sizes.index(sizes[j]))
         order = torch.tensor([starts[j] + k for j in columns for k in range(sizes[j])])
         size = torch.tensor(sizes)
         return cls(
             sizes=sizes,
-            groups=tuple((count, size) for size, count in Counter(sizes[j] for j in columns).items()),
+            groups=tuple((count, size) for size, count in Counter(sizes).items()),
+            moved=columns != sorted(columns),
             size=size,
             start=torch.tensor(starts),
             column=torch.arange(len(sizes)).repeat_interleave(size),
@@ -62,12 +65,19 @@ class Levels(NamedTuple):
     def over_columns(self, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """A function of the levels of each column, (…, size) ↦ (…, size) or (…), for values (…, U) of all: (…, U) or
         (…, columns)."""
-        by_group = values.index_select(-1, self.order).split([count * size for count, size in self.groups], -1)
+        if self.moved:
+            values = values.index_select(-1, self.order)
+        by_group = values.split([count * size for count, size in self.groups], -1)
         columns = [part.unflatten(-1, group) for part, group in zip(by_group, self.groups, strict=True)]
         results = [function(column) for column in columns]
+        place = self.column_place
         if results[0].dim() == columns[0].dim():
-            return torch.cat([result.flatten(-2) for result in results], -1).index_select(-1, self.place)
-        return torch.cat(results, -1).index_select(-1, self.column_place)
+            results = [result.flatten(-2) for result in results]
+            place = self.place
+        together = torch.cat(results, -1)
+        if not self.moved:
+            return together
+        return together.index_select(-1, place)
 
 
 def is_code(x: Tensor, sizes: Tensor) -> Tensor:

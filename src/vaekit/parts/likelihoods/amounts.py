@@ -31,7 +31,7 @@ class ZeroInflatedLogNormal(Likelihood):
     """The likelihood of amounts x ≥ 0: 0 with probability 1 − σ(l), and otherwise log-normal; the decoder gives
     (l, y, v) per cell.
 
-        p(0) = 1 − σ(l),    p(x) = σ(l) N(log x; μ, σ²)/x,    μ = m + s y,   σ = s e^v
+        p(0) = 1 − σ(l),    p(x) = σ(l) N(log x; μ, σ²)/x,    μ = m + s y,   σ² = s² e^v
 
     (Aitchison 1955; a hurdle, Mullahy 1986.) σ never falls below `floor`, smoothly: without one the likelihood is
     unbounded where an amount comes back. The encoder sees log(1 + x/e^m), standardised.
@@ -116,7 +116,7 @@ class ZeroInflatedLogNormal(Likelihood):
         """The v of log σ, the inverse of `soft_clamp`, (*X)."""
         above = log1mexp(log_sigma - self.log_floor)
         below = log1mexp(LOG_SIGMA_MOST - log_sigma)
-        return log_sigma + above - below - self.log_scale
+        return 2 * (log_sigma + above - below - self.log_scale)
 
     def affine(self, centre: Tensor, loading: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
         """The linear decoder, weight (features, D) and bias (features,), for which log(1 + x/e^m), standardised, has
@@ -143,10 +143,10 @@ class ZeroInflatedLogNormal(Likelihood):
 
     def forward(self, y: Tensor) -> distributions.ZeroInflatedLogNormal:
         """The likelihood of the decoder's y (K, B, features)."""
-        logits, loc, log_scale = self.split(y)
+        logits, loc, v = self.split(y)
         scale = self.log_scale.exp()
         loc = self.loc + soft_clamp(scale * loc, -REACH, REACH)
-        log_scale = soft_clamp(self.log_scale + log_scale, self.log_floor, LOG_SIGMA_MOST)
+        log_scale = soft_clamp(self.log_scale + 0.5 * v, self.log_floor, LOG_SIGMA_MOST)
         return distributions.ZeroInflatedLogNormal(logits, loc, log_scale, len(self.shape))
 
 

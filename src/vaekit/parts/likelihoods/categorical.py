@@ -62,6 +62,7 @@ class Categorical(Likelihood):
         levels = Levels.of(sizes)
         self.sizes = levels.sizes
         self.groups = levels.groups
+        self.moved = levels.moved
         self.codes = sum(levels.sizes)
         self.features = self.codes
         for name in ("size", "start", "column", "order", "place", "column_place"):
@@ -71,7 +72,15 @@ class Categorical(Likelihood):
     def levels(self) -> Levels:
         """Where the levels of each column stand among all."""
         return Levels(
-            self.sizes, self.groups, self.size, self.start, self.column, self.order, self.place, self.column_place
+            sizes=self.sizes,
+            groups=self.groups,
+            moved=self.moved,
+            size=self.size,
+            start=self.start,
+            column=self.column,
+            order=self.order,
+            place=self.place,
+            column_place=self.column_place,
         )
 
     def standardise(self, x: Tensor) -> Tensor:
