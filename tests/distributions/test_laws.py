@@ -13,18 +13,26 @@ from torch import Tensor
 from vaekit.core import Latent
 from vaekit.distributions import (
     Bernoulli,
+    Categorical,
     ColourLogistic,
     DiscretizedLogistic,
     MultivariateNormal,
+    NegativeBinomial,
     Normal,
+    Ordinal,
+    Poisson,
     PrecisionNormal,
     WithAtoms,
+    ZeroInflated,
+    ZeroInflatedLogNormal,
     log_atom,
 )
 from vaekit.errors import VaekitError
 from vaekit.parts import likelihoods, posteriors, priors
 
 N = 100_000
+MODE = math.inf
+"""`mean_within` of codes: `mean` is the most probable one"""
 
 
 class Family(NamedTuple):
@@ -68,6 +76,30 @@ def _by_precision(x, natural, precision, shift, log_scale):
     return np.stack(found, -1)
 
 
+def _categories(x, logits):
+    laws = [special.log_softmax(each, -1) for each in logits]
+    picked = [np.take_along_axis(np.broadcast_to(law, (*x.shape[:2], law.shape[-1])), x[..., [j]].astype(int), -1)
+              for j, law in enumerate(laws)]  # fmt: skip
+    return np.concatenate(picked, -1).sum(-1)
+
+
+def _cut(x, loc, cuts):
+    ends = np.concatenate([[-np.inf], cuts, [np.inf]])
+    lower, upper = (ends[x.astype(int) + k] - loc for k in (0, 1))
+    flip = np.where(lower > 0, -1, 1)  # of two small tails, not of two numbers close to 1
+    return np.log(np.abs(special.expit(flip * upper) - special.expit(flip * lower)))
+
+
+def _negative_binomial(x, log_mean, log_dispersion):
+    """Not by `stats.nbinom`, which takes r/(r + μ) itself, and loses a small μ."""
+    r = np.exp(log_dispersion)
+    gammas = special.gammaln(x + r) - special.gammaln(r) - special.gammaln(x + 1)
+    log_odds = log_mean - log_dispersion
+    return gammas + r * special.log_expit(-log_odds) + x * special.log_expit(log_odds)
+
+
+COUNTS = torch.arange(300.0)[:, None]
+
 FAMILIES = {
     "normal": Family(
         Normal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
@@ -101,6 +133,31 @@ FAMILIES = {
         ([[4.0, 3.5, 4.5], [2.0, 6.0, 8.0]], [[-1.0, -0.5, -2.0], [0.0, 0.5, -0.5]],
          [[0.9, -0.3, 0.5], [0.0, 0.0, 0.0]]),
         _colours_on_grid, torch.cartesian_prod(*[torch.arange(9.0)] * 3), 0.5),
+    "categorical": Family(
+        lambda logits: Categorical(logits, [3, 2, 3, 1]),
+        ([[0.0, 1.0, -2.0, 0.5, 0.25, 3.0, -3.0, 0.0, 7.0], [40.0, 0.0, -40.0, -22.0, 0.0, 9.0, 8.0, 0.0, 0.0]],),
+        lambda x, logits: _categories(x, np.split(logits, [3, 5, 8], -1)),
+        torch.cartesian_prod(*(torch.arange(size * 1.0) for size in (3, 2, 3, 1))), MODE),
+    "poisson": Family(
+        Poisson, ([[-20.0], [-3.0], [0.0], [1.5], [3.5]],), lambda x, m: stats.poisson.logpmf(x, np.exp(m))[..., 0],
+        COUNTS),
+    "negative-binomial": Family(
+        NegativeBinomial, ([[-20.0], [-3.0], [0.0], [1.5], [2.5], [2.5]], [[0.0], [-4.0], [-1.0], [1.0], [2.5], [4.0]]),
+        lambda x, m, r: _negative_binomial(x, m, r)[..., 0], COUNTS),
+    "zero-inflated": Family(
+        lambda m, r, logits: ZeroInflated(NegativeBinomial(m, r), logits),
+        ([[-3.0], [0.0], [1.5], [2.5]], [[-4.0], [-1.0], [1.0], [4.0]], [[-40.0], [0.0], [3.0], [-2.0]]),
+        lambda x, m, r, logits: np.logaddexp(
+            np.where(x == 0, special.log_expit(logits), -np.inf),
+            special.log_expit(-logits) + _negative_binomial(x, m, r),
+        )[..., 0],
+        COUNTS),
+    "ordinal": Family(
+        lambda loc, first, gaps: Ordinal(loc, first[0], gaps[0], torch.tensor([4, 3])),
+        ([[0.0, 0.5], [3.0, -40.0], [-22.0, 40.0], [8.0, 2.0]], [[-1.5, 0.25]], [[[2.0, 0.125], [1e-3, 9.0]]]),
+        lambda x, loc, first, gaps: _cut(x[..., 0], loc[..., 0], first[0, 0] + np.cumsum([0, *gaps[0, 0]]))
+        + _cut(x[..., 1], loc[..., 1], first[0, 1] + np.cumsum([0, gaps[0, 1, 0]])),
+        torch.cartesian_prod(torch.arange(4.0), torch.arange(3.0)), MODE),
 }  # fmt: skip
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -277,6 +334,78 @@ def test_beside_an_atom_all_is_as_without(generator):
     assert drawn[..., 0].std() > 0.1
 
 
+# amounts with zeros
+
+AMOUNTS = ([[-3.0], [0.5], [40.0]], [[-2.0], [0.0], [3.0]], [[-1.5], [0.25], [-0.5]])
+
+
+def test_amounts_agree_with_scipy_and_normalise():
+    """The integral is over log x: a trapezoidal sum, exact to rounding."""
+    logits, loc, log_scale = (torch.tensor(p, dtype=torch.float64) for p in AMOUNTS)
+    d = ZeroInflatedLogNormal(logits, loc, log_scale)
+    t = torch.linspace(-12, 12, 2001, dtype=torch.float64)[:, None, None]
+    x = (loc + log_scale.exp() * t).exp()
+    reference = stats.lognorm.logpdf(x, log_scale.exp(), scale=loc.exp()) + special.log_expit(logits.numpy())
+    assert np.allclose(d.log_prob(x), reference[..., 0], rtol=1e-12, atol=1e-12)
+    length = x * log_scale.exp() * (t[1] - t[0])
+    at_zero = d.log_prob(torch.zeros(3, 1, dtype=torch.float64)).exp()
+    assert torch.allclose(at_zero, torch.sigmoid(-logits[:, 0]), rtol=1e-12, atol=0)
+    total = at_zero + (d.log_prob(x).exp() * length[..., 0]).sum(0)
+    assert (total - 1).abs().max() < 1e-8
+    mean = (d.log_prob(x).exp() * (length * x)[..., 0]).sum(0)
+    assert torch.allclose(d.mean[:, 0], mean, rtol=1e-10)
+    single = ZeroInflatedLogNormal(*(torch.tensor(p) for p in AMOUNTS)).log_prob(x.float()).double()
+    assert ((single - d.log_prob(x.float().double())).abs() < 1e-5 * d.log_prob(x).abs().clamp_min(1)).all()
+
+
+def test_gradients_of_amounts_agree_with_central_differences():
+    parameters = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in AMOUNTS]
+    x = torch.tensor([0.0, 0.1, 1.0, 7.0], dtype=torch.float64)[:, None, None]
+    assert torch.autograd.gradcheck(lambda *p: ZeroInflatedLogNormal(*p).log_prob(x), parameters, atol=1e-6, rtol=1e-6)
+
+
+def test_samples_of_amounts_match_their_density(generator):
+    logits, loc, log_scale = (torch.tensor(p, dtype=torch.float64) for p in AMOUNTS)
+    d = ZeroInflatedLogNormal(logits, loc, log_scale)
+    before = torch.get_rng_state()
+    x = d.sample(generator, (N,))
+    assert torch.equal(before, torch.get_rng_state())
+    assert x.shape == (N, 3, 1)
+    for s in range(3):
+        amounts = x[:, s, 0][x[:, s, 0] > 0]
+        p = torch.sigmoid(logits[s]).item()
+        assert abs(len(amounts) - N * p) < 5 * math.sqrt(N * p * (1 - p)) + 1
+        law = stats.norm(loc[s].item(), log_scale[s].exp().item())
+        assert stats.kstest(amounts.log().numpy(), law.cdf).pvalue > 1e-4
+
+
+# counts of any size
+
+LARGE_COUNTS = {
+    (7.0, math.inf, 1000.0): -8.761336916621948,
+    (16.0, math.inf, 9000000.0): -735.663518424133,
+    (2.0, math.inf, 8.0): -1.9936590016759004,
+    (16.0, math.inf, 7.0): -8886007.045669233,
+    (7.0, 12.0, 1000.0): -8.735898795417977,
+    (7.0, -2.0, 1000.0): -9.250422670609433,
+    (16.0, 3.0, 10000000.0): -15.686926040117452,
+    (5.0, 9.0, 140.0): -3.6377278795012016,
+    (0.5, 12.0, 3.0): -1.9404843467183706,
+    (-8.0, -5.0, 200.0): -619.9765799931907,
+}  # fmt: skip
+"""(log μ, log r, x): log p, by arithmetic of 60 digits"""
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_large_counts_are_as_exact_as_small_ones(dtype, within):
+    """The terms of log p are then far larger than their sum. It is as exact as its arguments, log x and log μ, are."""
+    for (log_mean, log_dispersion, x), reference in LARGE_COUNTS.items():
+        m, r, count = (torch.tensor([v], dtype=dtype) for v in (log_mean, log_dispersion, x))
+        d = Poisson(m) if log_dispersion == math.inf else NegativeBinomial(m, r)
+        rounding = torch.finfo(dtype).eps * log_mean * abs(x - math.exp(log_mean))
+        assert abs(d.log_prob(count).item() - reference) < within * max(1, abs(reference)) + rounding, (log_mean, x)
+
+
 # what independent features share
 
 
@@ -412,6 +541,8 @@ EXTREME = (-1e4, -200.0, -100.0, -1.0, 0.0, 1.0, 100.0, 200.0, 1e4)
 def _all_finite(values: dict[str, Tensor], y: Tensor):
     for name, value in values.items():
         assert value.isfinite().all(), f"{name} is not finite"
+        if not value.requires_grad:  # a most probable code
+            continue
         (gradient,) = torch.autograd.grad(value.sum(), y, retain_graph=True, allow_unused=True)
         assert gradient is None or gradient.isfinite().all(), f"the gradient of {name} is not finite"
 
@@ -424,6 +555,16 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
     (likelihoods.DiscretizedLogistic((1,), low=0, high=1), [0.0, 1.0]),
     (likelihoods.DiscretizedLogistic((1,), low=5, high=5), [5.0]),
     (likelihoods.DiscretizedLogistic((1,), low=-1e3, high=1e3, step=1e-2), [-1e3, 0.25, 1e3]),
+    (likelihoods.Categorical((1,), sizes=[3]), [0.0, 1.0, 2.0]),
+    (likelihoods.Ordinal((1,), sizes=[4]), [0.0, 1.0, 2.0, 3.0]),
+    (likelihoods.Poisson((1,), mean=2.0, scale=9.0), [0.0, 1.0, 7.0, 9.0, 1e7]),
+    (likelihoods.Poisson((1,), mean=0.0, scale=1.0), [0.0, 3.0, 1e3]),
+    (likelihoods.NegativeBinomial((1,), mean=2.0, scale=9.0), [0.0, 1.0, 7.0, 9.0, 1e7]),
+    (likelihoods.NegativeBinomial((1,), mean=1e6, scale=1e3, dispersion="cell"), [0.0, 1.0, 1e6, 1.6e7]),
+    (likelihoods.ZeroInflatedNegativeBinomial((1,), mean=2.0, scale=9.0), [0.0, 1.0, 7.0, 9.0, 1e7]),
+    (likelihoods.ZeroInflatedNegativeBinomial((1,), mean=0.1, scale=2.0, dispersion="cell"), [0.0, 5.0, 1e5]),
+    (likelihoods.ZeroInflatedLogNormal((1,), mean=2.0, scale=9.0), [0.0, 1e-30, 3.0, 1e30]),
+    (likelihoods.ZeroInflatedLogNormal((1,), mean=1e9, scale=1e12), [0.0, 1e-30, 3.0, 1e30]),
     (likelihoods.Gaussian((1,), sigma="column", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), sigma="unit", scale=3.0), [-30.0, 0.0, 5.0]),
     (likelihoods.Gaussian((1,), mean=250.0, constant=True), [250.0, 251.0, -1e30]),
@@ -431,8 +572,8 @@ def _all_finite(values: dict[str, Tensor], y: Tensor):
 ])  # fmt: skip
 def test_likelihoods_are_finite_over_extreme_decoder_outputs(likelihood, values, dtype, generator):
     likelihood = likelihood.to(dtype)
-    grid = torch.cartesian_prod(*[torch.tensor(EXTREME, dtype=dtype)] * likelihood.per_feature)
-    y = grid.reshape(1, -1, likelihood.per_feature).requires_grad_()
+    grid = torch.cartesian_prod(*[torch.tensor(EXTREME, dtype=dtype)] * likelihood.features)
+    y = grid.reshape(1, -1, likelihood.features).requires_grad_()
     for x in values:
         d = likelihood(y)
         log_prob = d.log_prob(torch.full((1, 1), x, dtype=dtype))

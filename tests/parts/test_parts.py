@@ -21,7 +21,21 @@ LIKELIHOODS = {
     "gaussian shared": lambda shape: likelihoods.Gaussian(shape, sigma="shared", mean=0.25, scale=0.5),
     "gaussian column": lambda shape: likelihoods.Gaussian(shape, sigma="column", mean=0.25, scale=0.5),
     "discretized logistic": lambda shape: likelihoods.DiscretizedLogistic(shape, low=0, high=4, mean=2, scale=0.25),
+    "categorical": lambda shape: likelihoods.Categorical(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
+    "poisson": lambda shape: likelihoods.Poisson(shape, mean=2.5, scale=2.0),
+    "negative binomial": lambda shape: likelihoods.NegativeBinomial(shape, mean=2.5, scale=4.0),
+    "negative binomial, cells": lambda shape: likelihoods.NegativeBinomial(
+        shape, mean=2.5, scale=4.0, dispersion="cell"
+    ),
+    "zinb": lambda shape: likelihoods.ZeroInflatedNegativeBinomial(shape, mean=2.5, scale=4.0),
+    "zinb, cells": lambda shape: likelihoods.ZeroInflatedNegativeBinomial(
+        shape, mean=2.5, scale=4.0, dispersion="cell"
+    ),
+    "zero-inflated log-normal": lambda shape: likelihoods.ZeroInflatedLogNormal(shape, mean=2.5, scale=4.0),
+    "ordinal": lambda shape: likelihoods.Ordinal(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
 }
+CODED = ("categorical", "ordinal")
+"""likelihoods of codes: their `mean` is the most probable one"""
 every_likelihood = pytest.mark.parametrize("build", LIKELIHOODS.values(), ids=LIKELIHOODS.keys())
 every_sigma = pytest.mark.parametrize("sigma", ["shared", "column"])
 
@@ -40,7 +54,7 @@ def set_raw(likelihood, raw: float):
 def test_likelihood_shapes(build, shape, generator):
     likelihood = build(shape)
     assert isinstance(likelihood, core.Likelihood)
-    assert likelihood.features == likelihood.per_feature * math.prod(shape)
+    assert likelihood.features == likelihood.per_feature * likelihood.codes
     assert likelihood.initial().shape == (likelihood.features,)
     y = torch.randn(K, B, likelihood.features, generator=generator)
     x = torch.randint(0, 2, (B, *shape), generator=generator).float()
@@ -54,7 +68,10 @@ def test_likelihood_shapes(build, shape, generator):
     assert d.sample(generator, (2,)).shape == (2, K, B, *shape)
     assert likelihood.supports(draws).all()  # what it draws, it could have been given
     assert likelihood.supports(x).shape == x.shape
-    assert likelihood.standardise(x).shape == x.shape
+    codes = likelihood.standardise(x)
+    assert codes.flatten(1).shape == (B, likelihood.codes)
+    assert codes.dtype == x.dtype
+    assert likelihood.spread_out(x > 0).shape == codes.shape
 
 
 @every_likelihood
@@ -63,16 +80,17 @@ def test_each_feature_answers_to_its_own_outputs(build, generator):
     likelihood = build((2, 3))
     y = torch.randn(1, 1, likelihood.features, generator=generator)
     x = torch.ones(1, 2, 3)
+    numbers = likelihood.spread_out(torch.arange(6.0).reshape(1, 2, 3)).flatten().tolist()
     for index in range(likelihood.features):
         moved = y.clone()
         moved[..., index] += 0.5
         changed = (likelihood(moved).log_prob_each(x) != likelihood(y).log_prob_each(x)).flatten()
-        assert changed.nonzero().flatten().tolist() == [index % 6]
+        assert changed.nonzero().flatten().tolist() == [numbers[index % likelihood.codes]]
 
 
-@every_likelihood
-def test_start_makes_the_decoder_say_the_mean_of_the_data(build):
-    likelihood = build((2, 3))
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name not in CODED])
+def test_start_makes_the_decoder_say_the_mean_of_the_data(name):
+    likelihood = LIKELIHOODS[name]((2, 3))
     d = likelihood(likelihood.initial().expand(1, 1, -1))
     assert torch.allclose(d.mean, likelihood.centre.expand(1, 1, 2, 3), atol=1e-3)
 
@@ -122,6 +140,9 @@ def test_only_likelihoods_that_are_densities_of_x_call_themselves_normalised():
     assert flags == {
         "bernoulli": (True, True), "bernoulli expected": (False, False), "gaussian unit": (True, False),
         "gaussian shared": (True, False), "gaussian column": (True, False), "discretized logistic": (True, True),
+        "categorical": (True, True), "ordinal": (True, True), "poisson": (True, True),
+        "negative binomial": (True, True), "negative binomial, cells": (True, True), "zinb": (True, True),
+        "zinb, cells": (True, True), "zero-inflated log-normal": (True, False),
     }  # fmt: skip
 
 

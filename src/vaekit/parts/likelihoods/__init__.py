@@ -8,11 +8,29 @@ U is the number of codes: the numbers that the encoder sees of an example, one p
 category.
 """
 
+from vaekit.parts.likelihoods.amounts import ZeroInflatedLogNormal
 from vaekit.parts.likelihoods.base import Likelihood
 from vaekit.parts.likelihoods.bernoulli import Bernoulli
+from vaekit.parts.likelihoods.categorical import Categorical
 from vaekit.parts.likelihoods.columns import Columns
+from vaekit.parts.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from vaekit.parts.likelihoods.families import FAMILIES
 from vaekit.parts.likelihoods.gaussian import Gaussian
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
+from vaekit.parts.likelihoods.ordinal import Ordinal
 
-__all__ = ["FAMILIES", "Bernoulli", "ColourLogistic", "Columns", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = [
+    "FAMILIES",
+    "Bernoulli",
+    "Categorical",
+    "ColourLogistic",
+    "Columns",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "Likelihood",
+    "NegativeBinomial",
+    "Ordinal",
+    "Poisson",
+    "ZeroInflatedLogNormal",
+    "ZeroInflatedNegativeBinomial",
+]  # fmt: skip
