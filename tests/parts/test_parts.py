@@ -21,6 +21,14 @@ LIKELIHOODS = {
     "gaussian shared": lambda shape: likelihoods.Gaussian(shape, sigma="shared", mean=0.25, scale=0.5),
     "gaussian column": lambda shape: likelihoods.Gaussian(shape, sigma="column", mean=0.25, scale=0.5),
     "discretized logistic": lambda shape: likelihoods.DiscretizedLogistic(shape, low=0, high=4, mean=2, scale=0.25),
+    "gaussian cell": lambda shape: likelihoods.Gaussian(shape, sigma="cell", mean=0.25, scale=0.5),
+    "student-t": lambda shape: likelihoods.StudentT(shape, mean=0.25, scale=0.5),
+    "laplace": lambda shape: likelihoods.Laplace(shape, mean=0.25, scale=0.5),
+    "log-normal": lambda shape: likelihoods.LogNormal(shape, mean=0.25, scale=0.5),
+    "logistic mixture": lambda shape: likelihoods.LogisticMixture(shape, mean=0.25, scale=0.5),
+    "discretized mixture": lambda shape: likelihoods.DiscretizedLogisticMixture(
+        shape, low=0, high=4, mean=2, scale=0.25, atoms=np.ones((1, *shape)), frequencies=np.full((1, *shape), 0.01)
+    ),
 }
 every_likelihood = pytest.mark.parametrize("build", LIKELIHOODS.values(), ids=LIKELIHOODS.keys())
 every_sigma = pytest.mark.parametrize("sigma", ["shared", "column"])
@@ -122,6 +130,8 @@ def test_only_likelihoods_that_are_densities_of_x_call_themselves_normalised():
     assert flags == {
         "bernoulli": (True, True), "bernoulli expected": (False, False), "gaussian unit": (True, False),
         "gaussian shared": (True, False), "gaussian column": (True, False), "discretized logistic": (True, True),
+        "gaussian cell": (True, False), "student-t": (True, False), "laplace": (True, False),
+        "log-normal": (True, False), "logistic mixture": (True, False), "discretized mixture": (True, True),
     }  # fmt: skip
 
 

@@ -11,6 +11,12 @@ category.
 from vaekit.parts.likelihoods.base import Likelihood
 from vaekit.parts.likelihoods.bernoulli import Bernoulli
 from vaekit.parts.likelihoods.gaussian import Gaussian
+from vaekit.parts.likelihoods.location_scale import Laplace, LocationScale, StudentT
+from vaekit.parts.likelihoods.log_normal import LogNormal
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
+from vaekit.parts.likelihoods.mixtures import DiscretizedLogisticMixture, LogisticMixture
 
-__all__ = ["Bernoulli", "ColourLogistic", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli", "ColourLogistic", "DiscretizedLogistic", "DiscretizedLogisticMixture", "Gaussian", "Laplace",
+    "Likelihood", "LocationScale", "LogNormal", "LogisticMixture", "StudentT",
+]  # fmt: skip
