@@ -32,7 +32,7 @@ class StudentT(Factorised):
     `loc`, `log_scale` and `df` broadcast against each other, (…, *X); ν is above 2, so that there are a mean μ and a
     standard deviation σ √(ν/(ν − 2)). A cell far out costs (ν + 1) log of its distance, where a normal would take its
     square: a few of them do not move the rest. (Lange, Little & Taylor 1989, doi:10.1080/01621459.1989.10478852; as a
-    decoder's: Takahashi et al. 2018, doi:10.24963/ijcai.2018/374.)
+    decoder's: Takahashi et al., IJCAI 2018.)
 
     >>> p = StudentT(torch.zeros(1), torch.zeros(1), torch.tensor(3.0))
     >>> round(p.log_prob(torch.zeros(1)).exp().item(), 6)   # 2/(π √3)

@@ -53,7 +53,8 @@ class Gaussian(Likelihood):
     `mean` m and `scale` s, broadcast to X, are the data's; a learned σ starts near s (its root mean square where
     shared) and never falls below `floor` (its smallest where shared), smoothly: without one the likelihood is unbounded
     (Mattei & Frellsen 2018, arXiv:1802.04826). That of a cell is the decoder's (Kingma & Welling 2014, arXiv:1312.6114,
-    appendix C.2), within the same bounds.
+    appendix C.2), within the same bounds; on few rows it learns them by heart, and others cost squares of their
+    distance in small σ: `StudentT`, `Laplace` and `LogisticMixture` do not (Takahashi et al., IJCAI 2018).
 
     Where `constant` is True, a feature has the value m and no σ of its own: all but 1e-9 of its probability is at m
     (`distributions.log_atom`), and a shared σ takes its start and its floor from the others. With sigma="unit" only its
