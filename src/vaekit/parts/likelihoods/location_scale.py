@@ -128,8 +128,8 @@ class StudentT(LocationScale):
 
         log p(x|z) = Σ_j log t_ν_j((x_j − μ_j(z))/σ_j(z)) − log σ_j(z),    2.1 < ν < 100, learned, 8 at the start
 
-    A cell far from where the decoder puts it costs a logarithm of its distance: the rest is not spread out for it, and a
-    σ that is too small for some rows does not cost their squares. `mean`, `scale`, `floor` (of σ) and `constant` as in
+    A cell far from where the decoder puts it costs a logarithm of its distance: the rest is not spread out for it, nor
+    does a σ that is too small cost squares. `mean`, `scale`, `floor` (of σ) and `constant` as in
     `LocationScale`. (Takahashi et al., Student-t variational autoencoder for robust density estimation, IJCAI 2018)
 
     >>> p = StudentT((2,), mean=[0.0, 5.0])(torch.zeros(1, 1, 4))
