@@ -16,12 +16,17 @@ from vaekit.distributions import (
     Categorical,
     ColourLogistic,
     DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    Laplace,
+    LogisticMixture,
+    LogNormal,
     MultivariateNormal,
     NegativeBinomial,
     Normal,
     Ordinal,
     Poisson,
     PrecisionNormal,
+    StudentT,
     WithAtoms,
     ZeroInflated,
     ZeroInflatedLogNormal,
@@ -46,6 +51,8 @@ class Family(NamedTuple):
     """every value of x (G, D); None: the real numbers"""
     mean_within: float = 1e-8
     """how far `mean` may be from E[x]"""
+    sides: tuple[int, ...] = ()
+    """integrated over half-lines, for what is no smooth function of light tails: (−1, 1) from the mean, (1,) from 0"""
 
 
 def _logistic_on_grid(x, loc, log_scale, high=16):
@@ -99,6 +106,22 @@ def _negative_binomial(x, log_mean, log_dispersion):
 
 
 COUNTS = torch.arange(300.0)[:, None]
+
+
+def _mixture(x, logits, each):
+    """x (…, D), each (…, C, D)"""
+    return special.logsumexp(special.log_softmax(logits, -2) + each, -2).sum(-1)
+
+
+def _rounded_mixture(x, logits, loc, log_scale):
+    cells = x[..., None, :, None]  # each feature by itself: (…, C, D, 1)
+    rounded = _logistic_on_grid(cells, loc[..., None], log_scale[..., None])
+    at = np.where(x[..., None, :] == ATOMS.numpy(), 0.0, -np.inf)
+    at = np.broadcast_to(at, (*rounded.shape[:-2], *at.shape[-2:]))
+    return _mixture(x, logits, np.concatenate([at, rounded], -2))
+
+
+ATOMS = torch.tensor([[0.0], [7.0]], dtype=torch.float64)
 
 FAMILIES = {
     "normal": Family(
@@ -158,6 +181,25 @@ FAMILIES = {
         lambda x, loc, first, gaps: _cut(x[..., 0], loc[..., 0], first[0, 0] + np.cumsum([0, *gaps[0, 0]]))
         + _cut(x[..., 1], loc[..., 1], first[0, 1] + np.cumsum([0, gaps[0, 1, 0]])),
         torch.cartesian_prod(torch.arange(4.0), torch.arange(3.0)), MODE),
+    "student-t": Family(
+        StudentT, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]], [[5.0], [8.0], [30.0], [100.0]]),
+        lambda x, m, s, df: stats.t.logpdf(x, df, m, np.exp(s))[..., 0], None, sides=(-1, 1)),
+    "laplace": Family(
+        Laplace, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [0.0], [1.0], [3.0]]),
+        lambda x, m, s: stats.laplace.logpdf(x, m, np.exp(s))[..., 0], None, sides=(-1, 1)),
+    "log-normal": Family(
+        LogNormal, ([[-3.0], [0.0], [2.0], [0.25]], [[-2.0], [-1.0], [-0.5], [-3.0]]),
+        lambda x, m, s: stats.lognorm.logpdf(x, np.exp(s), 0, np.exp(m))[..., 0], None, sides=(1,)),
+    "logistic-mixture": Family(
+        LogisticMixture,
+        ([[[0.0], [1.0], [-2.0]], [[30.0], [0.0], [0.0]]], [[[-1.0], [0.5], [3.0]], [[0.0], [9.0], [-9.0]]],
+         [[[-1.0], [0.0], [-2.0]], [[0.5], [1.0], [0.0]]]),
+        lambda x, w, m, s: _mixture(x, w, stats.logistic.logpdf(x[..., None, :], m, np.exp(s))), None),
+    "discretized-logistic-mixture": Family(
+        lambda w, m, s: DiscretizedLogisticMixture(w, m, s, 0.0, 16.0, 1.0, atoms=ATOMS.to(w)),
+        ([[[2.0], [0.0], [1.0], [-1.0]], [[-40.0], [1.0], [-2.0], [0.0]]], [[[3.25], [12.0]], [[-4.0], [7.0]]],
+         [[[-1.0], [0.5]], [[1.5], [-3.0]]]),
+        _rounded_mixture, torch.arange(17.0)[:, None], 0.5),
 }  # fmt: skip
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -174,11 +216,24 @@ def points(family: Family, d) -> tuple[Tensor, Tensor | float]:
     """
     if family.grid is not None:
         return family.grid.double()[:, None], 1.0
+    if family.sides:
+        return half_lines(family, d)
     dims = d.mean.shape[-1]
     t = torch.linspace(-4.5, 4.5, 1201 if dims == 1 else 301, dtype=torch.float64)
     nodes = torch.cartesian_prod(*[t] * dims).reshape(-1, dims)
     jacobian = (nodes.cosh() * (t[1] - t[0])).prod(-1)
     return d.mean + d.stddev * nodes.sinh()[:, None], jacobian[:, None] * d.stddev.prod(-1)
+
+
+def half_lines(family: Family, d) -> tuple[Tensor, Tensor]:
+    """The same of one feature by x = origin ± unit · exp(π/2 sinh t), which thins out towards both ends."""
+    t = torch.linspace(-4, 4, 1201, dtype=torch.float64)
+    distance = (math.pi / 2 * t.sinh()).exp()
+    jacobian = distance * math.pi / 2 * t.cosh() * (t[1] - t[0])
+    origin, unit = (0.0, d.mean) if family.sides == (1,) else (d.mean, d.stddev)
+    x = torch.cat([origin + side * unit * distance[:, None, None] for side in family.sides])
+    weights = torch.cat([jacobian[:, None] * unit[..., 0] for _ in family.sides])
+    return x, weights
 
 
 def expectation(family: Family, d) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
@@ -203,6 +258,7 @@ def test_agrees_with_scipy(family, dtype, within, generator):
     d = family.build(*parameters)
     if family.grid is None:
         x = (d.mean + 6 * d.stddev * torch.randn(200, *d.mean.shape, generator=generator, dtype=dtype)).detach()
+        x = x.abs() if family.sides == (1,) else x
     else:
         x = family.grid.to(dtype)[:, None].expand(-1, len(d.mean), -1)
     ours = d.log_prob(x)
@@ -219,6 +275,7 @@ def test_gradients_agree_with_central_differences(family, generator):
     d = family.build(*parameters)
     if family.grid is None:
         x = (d.mean + d.stddev * torch.randn(5, *d.mean.shape, generator=generator, dtype=torch.float64)).detach()
+        x = x.abs() if family.sides == (1,) else x
         inputs = (x.requires_grad_(), *parameters)
         assert torch.autograd.gradcheck(lambda x, *p: family.build(*p).log_prob(x), inputs, atol=1e-6, rtol=1e-6)
     else:
@@ -425,6 +482,9 @@ def test_features_are_summed_over_the_event(dims, generator):
 
 @pytest.mark.parametrize("build", [
     lambda y: Normal(y, y), Bernoulli, lambda y: DiscretizedLogistic(y, y, 0.0, 9.0, 1.0),
+    lambda y: Laplace(y, y), lambda y: LogNormal(y, y), lambda y: StudentT(y, y, 3 + y),
+    lambda y: LogisticMixture(y[:, None], y[:, None], y[:, None]),
+    lambda y: DiscretizedLogisticMixture(y[:, None], y[:, None], y[:, None], 0.0, 9.0, 1.0),
     lambda y: WithAtoms(Normal(y, y), torch.tensor([True, False, False]), torch.tensor(1.0, dtype=y.dtype)),
 ])  # fmt: skip
 def test_a_hidden_cell_touches_neither_value_nor_gradient(build):

@@ -33,6 +33,14 @@ LIKELIHOODS = {
     ),
     "zero-inflated log-normal": lambda shape: likelihoods.ZeroInflatedLogNormal(shape, mean=2.5, scale=4.0),
     "ordinal": lambda shape: likelihoods.Ordinal(shape, sizes=[2 + j % 3 for j in range(math.prod(shape))]),
+    "gaussian cell": lambda shape: likelihoods.Gaussian(shape, sigma="cell", mean=0.25, scale=0.5),
+    "student-t": lambda shape: likelihoods.StudentT(shape, mean=0.25, scale=0.5),
+    "laplace": lambda shape: likelihoods.Laplace(shape, mean=0.25, scale=0.5),
+    "log-normal": lambda shape: likelihoods.LogNormal(shape, mean=0.25, scale=0.5),
+    "logistic mixture": lambda shape: likelihoods.LogisticMixture(shape, mean=0.25, scale=0.5),
+    "discretized mixture": lambda shape: likelihoods.DiscretizedLogisticMixture(
+        shape, low=0, high=4, mean=2, scale=0.25, atoms=np.ones((1, *shape)), frequencies=np.full((1, *shape), 0.01)
+    ),
 }
 CODED = ("categorical", "ordinal")
 """likelihoods of codes: their `mean` is the most probable one"""
@@ -143,6 +151,8 @@ def test_only_likelihoods_that_are_densities_of_x_call_themselves_normalised():
         "categorical": (True, True), "ordinal": (True, True), "poisson": (True, True),
         "negative binomial": (True, True), "negative binomial, cells": (True, True), "zinb": (True, True),
         "zinb, cells": (True, True), "zero-inflated log-normal": (True, False),
+        "gaussian cell": (True, False), "student-t": (True, False), "laplace": (True, False),
+        "log-normal": (True, False), "logistic mixture": (True, False), "discretized mixture": (True, True),
     }  # fmt: skip
 
 

@@ -6,18 +6,24 @@ from vaekit.distributions.categorical import Categorical
 from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.columns import Columns
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
+from vaekit.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from vaekit.distributions.factorised import Factorised
+from vaekit.distributions.laplace import Laplace
+from vaekit.distributions.log_normal import LogNormal
+from vaekit.distributions.logistic_mixture import LogisticMixture
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.ordinal import Ordinal
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
+from vaekit.distributions.student_t import StudentT
 from vaekit.distributions.zero_inflated import ZeroInflated
 from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
-    "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic", "Factorised",
-    "MultivariateNormal", "NegativeBinomial", "Normal", "Ordinal", "Poisson", "PrecisionNormal", "WithAtoms",
-    "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
+    "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic", "DiscretizedLogisticMixture",
+    "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal", "NegativeBinomial", "Normal",
+    "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal",
+    "log_atom",
 ]  # fmt: skip

@@ -16,7 +16,10 @@ from vaekit.parts.likelihoods.columns import Columns
 from vaekit.parts.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from vaekit.parts.likelihoods.families import FAMILIES
 from vaekit.parts.likelihoods.gaussian import Gaussian
+from vaekit.parts.likelihoods.location_scale import Laplace, LocationScale, StudentT
+from vaekit.parts.likelihoods.log_normal import LogNormal
 from vaekit.parts.likelihoods.logistic import ColourLogistic, DiscretizedLogistic
+from vaekit.parts.likelihoods.mixtures import DiscretizedLogisticMixture, LogisticMixture
 from vaekit.parts.likelihoods.ordinal import Ordinal
 
 __all__ = [
@@ -26,11 +29,17 @@ __all__ = [
     "ColourLogistic",
     "Columns",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "Gaussian",
+    "Laplace",
     "Likelihood",
+    "LocationScale",
+    "LogNormal",
+    "LogisticMixture",
     "NegativeBinomial",
     "Ordinal",
     "Poisson",
+    "StudentT",
     "ZeroInflatedLogNormal",
     "ZeroInflatedNegativeBinomial",
 ]  # fmt: skip
