@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Required, TypedDict, Union
 
 import numpy as np
 
+from vaekit.data.columns import ColumnType
 from vaekit.data.layout import Layout
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Fields(TypedDict, total=False):
 
     x: Required[np.ndarray]
     names: tuple[str, ...] | None
+    types: tuple[ColumnType, ...]
     labels: np.ndarray | None
     parts: Mapping[str, np.ndarray]
     label_name: str

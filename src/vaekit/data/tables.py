@@ -4,16 +4,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, identifies, leave_out, numbers, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, leave_out, quoted, refusal
+from vaekit.data.columns import ColumnType
 from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
+from vaekit.data.typed import Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
 
@@ -38,11 +40,20 @@ class Columns:
     """refuse names that are not there"""
     asked: tuple[str, ...] = ()
     """names among these that must be there all the same"""
+    missing: tuple[str, ...] = ()
+    """cells equal to one of these, as text or as numbers, are missing in every column"""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """what the user says that columns are: see `columns.parse_types`"""
+    types: tuple[ColumnType, ...] | None = None
+    """what the `needed` columns were when a model was fitted to them; None: found out"""
+    unseen: str = "error"
+    """what becomes of levels that the model was not fitted to: an "error", or they are "missing" cells"""
 
     @property
     def refused_without_names(self) -> bool:
         """Whether this can only be meant for a table."""
-        return bool(self.asked or (self.strict and (self.exclude or self.label or self.keep)))
+        chosen = self.exclude or self.label or self.keep or self.missing or self.declared
+        return bool(self.asked or (self.strict and chosen))
 
     def without(self, names: Sequence[str]) -> "Columns":
         """What is left to ask of a table from which columns of these names were left out already."""
@@ -63,8 +74,8 @@ def read_csv(path: Path, columns: Columns) -> Fields:
 
 
 def _rescue(reading: str, ending: str) -> str:
-    """A command that writes the columns of a table that have a number in every cell into another file."""
-    keep = "t.select(c for c in t if c.dtype.is_numeric() and not c.null_count())"
+    """A command that writes the columns of a table that hold numbers alone into another file."""
+    keep = "t.select(c for c in t if c.dtype.is_numeric())"
     code = f"import polars as p; t = p.{reading}; {keep}.write_{ending}('numbers.{ending}')"
     escaped = re.sub(r'(["$`\\])', r"\\\1", code)  # as a shell reads within double quotes
     return f'python -c "{escaped}"'
@@ -150,37 +161,71 @@ def _fields(
         learned = _needed(table, file, columns.needed, exclude, aside, notes)
     if not learned.width:
         raise VaekitError(f"{file}: no columns are left to learn from.")
-    found, faults = numbers(learned.get_columns(), separator, notes)
-    if faults:
-        raise _refused(file, learned, faults, columns, rescue)
-    if columns.needed is None:
-        notes += _counting(found)
+
+    def refused(faults: list[Fault]) -> VaekitError:
+        if columns.needed is not None:
+            without = NEEDED
+        elif len(faults) == learned.width:
+            without = NOTHING_LEFT
+        else:
+            without = leave_out([fault.column for fault in faults], rescue)
+        return refusal(file, "rows counted from 0, below the header", faults, without)
+
     return {
-        "x": np.stack([found[name] for name in learned.columns], 1),
-        "names": tuple(learned.columns),
+        **read_columns(learned, file, columns, notes, refused, separator),
         "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
         "label_name": columns.label or "label",
         "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
+    }
+
+
+def read_columns(
+    learned: "polars.DataFrame",
+    file: str,
+    columns: Columns,
+    notes: list[str],
+    refused: Callable[[list[Fault]], VaekitError],
+    separator: str = ",",
+) -> Fields:
+    """The columns of a table as x (n, columns) float64, NaN where a cell is missing, with their names and types.
+
+    refused    the error about columns that cannot be read
+
+    Raises this one about all of them; and VaekitError where no column is worth learning.
+    """
+    fitted = None
+    if columns.types is not None:
+        assert columns.needed is not None
+        fitted = dict(zip(columns.needed, columns.types, strict=True))
+    for name in columns.declared:
+        if fitted is None and columns.strict and name not in learned.columns:
+            raise unknown(f"column of {file}", name, learned.columns)
+    choose = columns.needed is None
+    reading = Reading(columns.missing, columns.declared, fitted, columns.unseen, separator, choose)
+    found = typed(learned.get_columns(), reading)
+    if found.faults:
+        place = {name: j for j, name in enumerate(learned.columns)}
+        raise refused(sorted(found.faults, key=lambda fault: place[fault.column]))
+    names = [name for name in learned.columns if name not in found.left_out]
+    if not names:
+        raise VaekitError(f"{file}: no columns are left to learn from. {' '.join(found.left_out.values())}")
+    notes += [*found.notes, *_grouped(found.left_out)]
+    if choose:
+        notes += _counting({name: found.values[name] for name in names})
+    return {
+        "x": np.stack([found.values[name] for name in names], 1),
+        "names": tuple(names),
+        "types": tuple(found.types[name] for name in names),
         "notes": tuple(notes),
     }
 
 
-def _refused(file: str, learned: "polars.DataFrame", faults: list[Fault], columns: Columns, rescue: str) -> VaekitError:
-    """The error about columns that are not of numbers, in the order of the table."""
-    place = {name: j for j, name in enumerate(learned.columns)}
-    faults = sorted(faults, key=lambda fault: place[fault.column])
-    if columns.needed is not None:
-        without = NEEDED
-    elif len(faults) == learned.width:
-        without = NOTHING_LEFT
-    else:
-        names = [fault.column for fault in faults]
-        identifiers = []
-        if columns.strict:  # else it may be for a command that keeps nothing
-            text = [fault.column for fault in faults if fault.kind == "text"]
-            identifiers = [name for name in text if identifies(learned[name])]
-        without = leave_out(names, identifiers, rescue)
-    return refusal(file, "rows counted from 0, below the header", faults, without)
+def _grouped(left_out: Mapping[str, str]) -> list[str]:
+    """Why columns are left out: a sentence each, or one where they are many."""
+    if len(left_out) <= 3:
+        return list(left_out.values())
+    first = next(iter(left_out.values()))
+    return [first, f"{listed(list(left_out)[1:])} left out too: empty, or of as many texts."]
 
 
 def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
