@@ -84,7 +84,7 @@ class Numbers:
 
 
 def bare(column: "polars.Series") -> "polars.Series":
-    """Cells of text without the blanks around them, and without quotes that follow a blank: those are not the table's."""
+    """Cells of text without the blanks around them, or the quotes that follow a blank: those are not the table's."""
     cells = column.str.strip_chars()
     if cells.str.starts_with('"').any():
         return cells.str.replace(r'^"(.*)"$', "$1").str.strip_chars()

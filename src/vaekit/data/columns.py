@@ -12,6 +12,7 @@ NUMERIC = ("binary", "count", "integer", "positive", "real")
 CODED = ("category", "ordinal")
 """kinds of columns whose cells are codes 0, 1, … of their levels"""
 KINDS = (*NUMERIC, *CODED)
+STATED = re.compile(rf"(.*?)=((?:{'|'.join(KINDS)})(?::.*)?)\s*", re.DOTALL)
 WRITTEN = ("number", "integer", "text", "boolean", "date", "datetime", "time", "duration")
 """how the cells of a column may be written: what they are given back as"""
 
@@ -52,8 +53,11 @@ def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for given in [stated] if isinstance(stated, str) else stated:
         for part in re.split(r",(?=[^,=]+=)", given):
-            name, equals, kind = part.rpartition("=") if part.count("=") > 1 and ":" not in part else part.partition("=")
-            if not equals or not name.strip():
+            name, equals, kind = part.partition("=")
+            clear = STATED.fullmatch(part)  # a name may have an = of its own
+            if clear is not None:
+                name, kind = clear.groups()
+            if not equals:
                 raise VaekitError(f"--types is '{given}': give NAME=KIND,…, as age=count,zip=category.")
             split_kind(kind)
             found[name.strip()] = kind.strip()

@@ -108,12 +108,10 @@ def _dates(cells: "polars.Series", pattern: str) -> Moments:
 
 def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
     """Which of the two numbers before the year is the day."""
-    import polars
-
     if cells.drop_nulls().str.contains(POINTS).all():
         return "day"
-    first = groups["one"].cast(polars.Int64).max() or 0
-    second = groups["two"].cast(polars.Int64).max() or 0
+    first = _numbers(groups["one"]).max()
+    second = _numbers(groups["two"]).max()
     if first > 12 >= second:
         return "day"
     if second > 12 >= first:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, leave_out, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, as_type, leave_out, option, quoted, refusal
 from vaekit.data.columns import ColumnType
 from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
-from vaekit.data.typed import Reading, typed
+from vaekit.data.typed import EMPTY, Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
 
@@ -171,8 +171,11 @@ def _fields(
             without = leave_out([fault.column for fault in faults], rescue)
         return refusal(file, "rows counted from 0, below the header", faults, without)
 
+    fields = read_columns(learned, file, columns, notes, refused, separator)
+    if columns.needed is None:
+        fields["notes"] += _counting(fields)
     return {
-        **read_columns(learned, file, columns, notes, refused, separator),
+        **fields,
         "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
         "label_name": columns.label or "label",
         "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
@@ -193,12 +196,12 @@ def read_columns(
 
     Raises this one about all of them; and VaekitError where no column is worth learning.
     """
-    fitted = None
+    fitted: dict[str, ColumnType] = {}
     if columns.types is not None:
         assert columns.needed is not None
         fitted = dict(zip(columns.needed, columns.types, strict=True))
     for name in columns.declared:
-        if fitted is None and columns.strict and name not in learned.columns:
+        if columns.needed is None and columns.strict and name not in learned.columns:
             raise unknown(f"column of {file}", name, learned.columns)
     choose = columns.needed is None
     reading = Reading(columns.missing, columns.declared, fitted, columns.unseen, separator, choose)
@@ -207,11 +210,10 @@ def read_columns(
         place = {name: j for j, name in enumerate(learned.columns)}
         raise refused(sorted(found.faults, key=lambda fault: place[fault.column]))
     names = [name for name in learned.columns if name not in found.left_out]
+    left_out = _left_out(found.left_out)
     if not names:
-        raise VaekitError(f"{file}: no columns are left to learn from. {' '.join(found.left_out.values())}")
-    notes += [*found.notes, *_grouped(found.left_out)]
-    if choose:
-        notes += _counting({name: found.values[name] for name in names})
+        raise VaekitError(f"{file}: no columns are left to learn from. {' '.join(left_out)}")
+    notes += [*found.notes, *left_out]
     return {
         "x": np.stack([found.values[name] for name in names], 1),
         "names": tuple(names),
@@ -220,12 +222,19 @@ def read_columns(
     }
 
 
-def _grouped(left_out: Mapping[str, str]) -> list[str]:
-    """Why columns are left out: a sentence each, or one where they are many."""
-    if len(left_out) <= 3:
-        return list(left_out.values())
-    first = next(iter(left_out.values()))
-    return [first, f"{listed(list(left_out)[1:])} left out too: empty, or of as many texts."]
+def _left_out(why: Mapping[str, str]) -> list[str]:
+    """A sentence about each of the columns left out, for whatever reason; one about many that have the same."""
+    said = [f"{listed([name])} left out: {reason}." for name, reason in why.items() if reason != EMPTY]
+    naming = [name for name, reason in why.items() if reason != EMPTY]
+    if len(naming) > 3:
+        said = [f"{listed(naming)} left out: text of too many levels to learn, or that names the rows."]
+    if naming:
+        first = naming[0]
+        said[-1] += f" {as_type(first)} learns it all the same, {option('--keep', first)} writes it beside results."
+    empty = [name for name, reason in why.items() if reason == EMPTY]
+    if empty:
+        said.append(f"{listed(empty)} left out: {EMPTY}.")
+    return said
 
 
 def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -306,13 +315,15 @@ def is_running(values: np.ndarray) -> bool:
     return bool((values == values[0] + np.arange(len(values))).all())
 
 
-def _counting(found: dict[str, np.ndarray]) -> list[str]:
+def _counting(fields: Fields) -> tuple[str, ...]:
     """A note on columns that count the rows and are learned, since their names say something else."""
-    counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
-    if not counting or len(found) == 1:
-        return []
-    option = f"--exclude {quoted(counting[0])}"
-    return [f"{listed(counting)} counts the rows and is learned: leave it out with {option}."]
+    names = fields["names"] or ()
+    columns = zip(names, fields["x"].T, strict=True)
+    counting = [name for name, values in columns if len(values) > 9 and is_running(values)]
+    if not counting or len(names) == 1:
+        return ()
+    remedy = option("--exclude", counting[0])
+    return (f"{listed(counting)} counts the rows and is learned: leave it out with {remedy}.",)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import Fault, as_type, bare, numbers, option, says_missing, spells_number, without
+from vaekit.data.cells import Fault, as_type, bare, numbers, says_missing, spells_number, without
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
 from vaekit.errors import listed
@@ -26,6 +26,7 @@ FEW_LEVELS = 20
 """different cells of a column of levels some of which may be numbers, each three times on average"""
 MOST_LEVELS = 1000
 """of a column that is learned unasked"""
+EMPTY = "all its cells are empty"
 NAMING = 0.9
 """the part of cells that differ, from which on a column names its rows: of more than so many"""
 NAMING_ROWS = 20
@@ -42,8 +43,8 @@ class Reading:
     """cells equal to one of these, as text or as numbers, are missing"""
     declared: Mapping[str, str] = field(default_factory=dict)
     """what the user says of columns, as `columns.parse_types` gives it"""
-    types: Mapping[str, ColumnType] | None = None
-    """of each column, as a model was fitted to it; None: found out"""
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    """of the columns that a model was fitted to; what others are is found out"""
     unseen: str = "error"
     """levels that the model was not fitted to: an "error", or "missing" """
     separator: str = ","
@@ -60,7 +61,7 @@ class Found:
     types: dict[str, ColumnType] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    """why, by the columns' names: whole sentences"""
+    """why, by the columns' names"""
     notes: list[str] = field(default_factory=list)
     marks: dict[str, list[str]] = field(default_factory=dict)
     """columns by what was read as a missing cell in them"""
@@ -86,28 +87,28 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
     found = Found()
     for column in columns:
         asked = _without_asked(column, reading.missing)
-        if reading.types is not None:
+        if column.name in reading.types:
             _as_fitted(asked, reading.types[column.name], reading.unseen, found)
         elif column.name in reading.declared:
             _as_stated(asked, reading.declared[column.name], found)
         else:
             _inferred(asked, reading.choose, found)
-    _settle(found, reading.separator, fitted=reading.types is not None)
+    _settle(found, reading)
     for mark, names in found.marks.items():
         found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
     return found
 
 
-def _settle(found: Found, separator: str, *, fitted: bool) -> None:
+def _settle(found: Found, reading: Reading) -> None:
     """Read the columns of text that are numbers."""
-    read, faults = numbers([cells for cells, _ in found.pending], separator, found.notes)
+    read, faults = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
     faulty = {fault.column for fault in faults}
     found.faults += faults
     for cells, kind in found.pending:
         if cells.name in faulty:
             continue
         column = read[cells.name]
-        if fitted:
+        if cells.name in reading.types:
             found.take(cells.name, column.values, kind)
         else:
             kind = _of_numbers(column.values, column.decimals, kind)
@@ -182,7 +183,7 @@ def _inferred(column: "polars.Series", choose: bool, found: Found) -> None:
     elif column.dtype.is_float():
         empty = not column.fill_nan(None).count()
     if empty and choose:
-        found.left_out[column.name] = f"{listed([column.name])} left out: all its cells are empty."
+        found.left_out[column.name] = EMPTY
     elif empty:
         found.take(column.name, np.full(len(column), np.nan), ColumnType(reason="empty"))
     elif _is_text(column):
@@ -363,18 +364,14 @@ def _codes(words: "polars.Series", levels: Sequence[str]) -> np.ndarray:
 
 def _naming(words: "polars.Series", levels: Sequence[str]) -> str:
     """Why a column of text is left out unless its user wants it; nothing where it is not."""
-    name = words.name
     rows = words.count()
     nearly_all = len(levels) > NAMING * rows and rows > NAMING_ROWS
     hardly_repeated = len(levels) > NAMING_LEVELS and rows < REPEATED * len(levels)
     if nearly_all or hardly_repeated:
-        why = f"its text names the rows ({len(levels):,} different in {rows:,})"
-    elif len(levels) > MOST_LEVELS:
-        why = f"it has {len(levels):,} levels"
-    else:
-        return ""
-    beside = option("--keep", name)
-    return f"{listed([name])} left out: {why}. {as_type(name)} learns it all the same, {beside} writes it beside results."
+        return f"its text names the rows ({len(levels):,} different in {rows:,})"
+    if len(levels) > MOST_LEVELS:
+        return f"it has {len(levels):,} levels"
+    return ""
 
 
 def _levelled(column: "polars.Series", choose: bool, found: Found) -> None:
