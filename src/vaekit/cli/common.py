@@ -17,6 +17,7 @@ from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
 from vaekit.data.schema import row_blocks
+from vaekit.data.written import as_table, as_text, of_means
 from vaekit.errors import VaekitError, counted
 from vaekit.evaluation import LogLikelihood, Method, log_likelihood
 from vaekit.evaluation.importance import most_shape
@@ -296,10 +297,20 @@ def check_output(path: Path, *endings: str) -> None:
         raise VaekitError(f"{path.parent} is no folder: make it first, or choose another -o.")
 
 
-def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, Column] | None = None) -> None:
+def write_rows(
+    path: Path,
+    rows: np.ndarray,
+    names: list[str],
+    known: dict[str, Column] | None = None,
+    schema: Schema | None = None,
+    *,
+    means: bool = False,
+) -> None:
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
-    known    columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
+    known     columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
+    schema    of the data, where the rows are like its: a table's cells are written as the data's were
+    means     the rows are means of such, which are not rounded to the data's own numbers
     """
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npy":
@@ -307,9 +318,18 @@ def write_rows(path: Path, rows: np.ndarray, names: list[str], known: dict[str, 
     else:
         import polars
 
-        values = dict(zip(names, rows.reshape(len(rows), -1).T, strict=True))
-        table = polars.DataFrame({**_named_apart(known or {}, names), **values})
-        if path.suffix.lower() == ".csv":
+        written = schema.written if schema is not None else None
+        levels = schema.levels if schema is not None else None
+        decimals = schema.decimals if schema is not None else None
+        if means:
+            written = of_means(written)
+            decimals = None
+        values = as_table(rows, names, written, levels, decimals)
+        csv = path.suffix.lower() == ".csv"
+        if csv:
+            values = as_text(values, decimals)
+        table = polars.DataFrame({**_named_apart(known or {}, names), **{column.name: column for column in values}})
+        if csv:
             table.write_csv(buffer)
         else:
             table.write_parquet(buffer)

@@ -101,7 +101,8 @@ def reconstruct(
             write_images(output, in_turn, opened.schema)
         else:
             table = opened.schema.from_stored(in_turn)
-            write_rows(output, table, feature_names(opened), _of_each(known, count, samples))
+            beside = _of_each(known, count, samples)
+            write_rows(output, table, feature_names(opened), beside, opened.schema, means=True)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         print(json_module.dumps({**about, "versions": versions(place), "n": count, "samples": samples}))

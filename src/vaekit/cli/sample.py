@@ -64,7 +64,7 @@ def sample(
         drawn_whole = model.likelihood.integers and opened.schema.kind != "real" and not mean
         if drawn_whole:
             given = whole_numbers(given, opened.schema, output)
-        write_rows(output, given, feature_names(opened))
+        write_rows(output, given, feature_names(opened), schema=opened.schema, means=mean)
     what = "means" if mean else "draws"
     if json:
         about = {"run": str(run), "output": str(output), "seed": seed, "versions": versions(place)}

@@ -1,7 +1,7 @@
-"""The columns of a table → numbers, or one message about every cell that is none."""
+"""Cells of text → numbers, whatever their commas and points mean; and the one message about all that cannot be read."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,28 +12,33 @@ from vaekit.errors import LONGEST, VaekitError, listed
 if TYPE_CHECKING:
     import polars
 
-TRUTHS = {"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0}
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "?", "-", ".")
 """what people write, in whatever case, where there is nothing to write"""
 THOUSANDS = r"^[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 DECIMALS = r"^[-+]?(([1-9]\d{0,2}(\.\d{3})+|\d*),\d+|\d+,)([eE][-+]?\d+)?$"
 POINTED_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(\.\d{3})+$"
-DATE = r"^\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})\b"
-NOTHING_LEFT = "These are all the columns there are: make numbers of some first."
+MOST_DECIMALS = 9
+"""digits behind the point with which people write numbers; more are a machine's"""
+NOTHING_LEFT = "These are all the columns there are."
 """where a table without the columns concerned would have none"""
-NEEDED = "The model was fitted to these columns: it needs numbers in all of them."
+NEEDED = "The model was fitted to these columns: it needs them as they were."
 """where it is too late to do without them"""
 COPIED = 12
 """columns that a message offers to leave out, each by its name"""
 WHERE = {
-    "empty": "empty cells in", "text": "text in", "date": "dates in", "type": "no numbers in",
-    "decimal": "decimal commas in", "ambiguous": "commas of two meanings in", "points": "points of two meanings in",
+    "text": "text among the numbers or dates in", "date": "no such dates or times in", "day": "unclear dates in",
+    "zones": "times of several zones in", "type": "no numbers in", "decimal": "decimal commas in",
+    "ambiguous": "commas of two meanings in", "points": "points of two meanings in",
+    "level": "cells without a level in", "unseen": "levels that fitting never saw in", "kind": "not what was stated in",
 }  # fmt: skip
 REMEDY = {
-    "empty": "Fill empty cells, or drop their rows.",
+    "date": "Mend these cells, or empty them.",
+    "day": "Write dates as 2024-12-31.",
+    "zones": "Write all times in one zone.",
     "decimal": "Write decimals with a point.",
     "ambiguous": "Write such numbers without the comma, or decimals with a point.",
     "points": "Write such numbers without the point, or decimals with a comma.",
+    "unseen": "--unseen missing takes such cells for missing.",
 }
 """kinds of faults, as a message names them, and what helps beside leaving the column out"""
 READ = {
@@ -46,16 +51,20 @@ READ = {
 
 @dataclass(frozen=True)
 class Fault:
-    """The first cell of a column that is no number."""
+    """The first cell of a column that cannot be read."""
 
     kind: str
     column: str
     row: int
     cell: str
+    more: str = ""
+    """what else is to be said, in place of the cell"""
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
-        if self.kind == "type":
+        if self.more:
+            shown = f": {self.more}"
+        elif self.kind == "type":
             shown = f": {cell}"
         elif cell.strip():
             shown = f": '{cell}'"
@@ -64,26 +73,60 @@ class Fault:
         return f"{listed([self.column])} (row {self.row}{shown})"
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a column of text."""
+
+    values: np.ndarray
+    """(n,) float64, NaN where a cell is missing"""
+    decimals: int | None
+    """the most digits behind the point; 0 where all are whole, None where they are more than people write"""
+
+
+def bare(column: "polars.Series") -> "polars.Series":
+    """Cells of text without the blanks around them, or the quotes that follow a blank: those are not the table's."""
+    cells = column.str.strip_chars()
+    if cells.str.starts_with('"').any():
+        return cells.str.replace(r'^"(.*)"$', "$1").str.strip_chars()
+    return cells
+
+
+def without(cells: "polars.Series", missing: "polars.Series") -> "polars.Series":
+    """The cells, null where they are `missing`."""
+    return cells.set(missing.fill_null(False), None)
+
+
+def says_missing(cells: "polars.Series") -> "polars.Series":
+    """Whether a cell is what people write where there is nothing to write."""
+    return cells.str.to_lowercase().is_in(list(MISSING))
+
+
+def spells_number(cells: "polars.Series") -> "polars.Series":
+    """Whether a cell is a number, with or without commas."""
+    import polars
+
+    plain = cells.cast(polars.Float64, strict=False).is_not_null()
+    return plain | cells.str.contains(f"{THOUSANDS}|{DECIMALS}|{POINTED_THOUSANDS}").fill_null(False)
+
+
 def numbers(
     columns: Sequence["polars.Series"], separator: str, notes: list[str]
-) -> tuple[dict[str, np.ndarray], list[Fault]]:
-    """Each column as float64 by its name, and the columns that cannot be: text that spells numbers is read, true and
-    false (yes and no) are 1 and 0, and commas are decimal or thousands' where the table leaves no doubt which.
+) -> tuple[dict[str, Numbers], list[Fault]]:
+    """The numbers of each column of bare text by its name (null: missing), and the columns that hold others. Commas are
+    decimal or thousands' where the table leaves no doubt which.
 
     separator    of the file; one of commas writes its decimals with points
     notes        what was read otherwise than it is written is added to them
     """
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Numbers] = {}
     faults: list[Fault] = []
     habits: list[tuple[polars.Series, str]] = []
-    for column in columns:
-        plain = _plain(column)
-        if isinstance(plain, Fault):
-            faults.append(plain)
-        elif isinstance(plain, np.ndarray):
-            found[column.name] = plain
+    for cells in columns:
+        plain = _plain(cells)
+        if plain is None:
+            habits.append((cells, _comma(cells, separator)))
         else:
-            habits.append((plain, _comma(plain, separator)))
+            found[cells.name] = plain
     mark = _mark({habit for _, habit in habits}, separator)
     read: dict[str, list[str]] = {}
     for cells, habit in habits:
@@ -98,37 +141,28 @@ def numbers(
         faults += [fault for fault in map(_pointed, columns) if fault and fault.column in found]
     for meant, names in read.items():
         notes.append(f"{READ[meant]} in {listed(names)}.")
-    truths = [c.name for c in columns if c.name in found and _is_text(c) and _truth(c) is not None]
-    if truths:
-        notes.append(f"true and false (or yes and no) read as 1 and 0 in {listed(truths)}.")
     return found, faults
 
 
-def _is_text(column: "polars.Series") -> bool:
+def _plain(cells: "polars.Series") -> Numbers | None:
+    """The numbers of a column, as they are written with a point; None where a cell is none."""
     import polars
 
-    return column.dtype == polars.String
-
-
-def _plain(column: "polars.Series") -> "np.ndarray | Fault | polars.Series":
-    """The numbers of a column; what is wrong with it; or its cells, without blanks, where commas may explain them."""
-    import polars
-
-    if not _is_text(column):
-        return _typed(column)
-    cells = column.str.strip_chars()
     values = cells.cast(polars.Float64, strict=False)
-    if not values.null_count():
-        return _finite(values, column)
-    if cells.str.starts_with('"').any():  # quotes that follow a blank are not the table's
-        cells = cells.str.replace(r'^"(.*)"$', "$1").str.strip_chars()
-        values = cells.cast(polars.Float64, strict=False)
-        if not values.null_count():
-            return _finite(values, column)
-    truth = _truth(cells)
-    if truth is None:
-        return cells
-    return truth
+    if values.null_count() > cells.null_count():
+        return None
+    return Numbers(values.fill_null(np.nan).to_numpy(), _decimals(cells))
+
+
+def _decimals(cells: "polars.Series") -> int | None:
+    """The most digits behind the point of a column of plain numbers."""
+    if cells.str.contains(r"[eEnN]").any():  # of 1e-3 or inf
+        return None
+    behind = cells.str.extract(r"\.(\d*)$").str.len_chars().max()
+    if behind is None:
+        return 0
+    assert isinstance(behind, int)
+    return behind if behind <= MOST_DECIMALS else None
 
 
 def _first(truths: "polars.Series") -> int:
@@ -136,53 +170,11 @@ def _first(truths: "polars.Series") -> int:
     return truths.arg_max() or 0
 
 
-def _typed(column: "polars.Series") -> np.ndarray | Fault:
-    """The numbers of a column that has a type of its own, or what is wrong with it."""
-    import polars
-
-    if not (column.dtype.is_numeric() or column.dtype in (polars.Boolean, polars.Null)):
-        kind = "date" if column.dtype.is_temporal() else "type"
-        return Fault(kind, column.name, _first(column.is_not_null()), f"of type {column.dtype}")
-    values = column.cast(polars.Float64)
-    if values.null_count():
-        return Fault("empty", column.name, _first(values.is_null()), "")
-    return _finite(values, column)
-
-
-def _finite(values: "polars.Series", column: "polars.Series") -> np.ndarray | Fault:
-    """The values of a column as an array, unless one is NaN."""
-    numbers = values.to_numpy()
-    missing = np.isnan(numbers)
-    if missing.any():
-        row = int(missing.argmax())
-        return Fault("empty", column.name, row, str(column[row]).strip())
-    return numbers
-
-
-def _truth(cells: "polars.Series") -> np.ndarray | None:
-    """1 and 0 for a column of true and false, or yes and no, in whatever case."""
-    import polars
-
-    if not len(cells) or cells[0] is None:
-        return None
-    first = cells[0].strip().lower()
-    if not any(first in truths for truths in TRUTHS):
-        return None
-    lower = cells.str.strip_chars().str.to_lowercase()
-    for truths in TRUTHS:
-        values = lower.replace_strict(truths, default=None, return_dtype=polars.Float64)
-        if not values.null_count():
-            return values.to_numpy()
-    return None
-
-
 def _comma(cells: "polars.Series", separator: str) -> str:
     """What the commas of a column are: decimals, thousands, either, or none that explain it."""
     import polars
 
-    odd = cells.filter(cells.cast(polars.Float64, strict=False).is_null())
-    if odd.null_count():
-        return "none"
+    odd = cells.filter(cells.cast(polars.Float64, strict=False).is_null() & cells.is_not_null())
     decimals = odd.str.contains(DECIMALS).all()
     thousands = odd.str.contains(THOUSANDS).all()
     if decimals and thousands:
@@ -208,54 +200,35 @@ def _mark(commas: set[str], separator: str) -> str:
     return "decimals" if decimals else "thousands"
 
 
-def _with_commas(cells: "polars.Series", meant: str) -> np.ndarray | None:
+def _with_commas(cells: "polars.Series", meant: str) -> Numbers | None:
     """The numbers of a column whose commas are `decimals` or `thousands`; None where a cell is another."""
-    import polars
-
     if meant == "thousands":
-        plain = cells.str.replace_all(",", "")
-    elif cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
-        plain = cells.str.replace_all(".", "", literal=True).str.replace(",", ".")
-    else:
-        return None
-    values = plain.cast(polars.Float64, strict=False)
-    if values.null_count():
-        return None
-    return values.to_numpy()
+        return _plain(cells.str.replace_all(",", ""))
+    if cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
+        return _plain(cells.str.replace_all(".", "", literal=True).str.replace(",", "."))
+    return None
 
 
-def _pointed(column: "polars.Series") -> Fault | None:
+def _pointed(cells: "polars.Series") -> Fault | None:
     """In a table of decimal commas: a column whose points may be thousands', since three digits follow each."""
-    if not _is_text(column) or column.str.contains(",", literal=True).any():
+    if cells.str.contains(",", literal=True).any():
         return None
-    cells = column.str.strip_chars()
     pointed = cells.str.contains(".", literal=True)
     if not pointed.any() or not cells.filter(pointed).str.contains(POINTED_THOUSANDS).all():
         return None
     if (cells.str.count_matches(".", literal=True) > 1).any():
         return None
     row = _first(pointed)
-    return Fault("points", column.name, row, cells[row])
+    return Fault("points", cells.name, row, cells[row])
 
 
 def _fault(cells: "polars.Series", habit: str) -> Fault:
-    """What the first cell that is no number tells of its column."""
+    """The first cell that is no number."""
     import polars
 
-    odd = cells.cast(polars.Float64, strict=False).is_null()
-    wrong = cells.filter(odd).fill_null("")
-    missing = wrong.str.to_lowercase().is_in(MISSING)
-    if missing.all():
-        row = _first(odd)
-        return Fault("empty", cells.name, row, cells[row] or "")
-    first = _first(~missing)
-    if habit in ("decimal", "ambiguous"):
-        kind = habit
-    elif wrong.filter(~missing).str.contains(DATE).all():
-        kind = "date"
-    else:
-        kind = "text"
-    return Fault(kind, cells.name, int(odd.arg_true()[first]), wrong[first])
+    row = _first(cells.cast(polars.Float64, strict=False).is_null() & cells.is_not_null())
+    kind = habit if habit in ("decimal", "ambiguous") else "text"
+    return Fault(kind, cells.name, row, cells[row])
 
 
 def refusal(table: str, where: str, faults: list[Fault], without: str) -> VaekitError:
@@ -272,42 +245,39 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         if len(of_kind) > most:
             shown += f" and {len(of_kind) - most:,} more"
         found.append(f"{WHERE[kind]} {shown}")
-    advice = " ".join(REMEDY[kind] for kind in kinds if kind in REMEDY)
+    advice = " ".join(filter(None, (_remedy(kind, faults) for kind in kinds)))
     lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
     return VaekitError("\n".join(filter(None, lines)))
 
 
-def leave_out(names: list[str], identifiers: Collection[str], rescue: str) -> str:
-    """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
-    table without them.
+def _remedy(kind: str, faults: list[Fault]) -> str:
+    """What helps with faults of a kind, beside leaving their columns out."""
+    if kind != "text":
+        return REMEDY.get(kind, "")
+    first = next(fault for fault in faults if fault.kind == kind)
+    missing = option("--missing", first.cell)
+    return f"Where such a cell has nothing to say: {missing}. Where the column is text: {as_type(first.column)}."
 
-    identifiers    those of them that name the rows, and are worth keeping beside the results
-    """
+
+def as_type(name: str, kind: str = "category") -> str:
+    """The option that states what a column is."""
+    return option("--types", f"{name}={kind}")
+
+
+def leave_out(names: list[str], rescue: str) -> str:
+    """How to do without columns: the options to copy, or where they are many the command `rescue`, which writes the
+    table without them."""
     if len(names) > COPIED:
         return f"To keep only columns of numbers: {rescue}"
-    options = " ".join(_option("--keep" if name in identifiers else "--exclude", name) for name in names)
+    options = " ".join(option("--exclude", name) for name in names)
     one = "this column" if len(names) == 1 else "these columns"
     return f"To do without {one}: {options} (--keep leaves one beside the results, --label makes it the classes)."
 
 
-def identifies(column: "polars.Series") -> bool:
-    """Whether a column of text names its rows: no cell is a number, and no two are the same.
-
-    >>> import polars
-    >>> identifies(polars.Series(["P-1", "P-2"])), identifies(polars.Series(["a", "a"]))
-    (True, False)
-    """
-    import polars
-
-    if not _is_text(column) or len(column) < 2 or column.n_unique() < len(column):
-        return False
-    return column.cast(polars.Float64, strict=False).null_count() == len(column)
-
-
-def _option(option: str, name: str) -> str:
-    """An option of a column's name, as it is typed."""
-    between = "=" if name.startswith("-") else " "
-    return f"{option}{between}{quoted(name)}"
+def option(name: str, value: str) -> str:
+    """An option with a value of any characters, as it is typed."""
+    between = "=" if value.startswith("-") else " "
+    return f"{name}{between}{quoted(value)}"
 
 
 def quoted(name: str) -> str:

@@ -1,6 +1,10 @@
 """What a column of a table is, as far as its cells say it before any of its numbers are looked at."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from vaekit.errors import VaekitError, unknown
 
 AUTO = "auto"
 NUMERIC = ("binary", "count", "integer", "positive", "real")
@@ -8,6 +12,7 @@ NUMERIC = ("binary", "count", "integer", "positive", "real")
 CODED = ("category", "ordinal")
 """kinds of columns whose cells are codes 0, 1, … of their levels"""
 KINDS = (*NUMERIC, *CODED)
+STATED = re.compile(rf"(.*?)=((?:{'|'.join(KINDS)})(?::.*)?)\s*", re.DOTALL)
 WRITTEN = ("number", "integer", "text", "boolean", "date", "datetime", "time", "duration")
 """how the cells of a column may be written: what they are given back as"""
 
@@ -34,3 +39,43 @@ class ColumnType:
     def __post_init__(self) -> None:
         assert self.kind in (AUTO, *KINDS)
         assert self.written in WRITTEN
+
+
+def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
+    """What the user says of columns, "NAME=KIND,…", as {name: kind}. A kind is one of `KINDS`, ordinal with its levels
+    in their order where they are no numbers.
+
+    Raises VaekitError for what is none of this.
+
+    >>> parse_types("age=count,grade=ordinal:low<mid<high,zip=category")
+    {'age': 'count', 'grade': 'ordinal:low<mid<high', 'zip': 'category'}
+    """
+    found: dict[str, str] = {}
+    for given in [stated] if isinstance(stated, str) else stated:
+        for part in re.split(r",(?=[^,=]+=)", given):
+            name, equals, kind = part.partition("=")
+            clear = STATED.fullmatch(part)  # a name may have an = of its own
+            if clear is not None:
+                name, kind = clear.groups()
+            if not equals:
+                raise VaekitError(f"--types is '{given}': give NAME=KIND,…, as age=count,zip=category.")
+            split_kind(kind)
+            found[name.strip()] = kind.strip()
+    return found
+
+
+def split_kind(stated: str) -> tuple[str, tuple[str, ...]]:
+    """A kind and the levels that were given with it; VaekitError where it is none.
+
+    >>> split_kind("ordinal:low<mid"), split_kind("count")
+    (('ordinal', ('low', 'mid')), ('count', ()))
+    """
+    kind, colon, text = stated.strip().partition(":")
+    if kind not in KINDS:
+        raise unknown("kind of column", kind, KINDS)
+    if not colon:
+        return kind, ()
+    levels = tuple(level.strip() for level in text.split("<"))
+    if kind != "ordinal" or len(set(levels)) < len(levels) or len(levels) < 2 or not all(levels):
+        raise VaekitError(f"'{stated}' is no kind of column: give levels as in ordinal:low<mid<high, each once.")
+    return kind, levels

@@ -4,16 +4,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, identifies, leave_out, numbers, quoted, refusal
+from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, as_type, leave_out, option, quoted, refusal
+from vaekit.data.columns import ColumnType
 from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
+from vaekit.data.typed import EMPTY, Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, unknown
 
@@ -38,11 +40,20 @@ class Columns:
     """refuse names that are not there"""
     asked: tuple[str, ...] = ()
     """names among these that must be there all the same"""
+    missing: tuple[str, ...] = ()
+    """cells equal to one of these, as text or as numbers, are missing in every column"""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """what the user says that columns are: see `columns.parse_types`"""
+    types: tuple[ColumnType, ...] | None = None
+    """what the `needed` columns were when a model was fitted to them; None: found out"""
+    unseen: str = "error"
+    """what becomes of levels that the model was not fitted to: an "error", or they are "missing" cells"""
 
     @property
     def refused_without_names(self) -> bool:
         """Whether this can only be meant for a table."""
-        return bool(self.asked or (self.strict and (self.exclude or self.label or self.keep)))
+        chosen = self.exclude or self.label or self.keep or self.missing or self.declared
+        return bool(self.asked or (self.strict and chosen))
 
     def without(self, names: Sequence[str]) -> "Columns":
         """What is left to ask of a table from which columns of these names were left out already."""
@@ -63,8 +74,8 @@ def read_csv(path: Path, columns: Columns) -> Fields:
 
 
 def _rescue(reading: str, ending: str) -> str:
-    """A command that writes the columns of a table that have a number in every cell into another file."""
-    keep = "t.select(c for c in t if c.dtype.is_numeric() and not c.null_count())"
+    """A command that writes the columns of a table that hold numbers alone into another file."""
+    keep = "t.select(c for c in t if c.dtype.is_numeric())"
     code = f"import polars as p; t = p.{reading}; {keep}.write_{ending}('numbers.{ending}')"
     escaped = re.sub(r'(["$`\\])', r"\\\1", code)  # as a shell reads within double quotes
     return f'python -c "{escaped}"'
@@ -150,37 +161,80 @@ def _fields(
         learned = _needed(table, file, columns.needed, exclude, aside, notes)
     if not learned.width:
         raise VaekitError(f"{file}: no columns are left to learn from.")
-    found, faults = numbers(learned.get_columns(), separator, notes)
-    if faults:
-        raise _refused(file, learned, faults, columns, rescue)
+
+    def refused(faults: list[Fault]) -> VaekitError:
+        if columns.needed is not None:
+            without = NEEDED
+        elif len(faults) == learned.width:
+            without = NOTHING_LEFT
+        else:
+            without = leave_out([fault.column for fault in faults], rescue)
+        return refusal(file, "rows counted from 0, below the header", faults, without)
+
+    fields = read_columns(learned, file, columns, notes, refused, separator)
     if columns.needed is None:
-        notes += _counting(found)
+        fields["notes"] += _counting(fields)
     return {
-        "x": np.stack([found[name] for name in learned.columns], 1),
-        "names": tuple(learned.columns),
+        **fields,
         "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
         "label_name": columns.label or "label",
         "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
+    }
+
+
+def read_columns(
+    learned: "polars.DataFrame",
+    file: str,
+    columns: Columns,
+    notes: list[str],
+    refused: Callable[[list[Fault]], VaekitError],
+    separator: str = ",",
+) -> Fields:
+    """The columns of a table as x (n, columns) float64, NaN where a cell is missing, with their names and types.
+
+    refused    the error about columns that cannot be read
+
+    Raises this one about all of them; and VaekitError where no column is worth learning.
+    """
+    fitted: dict[str, ColumnType] = {}
+    if columns.types is not None:
+        assert columns.needed is not None
+        fitted = dict(zip(columns.needed, columns.types, strict=True))
+    for name in columns.declared:
+        if columns.needed is None and columns.strict and name not in learned.columns:
+            raise unknown(f"column of {file}", name, learned.columns)
+    choose = columns.needed is None
+    reading = Reading(columns.missing, columns.declared, fitted, columns.unseen, separator, choose)
+    found = typed(learned.get_columns(), reading)
+    if found.faults:
+        place = {name: j for j, name in enumerate(learned.columns)}
+        raise refused(sorted(found.faults, key=lambda fault: place[fault.column]))
+    names = [name for name in learned.columns if name not in found.left_out]
+    left_out = _left_out(found.left_out)
+    if not names:
+        raise VaekitError(f"{file}: no columns are left to learn from. {' '.join(left_out)}")
+    notes += [*found.notes, *left_out]
+    return {
+        "x": np.stack([found.values[name] for name in names], 1),
+        "names": tuple(names),
+        "types": tuple(found.types[name] for name in names),
         "notes": tuple(notes),
     }
 
 
-def _refused(file: str, learned: "polars.DataFrame", faults: list[Fault], columns: Columns, rescue: str) -> VaekitError:
-    """The error about columns that are not of numbers, in the order of the table."""
-    place = {name: j for j, name in enumerate(learned.columns)}
-    faults = sorted(faults, key=lambda fault: place[fault.column])
-    if columns.needed is not None:
-        without = NEEDED
-    elif len(faults) == learned.width:
-        without = NOTHING_LEFT
-    else:
-        names = [fault.column for fault in faults]
-        identifiers = []
-        if columns.strict:  # else it may be for a command that keeps nothing
-            text = [fault.column for fault in faults if fault.kind == "text"]
-            identifiers = [name for name in text if identifies(learned[name])]
-        without = leave_out(names, identifiers, rescue)
-    return refusal(file, "rows counted from 0, below the header", faults, without)
+def _left_out(why: Mapping[str, str]) -> list[str]:
+    """A sentence about each of the columns left out, for whatever reason; one about many that have the same."""
+    said = [f"{listed([name])} left out: {reason}." for name, reason in why.items() if reason != EMPTY]
+    naming = [name for name, reason in why.items() if reason != EMPTY]
+    if len(naming) > 3:
+        said = [f"{listed(naming)} left out: text of too many levels to learn, or that names the rows."]
+    if naming:
+        first = naming[0]
+        said[-1] += f" {as_type(first)} learns it all the same, {option('--keep', first)} writes it beside results."
+    empty = [name for name, reason in why.items() if reason == EMPTY]
+    if empty:
+        said.append(f"{listed(empty)} left out: {EMPTY}.")
+    return said
 
 
 def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -261,13 +315,15 @@ def is_running(values: np.ndarray) -> bool:
     return bool((values == values[0] + np.arange(len(values))).all())
 
 
-def _counting(found: dict[str, np.ndarray]) -> list[str]:
+def _counting(fields: Fields) -> tuple[str, ...]:
     """A note on columns that count the rows and are learned, since their names say something else."""
-    counting = [name for name, values in found.items() if len(values) > 9 and is_running(values)]
-    if not counting or len(found) == 1:
-        return []
-    option = f"--exclude {quoted(counting[0])}"
-    return [f"{listed(counting)} counts the rows and is learned: leave it out with {option}."]
+    names = fields["names"] or ()
+    columns = zip(names, fields["x"].T, strict=True)
+    counting = [name for name, values in columns if len(values) > 9 and is_running(values)]
+    if not counting or len(names) == 1:
+        return ()
+    remedy = option("--exclude", counting[0])
+    return (f"{listed(counting)} counts the rows and is learned: leave it out with {remedy}.",)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What people hold their rows in → what scikit-learn can check: frames, sparse matrices, masked arrays."""
+"""What people hold their rows in → what scikit-learn can check, and back: frames, sparse matrices, masked arrays."""
 
 import math
 import warnings
@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, refusal
-from vaekit.data.tables import UNNAMED, is_running
-from vaekit.errors import VaekitError, listed
+from vaekit.data.fields import Fields
+from vaekit.data.tables import UNNAMED, Columns, is_running, read_columns
+from vaekit.errors import VaekitError, as_arguments, listed
 
 if TYPE_CHECKING:
     import narwhals as nw
+    import polars
 
 DENSE = 2**33
 """bytes of a sparse matrix with its zeros that are too many"""
@@ -34,10 +36,10 @@ class Sparse(Protocol):
 
 
 def plain_rows(X: object, names: Sequence[str] | None = None) -> object:
-    """X itself, or its numbers where it says more than those.
+    """X itself, or its numbers where it says more than those; of a frame those of `read_frame`.
 
     A frame's columns are put into the order of `names` where they have these names, and no others. The zeros that a
-    sparse matrix leaves out are numbers like others. Masked cells and cells that are empty or no numbers are refused.
+    sparse matrix leaves out are numbers like others. Masked cells are refused.
 
     Raises VaekitError, naming row and column.
     """
@@ -47,7 +49,12 @@ def plain_rows(X: object, names: Sequence[str] | None = None) -> object:
         return _unmasked(X)
     if isinstance(X, Sparse):
         return _dense(X)
-    return _checked_frame(X, names)
+    fields = read_frame(X, Columns(needed=None if names is None else tuple(names)))
+    if fields is None:
+        return X
+    if fields["notes"]:
+        warnings.warn(as_arguments("\n".join(fields["notes"])), stacklevel=4)
+    return numbers_of(fields)
 
 
 def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
@@ -73,9 +80,50 @@ def _dense(X: Sparse) -> np.ndarray:
     return X.toarray()
 
 
-def _checked_frame(X: object, names: Sequence[str] | None) -> object:
-    """X, a frame of numbers in the order of `names`; whatever is no frame as it is. scikit-learn would make numbers of
-    dates, categories and text."""
+def read_frame(X: object, columns: Columns) -> Fields | None:
+    """The rows of a frame as numbers, with what its columns are, by the rules of tables in files (`data.typed`); None
+    for what is no frame.
+
+    Columns that are `needed` are put into that order where the frame has them and no others. What it has more is read
+    too, and what it lacks is not missed: scikit-learn compares the names.
+
+    Raises VaekitError about all columns that cannot be read.
+    """
+    import polars
+
+    frame = _frame(X)
+    if frame is None:
+        return None
+    names = list(frame.columns)
+    wanted = [name for name in names if name not in columns.exclude]
+    if columns.needed is not None and set(wanted) == set(columns.needed):
+        wanted = list(columns.needed)
+    learned = polars.DataFrame({str(name): _as_polars(frame[name]) for name in wanted})
+    drop = DROP.get(frame.implementation.name, "X without {}")
+
+    def refused(faults: list[Fault]) -> VaekitError:
+        return refusal("X", "rows counted from 0", faults, _without(faults, learned.width, columns.needed, drop))
+
+    fields = read_columns(learned, "X", columns, [], refused)
+    if columns.needed is None:
+        fields["notes"] += _index_notes(fields)
+    if not all(isinstance(name, str) for name in names):  # numbers, as pandas counts columns, are no names
+        fields["names"] = None
+    return fields
+
+
+def numbers_of(fields: Fields) -> object:
+    """The numbers of a frame as scikit-learn takes them: a frame where the columns have names."""
+    import polars
+
+    names = fields["names"]
+    if names is None:
+        return fields["x"]
+    return polars.DataFrame({name: fields["x"][:, j] for j, name in enumerate(names)})
+
+
+def _frame(X: object) -> "nw.DataFrame | None":
+    """X as narwhals has it, where it is a frame."""
     import narwhals as nw
 
     try:
@@ -88,66 +136,129 @@ def _checked_frame(X: object, names: Sequence[str] | None) -> object:
     if isinstance(frame, nw.LazyFrame):
         raise VaekitError("X is a lazy frame: collect it first.")
     if not isinstance(frame, nw.DataFrame):
-        return X
-    wanted = frame.columns if names is None else list(names)
-    if wanted != frame.columns and set(wanted) == set(frame.columns):
-        frame = frame.select(wanted)
-        X = frame.to_native()
-    faults = [fault for name in frame.columns if (fault := _fault(frame[name])) is not None]
-    if faults:
-        raise refusal("X", "rows counted from 0", faults, _without(faults, frame, names))
-    if names is None:
-        _warn_of_index(frame)
-    return X
+        return None
+    return frame
 
 
-def _without(faults: list[Fault], frame: "nw.DataFrame", names: Sequence[str] | None) -> str:
+def _without(faults: list[Fault], width: int, needed: Sequence[str] | None, drop: str) -> str:
     """How to do without the columns concerned, where that can be done."""
     columns = [fault.column for fault in faults]
-    if names is not None and not set(columns).isdisjoint(names):
+    if needed is not None and not set(columns).isdisjoint(needed):
         return NEEDED
-    if len(columns) == len(frame.columns):
+    if len(columns) == width:
         return NOTHING_LEFT
     if len(str(columns)) >= 400:
         return "Leave these columns out."
-    drop = DROP.get(frame.implementation.name, "X without {}")
     return f"To do without: {drop.format(columns)}"
 
 
-def _warn_of_index(frame: "nw.DataFrame") -> None:
-    """Warn of columns that only number the rows, which a file or a library added to those of their owner."""
+def _index_notes(fields: Fields) -> tuple[str, ...]:
+    """A note on columns that only number the rows, which a file or a library added to those of their owner."""
+    columns = zip(fields["names"] or (), fields["x"].T, strict=True)
     numbering = []
-    for name in frame.columns:
-        doubtful = isinstance(name, str) and (UNNAMED.fullmatch(name) or name.lower() == "index")
-        if doubtful and is_running(frame[name].to_numpy().astype(np.float64, copy=False)):
+    for name, values in columns:
+        if (UNNAMED.fullmatch(name) or name.lower() == "index") and is_running(values):
             numbering.append(name)
-    if numbering:
-        warnings.warn(f"{listed(numbering)} of X numbers the rows, and is learned: leave it out.", stacklevel=5)
+    if not numbering:
+        return ()
+    return (f"{listed(numbering)} of X numbers the rows, and is learned: leave it out.",)
 
 
-def _fault(column: "nw.Series") -> Fault | None:
-    """The first cell of a column that is empty or no number."""
+# Columns of whatever library → polars
+
+
+def _as_polars(column: "nw.Series") -> "polars.Series":
+    """A column as polars has it, with its own type and null where a cell is missing."""
     import narwhals as nw
+    import polars
 
-    name = str(column.name)
+    native = column.to_native()
+    if isinstance(native, polars.Series):
+        return native
+    if column.implementation.is_pyarrow():
+        return polars.Series(polars.from_arrow(native))
     kind = column.dtype
-    objects = kind == nw.Object
-    if kind == nw.String and column.null_count() < len(column):
-        row = _first(~column.is_null())
-        return Fault("text", name, row, column[row])
-    if not (kind.is_numeric() or objects or kind in (nw.Boolean, nw.Unknown, nw.String)):
-        return Fault("date" if kind.is_temporal() else "type", name, 0, f"of type {kind}")
-    if column.null_count():
-        return Fault("empty", name, _first(column.is_null()), "")
-    if objects:
-        for row, cell in enumerate(column.to_list()):
-            if isinstance(cell, str):
-                return Fault("text", name, row, cell)
-            if not isinstance(cell, int | float | np.number | np.bool_):
-                return Fault("type", name, row, f"of type {type(cell).__name__}")
-    return None
+    missing = polars.Series(column.is_null().to_numpy())
+    if kind.is_integer() or kind.is_float() or kind == nw.Boolean:
+        filled = column.fill_null(False if kind == nw.Boolean else 0) if missing.any() else column
+        return polars.Series(filled.to_numpy()).set(missing, None)
+    if isinstance(kind, nw.Datetime):
+        clock = column.dt.replace_time_zone(None)
+        return polars.Series(clock.to_numpy().astype("datetime64[us]"))
+    if isinstance(kind, nw.Duration):
+        return polars.Series(column.to_numpy().astype("timedelta64[us]"))
+    if kind in (nw.Categorical, nw.Enum):
+        return _categorical(column)
+    cells = [None if absent else _plain(cell) for cell, absent in zip(column.to_list(), missing, strict=True)]
+    return _of_objects(cells)
 
 
-def _first(truths: "nw.Series") -> int:
-    """The row of the first that is true; 0 where none is."""
-    return int(truths.arg_max() or 0)
+def _categorical(column: "nw.Series") -> "polars.Series":
+    """A categorical column of pandas, ordered ones as an Enum; its categories as text, whatever they are."""
+    import polars
+
+    native = column.to_native()
+    levels = [str(level) for level in native.cat.categories]
+    words = polars.Series(levels, dtype=polars.String)
+    codes = native.cat.codes.to_numpy()
+    cells = words.gather(np.maximum(codes, 0)) if levels else polars.Series([None] * len(codes), dtype=polars.String)
+    cells = cells.set(polars.Series(codes < 0), None)
+    return cells.cast(polars.Enum(levels) if native.cat.ordered else polars.Categorical)
+
+
+def _plain(cell: object) -> object:
+    """A cell as Python has it."""
+    return cell.item() if isinstance(cell, np.generic) else cell
+
+
+def _of_objects(cells: list[object]) -> "polars.Series":
+    """Objects, None where one is missing, in the type that all of them have; numbers among text as text."""
+    import polars
+
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds <= {bool, int, float} and len(kinds) > 1:
+        numbers = [float(cell) if isinstance(cell, int | float) else None for cell in cells]
+        return polars.Series(numbers, dtype=polars.Float64)
+    if kinds <= {bool, int, float, str} and len(kinds) > 1:
+        return polars.Series([None if cell is None else str(cell) for cell in cells], dtype=polars.String)
+    try:
+        return polars.Series(cells)
+    except (TypeError, ValueError, OverflowError, polars.exceptions.PolarsError):
+        return polars.Series(cells, dtype=polars.Object)
+
+
+# A table → what came in
+
+
+def library_of(X: object) -> str:
+    """Whose frame X is: "pandas", "pyarrow", "polars", or "" where it is none."""
+    frame = _frame(X)
+    if frame is None:
+        return ""
+    if frame.implementation.is_pandas_like():
+        return "pandas"
+    return "pyarrow" if frame.implementation.is_pyarrow() else "polars"
+
+
+def as_given(table: "polars.DataFrame", library: str) -> object:
+    """A table as a frame of a library, as `library_of` names it."""
+    if library == "pyarrow":
+        return table.to_arrow()
+    if library != "pandas":
+        return table
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+    return pandas.DataFrame({column.name: _as_pandas(column) for column in table})
+
+
+def _as_pandas(column: "polars.Series") -> object:
+    """A column as pandas has it; whole numbers and truths with missing ones in its nullable types."""
+    import pandas
+    import polars
+
+    kind = column.dtype
+    if kind in (polars.Int64, polars.Boolean) and column.null_count():
+        return pandas.array(column.to_list(), dtype="Int64" if kind == polars.Int64 else "boolean")
+    if kind in (polars.String, polars.Date, polars.Time):
+        return column.to_list()
+    return column.to_numpy()

@@ -1,0 +1,174 @@
+"""Dates, times and durations as numbers: days or seconds since 1970, seconds since midnight, seconds."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars
+
+DAY = 86_400
+MICRO = 1e6
+CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(:(?P<second>\d{2}([.,]\d+)?))?"
+LATER = rf"([T ]\s*{CLOCK}\s*(?P<zone>Z|[-+]\d{{2}}:?\d{{2}})?)?$"
+"""the time of day that may follow a date"""
+YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<one>\d{1,2})[-/.](?P<two>\d{1,2})" + LATER
+YEAR_LAST = r"^(?P<one>\d{1,2})[-/.](?P<two>\d{1,2})[-/.](?P<year>\d{4})" + LATER
+POINTS = r"^\d{1,2}\.\d{1,2}\."
+"""with points the day comes first: nobody writes the month so"""
+TIME = rf"^{CLOCK}$"
+LONG = r"^(?P<sign>-?)(?P<hour>\d+):(?P<minute>[0-5]\d):(?P<second>[0-5]\d([.,]\d+)?)$"
+ISO = (
+    r"^(?P<sign>-?)P((?P<day>\d+)D)?(T((?P<hour>\d+)H)?((?P<minute>\d+)M)?((?P<second>\d+([.,]\d+)?)S)?)?$"
+)  # fmt: skip
+"""a duration as ISO 8601 writes it: PT26H3M4.5S"""
+MIXED = r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+"""the beginning of whatever may be a date"""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What cells of text mean as dates, times or durations."""
+
+    values: np.ndarray
+    """(n,) NaN where a cell is missing, or none of these"""
+    written: str
+    order: str = ""
+    """which comes first, "day" or "month", where that had to be found out; "unclear" where it could not be"""
+    zoned: bool = False
+    """whether the cells are in time zones that differ"""
+
+
+def moments(cells: "polars.Series") -> Moments | None:
+    """The moments that most cells of text (null: missing) are; None where these are no dates, times or durations.
+
+    A date is year, month, day, or where the year comes last whatever leaves no doubt which is the day: with points the
+    day comes first, and else a number above 12 somewhere in the column says it. A time zone that all cells share is
+    left out: times are those of the clock.
+    """
+    known = cells.drop_nulls()
+    if not len(known):
+        return None
+    for read, pattern in ((_dates, YEAR_FIRST), (_dates, YEAR_LAST), (_times, TIME), (_durations, ISO)):
+        if 2 * known.str.contains(pattern).sum() >= len(known):
+            found = read(cells, pattern)
+            if read is _times and _lacks(cells, found.values) and known.str.contains(LONG).all():
+                return _durations(cells, LONG)
+            return found
+    if known.str.contains(LONG).all():
+        return _durations(cells, LONG)
+    return None
+
+
+def _lacks(cells: "polars.Series", values: np.ndarray) -> bool:
+    """Whether there are cells without a value."""
+    return int(np.isnan(values).sum()) > cells.null_count()
+
+
+def _groups(cells: "polars.Series", pattern: str) -> "polars.DataFrame":
+    """The named parts of a pattern; null where the cell is another."""
+    return cells.str.extract_groups(pattern).struct.unnest()
+
+
+def _seconds(groups: "polars.DataFrame", most_hours: float) -> np.ndarray:
+    """Hours, minutes and seconds in seconds, those that are not there 0; NaN for those that no clock shows."""
+    hours = _numbers(groups["hour"])
+    minutes = _numbers(groups["minute"])
+    seconds = _numbers(groups["second"].str.replace(",", "."))
+    shown = (hours < most_hours) & (minutes < 60) & (seconds < 60)
+    total = 3600 * hours + 60 * minutes + seconds
+    return np.where(shown, total, np.nan)
+
+
+def _numbers(texts: "polars.Series") -> np.ndarray:
+    """Parts of cells as numbers, those that are not there as 0."""
+    import polars
+
+    return texts.cast(polars.Float64).fill_null(0.0).to_numpy()
+
+
+def _dates(cells: "polars.Series", pattern: str) -> Moments:
+    """Days since 1970, or seconds where a cell has a time of day."""
+    import polars
+
+    groups = _groups(cells, pattern)
+    month, day, order = groups["one"], groups["two"], ""
+    if pattern == YEAR_LAST:
+        order = _order(cells, groups)
+        if order == "day":
+            month, day = day, month
+    iso = groups["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2)
+    days = iso.str.to_date("%Y-%m-%d", strict=False).to_physical().cast(polars.Float64).fill_null(np.nan).to_numpy()
+    zoned = groups["zone"].n_unique() - groups["zone"].has_nulls() > 1
+    if not groups["hour"].count():
+        return Moments(days, "date", order, zoned)
+    return Moments(DAY * days + _seconds(groups, 24), "datetime", order, zoned)
+
+
+def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
+    """Which of the two numbers before the year is the day."""
+    if cells.drop_nulls().str.contains(POINTS).all():
+        return "day"
+    first = _numbers(groups["one"]).max()
+    second = _numbers(groups["two"]).max()
+    if first > 12 >= second:
+        return "day"
+    if second > 12 >= first:
+        return "month"
+    return "unclear"
+
+
+def _times(cells: "polars.Series", pattern: str) -> Moments:
+    """Seconds since midnight."""
+    groups = _groups(cells, pattern)
+    absent = groups["hour"].is_null().to_numpy()
+    return Moments(np.where(absent, np.nan, _seconds(groups, 24)), "time")
+
+
+def _durations(cells: "polars.Series", pattern: str) -> Moments:
+    """Seconds."""
+    groups = _groups(cells, pattern)
+    sign = np.where((groups["sign"] == "-").fill_null(False).to_numpy(), -1.0, 1.0)
+    seconds = 3600 * _numbers(groups["hour"]) + 60 * _numbers(groups["minute"])
+    seconds = seconds + _numbers(groups["second"].str.replace(",", "."))
+    if "day" in groups.columns:
+        seconds = seconds + DAY * _numbers(groups["day"])
+    return Moments(np.where(groups["sign"].is_null().to_numpy(), np.nan, sign * seconds), "duration")
+
+
+def typed_moments(column: "polars.Series") -> Moments:
+    """The same of a column that has a type of its own; datetimes as their zone's clock shows them."""
+    import polars
+
+    kind = column.dtype
+    if kind == polars.Date:
+        return Moments(_floats(column.to_physical()), "date")
+    if kind == polars.Time:
+        return Moments(_floats(column.to_physical()) / 1e9, "time")
+    if isinstance(kind, polars.Datetime):
+        clock = column.dt.replace_time_zone(None).cast(polars.Datetime("us"))
+        return Moments(_floats(clock.to_physical()) / MICRO, "datetime")
+    assert kind == polars.Duration
+    return Moments(_floats(column.cast(polars.Duration("us")).to_physical()) / MICRO, "duration")
+
+
+def _floats(column: "polars.Series") -> np.ndarray:
+    """Numbers as float64, NaN where there is none."""
+    import polars
+
+    return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
+
+
+def as_written(found: Moments, written: str) -> np.ndarray | None:
+    """The values in the units of moments written another way: dates as datetimes and the reverse; None where there is
+    no such way."""
+    if found.written == written:
+        return found.values
+    if (found.written, written) == ("date", "datetime"):
+        return DAY * found.values
+    if (found.written, written) == ("datetime", "date"):
+        return found.values / DAY
+    if {found.written, written} == {"time", "duration"}:
+        return found.values
+    return None

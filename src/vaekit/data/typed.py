@@ -1,0 +1,633 @@
+"""The columns of a table → numbers, and what each column is: one way for files and frames."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaekit.data.cells import Fault, as_type, bare, numbers, says_missing, spells_number, without
+from vaekit.data.columns import ColumnType, split_kind
+from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
+from vaekit.errors import listed
+
+if TYPE_CHECKING:
+    import polars
+
+TRUTHS = ("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y")
+"""words of truth; single letters are such only where both occur"""
+MISSING_TEXT = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
+"""what says in a column of text that there is none; other words may be levels"""
+MARKS = ("-", ".", "?")
+"""what says so where it is the only level without a letter or a digit"""
+FEW_ODD = 10
+"""different cells that are no numbers, or no dates, among many that are: more make a column of text of it"""
+FEW_LEVELS = 20
+"""different cells of a column of levels some of which may be numbers, each three times on average"""
+MOST_LEVELS = 1000
+"""of a column that is learned unasked"""
+EMPTY = "all its cells are empty"
+NAMING = 0.9
+"""the part of cells that differ, from which on a column names its rows: of more than so many"""
+NAMING_ROWS = 20
+REPEATED = 1.5
+"""rows per level: fewer, of more than so many levels, name their rows too"""
+NAMING_LEVELS = 50
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a table are to be read."""
+
+    missing: tuple[str, ...] = ()
+    """cells equal to one of these, as text or as numbers, are missing"""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """what the user says of columns, as `columns.parse_types` gives it"""
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    """of the columns that a model was fitted to; what others are is found out"""
+    unseen: str = "error"
+    """levels that the model was not fitted to: an "error", or "missing" """
+    separator: str = ","
+    choose: bool = True
+    """leave out columns from which nothing is to be learned: empty ones, and text that names the rows"""
+
+
+@dataclass
+class Found:
+    """The numbers of each column that could be read, by its name; and the others."""
+
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    """(n,) float64, NaN where a cell is missing"""
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """why, by the columns' names"""
+    notes: list[str] = field(default_factory=list)
+    marks: dict[str, list[str]] = field(default_factory=dict)
+    """columns by what was read as a missing cell in them"""
+    pending: list[tuple["polars.Series", ColumnType]] = field(default_factory=list)
+    """bare text of numbers, whose commas the whole table explains"""
+
+    def take(self, name: str, values: np.ndarray, kind: ColumnType) -> None:
+        """Add a column."""
+        self.values[name] = values
+        self.types[name] = kind
+
+
+def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
+    """What columns hold: see `columns.ColumnType`.
+
+    Text is numbers where every cell is one, with whatever commas leave no doubt; truths (true and false, yes and no,
+    in whatever case) and dates likewise; else its cells are levels, sorted. A few other cells among more than a few
+    numbers or dates are faults: whether they are missing or levels is for the user to say.
+
+    Missing are empty cells; among numbers and dates all of `cells.MISSING`; among levels `MISSING_TEXT`, and "-", "."
+    or "?" where it is the only level without a letter or a digit.
+    """
+    found = Found()
+    for column in columns:
+        asked = _without_asked(column, reading.missing)
+        if column.name in reading.types:
+            _as_fitted(asked, reading.types[column.name], reading.unseen, found)
+        elif column.name in reading.declared:
+            _as_stated(asked, reading.declared[column.name], found)
+        else:
+            _inferred(asked, reading.choose, found)
+    _settle(found, reading)
+    for mark, names in found.marks.items():
+        found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
+    return found
+
+
+def _settle(found: Found, reading: Reading) -> None:
+    """Read the columns of text that are numbers."""
+    read, faults = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
+    faulty = {fault.column for fault in faults}
+    found.faults += faults
+    for cells, kind in found.pending:
+        if cells.name in faulty:
+            continue
+        column = read[cells.name]
+        if cells.name in reading.types:
+            found.take(cells.name, column.values, kind)
+        else:
+            kind = _of_numbers(column.values, column.decimals, kind)
+            _take_numbers(cells, column.values, kind, found)
+
+
+def _of_numbers(values: np.ndarray, decimals: int | None, kind: ColumnType) -> ColumnType:
+    """The type of numbers as they were written."""
+    if decimals == 0 and _fit_integers(values):
+        return replace(kind, written="integer", reason=kind.reason or "whole numbers")
+    return replace(kind, written="number", decimals=decimals, reason=kind.reason or "numbers")
+
+
+def _fit_integers(values: np.ndarray) -> bool:
+    """Whether numbers can be given back as 64-bit integers."""
+    return bool((np.abs(values[~np.isnan(values)]) < 2.0**63).all())
+
+
+def _without_asked(column: "polars.Series", missing: Sequence[str]) -> "polars.Series":
+    """The column, null where the user says that cells are missing."""
+    import polars
+
+    if not missing:
+        return column
+    values = [float(text) for text in missing if _is_number(text)]
+    equal = polars.repeat(False, len(column), eager=True)
+    if column.dtype.is_numeric():
+        equal = column.cast(polars.Float64).is_in(values)
+    elif not column.dtype.is_nested() and column.dtype not in (polars.Object, polars.Binary):
+        texts = column.cast(polars.String).str.strip_chars()
+        equal = texts.is_in([text.strip() for text in missing])
+        if _is_text(column):
+            equal |= texts.cast(polars.Float64, strict=False).is_in(values)
+    return without(column, equal)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_text(column: "polars.Series") -> bool:
+    import polars
+
+    return column.dtype == polars.String
+
+
+def _is_levelled(column: "polars.Series") -> bool:
+    """Whether the column's own type says that its cells are levels."""
+    import polars
+
+    return isinstance(column.dtype, polars.Enum | polars.Categorical)
+
+
+def _row(truths: "polars.Series | np.ndarray") -> int:
+    """The first that is true."""
+    return int(np.argmax(np.asarray(truths)))
+
+
+# Columns as they come
+
+
+def _inferred(column: "polars.Series", choose: bool, found: Found) -> None:
+    """Take a column for what its cells say."""
+    empty = column.null_count() == len(column)
+    if _is_text(column):
+        cells = bare(column)
+        known = without(cells, says_missing(cells))
+        empty = not known.count()
+    elif column.dtype.is_float():
+        empty = not column.fill_nan(None).count()
+    if empty and choose:
+        found.left_out[column.name] = EMPTY
+    elif empty:
+        found.take(column.name, np.full(len(column), np.nan), ColumnType(reason="empty"))
+    elif _is_text(column):
+        _text(cells, known, choose, found)
+    elif _is_levelled(column):
+        _levelled(column, choose, found)
+    else:
+        _of_type(column, ColumnType(), found)
+
+
+def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: Found) -> None:
+    """Take a column of text for numbers, truths, dates or levels.
+
+    known    the cells, null where they would be missing among numbers
+    """
+    spelled = spells_number(known)
+    if spelled.sum() == known.count():
+        _mark(cells, known, found)
+        found.pending.append((known, ColumnType()))
+        return
+    truths = _truths(known)
+    if truths is not None:
+        _mark(cells, known, found)
+        found.take(known.name, _truth_codes(known), ColumnType("binary", truths, "text", reason="two words of truth"))
+        return
+    read = moments(known)
+    if read is not None:
+        readable = np.isfinite(read.values)
+        fault = _fault_of_moments(known, read)
+        if readable.sum() == known.count() or _few_odd(known, readable):
+            _mark(cells, known, found)
+            if fault is not None:
+                found.faults.append(fault)
+            else:
+                _take_moments(known, read, ColumnType(), found)
+            return
+    if _few_odd(known, spelled.fill_null(False).to_numpy()):
+        row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
+        found.faults.append(Fault("text", known.name, row, known[row]))
+        return
+    words = _words(cells)
+    levels = _sorted(words)
+    reason = _naming(words, levels) if choose else ""
+    if reason:
+        found.left_out[words.name] = reason
+        return
+    _mark(cells, words, found)
+    kind = "binary" if len(levels) == 2 else "category"
+    found.take(words.name, _codes(words, levels), ColumnType(kind, levels, "text", reason=f"text of {_many(levels)}"))
+
+
+def _many(levels: Sequence[str]) -> str:
+    return "one level" if len(levels) == 1 else f"{len(levels):,} levels"
+
+
+def _few_odd(known: "polars.Series", readable: np.ndarray) -> bool:
+    """Whether cells that cannot be read are a few among many that can, in a column that is no handful of levels."""
+    there = known.is_not_null().to_numpy()
+    if 2 * readable.sum() < there.sum():
+        return False
+    different = known.n_unique() - known.has_nulls()
+    if different <= FEW_LEVELS and there.sum() >= 3 * different:
+        return False
+    return known.filter(there & ~readable).n_unique() <= FEW_ODD
+
+
+def _fault_of_moments(known: "polars.Series", read: Moments) -> Fault | None:
+    """What keeps a column from being dates and times."""
+    odd = known.is_not_null().to_numpy() & ~np.isfinite(read.values)
+    if odd.any():
+        row = _row(odd)
+        cell = known[row]
+        dated = known.filter(odd).str.contains(rf"{MIXED}|^\d+:\d").any()
+        return Fault("date" if dated else "text", known.name, row, cell)
+    row = _row(known.is_not_null())
+    if read.order == "unclear":
+        return Fault("day", known.name, row, known[row])
+    if read.zoned:
+        return Fault("zones", known.name, row, known[row])
+    return None
+
+
+def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, found: Found) -> None:
+    """Add a column of dates, times or durations; seconds that are whole in all cells are given back so."""
+    values = read.values
+    there = values[~np.isnan(values)]
+    whole = read.written != "date" and bool((there == there.round()).all())
+    reason = f"{read.written}s"
+    if read.order:
+        reason += f", {read.order} first"
+        shown = column[_row(column.is_not_null())]
+        found.notes.append(f"dates of {listed([column.name])} read with the {read.order} first, as in '{shown}'.")
+    kind = replace(kind, written=read.written, decimals=0 if whole else None, reason=kind.reason or reason)
+    found.take(column.name, values, kind)
+
+
+def _truths(known: "polars.Series") -> tuple[str, ...] | None:
+    """How a column of truths spells false and true; None for another."""
+    different = known.drop_nulls().unique()
+    if len(different) > 12:
+        return None
+    counts = {word: int((known == word).sum()) for word in sorted(different)}
+    lower = {word.lower() for word in counts}
+    for pair in TRUTHS:
+        if not lower <= set(pair) or (len(pair[0]) == 1 and len(lower) < 2):
+            continue
+        spellings = []
+        for word in pair:
+            own = [spelling for spelling in counts if spelling.lower() == word]
+            spellings.append(max(own, key=lambda spelling: counts[spelling]) if own else word)
+        if len(lower) == 1:  # the other word as this one is written
+            present = next(spelling for spelling in spellings if spelling in counts)
+            spellings = [spelling if spelling in counts else _as_cased(spelling, present) for spelling in spellings]
+        return tuple(spellings)
+    return None
+
+
+def _as_cased(word: str, like: str) -> str:
+    """A word in capitals, or with one, as another is."""
+    if like.isupper():
+        return word.upper()
+    return word.title() if like.istitle() else word
+
+
+def _truth_codes(cells: "polars.Series") -> np.ndarray:
+    """1 for words that mean true, 0 for those that mean false; NaN for others."""
+    codes = {word: float(code) for pair in TRUTHS for code, word in enumerate(pair)}
+    return _mapped(cells.str.to_lowercase(), codes)
+
+
+def _mapped(cells: "polars.Series", codes: Mapping[str, float]) -> np.ndarray:
+    """The code of each cell; NaN where it has none."""
+    import polars
+
+    values = cells.replace_strict(list(codes), list(codes.values()), default=None, return_dtype=polars.Float64)
+    return values.fill_null(np.nan).to_numpy()
+
+
+def _words(cells: "polars.Series") -> "polars.Series":
+    """Bare text as levels: null where there is none. See `typed` for what is missing."""
+    known = without(cells, says_missing(cells))
+    if known.count() and spells_number(known).sum() == known.count():
+        return known
+    words = without(cells, cells.is_in(list(MISSING_TEXT)))
+    without_letters = words.filter(~words.str.contains(r"[\pL\pN]")).unique().drop_nulls().to_list()
+    if len(without_letters) == 1 and without_letters[0] in MARKS:
+        return without(words, words == without_letters[0])
+    return words
+
+
+def _mark(cells: "polars.Series", known: "polars.Series", found: Found) -> None:
+    """Take note of what is written in cells that are missing."""
+    for mark in cells.filter(cells.is_not_null() & known.is_null()).unique().sort():
+        if mark:
+            found.marks.setdefault(mark, []).append(cells.name)
+
+
+def _sorted(words: "polars.Series") -> tuple[str, ...]:
+    """The different levels in order, that of numbers where they are such."""
+    levels = sorted(words.drop_nulls().unique())
+    if levels and all(map(_is_number, levels)):
+        levels.sort(key=float)
+    return tuple(levels)
+
+
+def _codes(words: "polars.Series", levels: Sequence[str]) -> np.ndarray:
+    """Which of the levels each cell is, as it is written, or where all levels are numbers as a number; NaN for none."""
+    import polars
+
+    codes = _mapped(words, {level: float(code) for code, level in enumerate(levels)})
+    if not all(map(_is_number, levels)):
+        return codes
+    by_value = {float(level): float(code) for code, level in enumerate(levels)}
+    values = words.cast(polars.Float64, strict=False)
+    again = values.replace_strict(list(by_value), list(by_value.values()), default=None, return_dtype=polars.Float64)
+    return np.where(np.isnan(codes), again.fill_null(np.nan).to_numpy(), codes)
+
+
+def _naming(words: "polars.Series", levels: Sequence[str]) -> str:
+    """Why a column of text is left out unless its user wants it; nothing where it is not."""
+    rows = words.count()
+    nearly_all = len(levels) > NAMING * rows and rows > NAMING_ROWS
+    hardly_repeated = len(levels) > NAMING_LEVELS and rows < REPEATED * len(levels)
+    if nearly_all or hardly_repeated:
+        return f"its text names the rows ({len(levels):,} different in {rows:,})"
+    if len(levels) > MOST_LEVELS:
+        return f"it has {len(levels):,} levels"
+    return ""
+
+
+def _levelled(column: "polars.Series", choose: bool, found: Found) -> None:
+    """Take a column whose own type has levels: ordered ones where that type says so."""
+    import polars
+
+    words = column.cast(polars.String)
+    if isinstance(column.dtype, polars.Enum):
+        levels = tuple(column.dtype.categories)
+        kind = "ordinal"
+    else:
+        levels = _sorted(words)
+        kind = "category"
+    reason = _naming(words, levels) if choose and kind == "category" else ""
+    if reason:
+        found.left_out[column.name] = reason
+        return
+    if len(levels) == 2:
+        kind = "binary"
+    own = ColumnType(kind, levels, "text", reason=f"of a type with {_many(levels)}")
+    found.take(column.name, _codes(words, levels), own)
+
+
+def _of_type(column: "polars.Series", kind: ColumnType, found: Found) -> None:
+    """Take a column that has a type of its own, which is none of text or levels."""
+    import polars
+
+    dtype = column.dtype
+    if dtype.is_temporal():
+        _take_moments(column, typed_moments(column), kind, found)
+    elif dtype == polars.Boolean:
+        own = "binary" if kind.kind == "auto" else kind.kind
+        kind = replace(kind, kind=own, written="boolean", reason=kind.reason or "true or false")
+        found.take(column.name, _floats(column), kind)
+    elif dtype.is_integer():
+        kind = replace(kind, written="integer", reason=kind.reason or "whole numbers")
+        _take_numbers(column, _floats(column), kind, found)
+    elif dtype.is_numeric() or dtype == polars.Null:
+        scale = dtype.scale if isinstance(dtype, polars.Decimal) else None
+        kind = replace(kind, written="number", decimals=scale, reason=kind.reason or "numbers")
+        _take_numbers(column, _floats(column), kind, found)
+    else:
+        row = _row(column.is_not_null())
+        found.faults.append(Fault("type", column.name, row, f"of type {dtype}"))
+
+
+def _floats(column: "polars.Series") -> np.ndarray:
+    """Numbers as float64, NaN where there is none."""
+    import polars
+
+    return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
+
+
+# Columns of which the user says what they are
+
+
+def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
+    """Take a column for what the user says."""
+    kind, levels = split_kind(stated)
+    own = ColumnType(kind, reason="as stated")
+    if kind in ("category", "ordinal"):
+        _as_levels(column, kind, levels, found)
+    elif _is_levelled(column) or (_is_text(column) and kind == "binary"):
+        words = _as_words(column)
+        truths = _truths(words)
+        if truths is not None:
+            found.take(column.name, _truth_codes(words), replace(own, levels=truths, written="text"))
+        elif kind == "binary" and set(_sorted(words)) != {"0", "1"}:
+            _as_levels(column, kind, (), found)
+        elif _is_text(column):
+            found.pending.append((words, own))
+        else:
+            row = _row(words.is_not_null())
+            found.faults.append(Fault("kind", column.name, row, words[row], f"'{words[row]}' is no number"))
+    elif not _is_text(column):
+        _of_type(column, own, found)
+    else:
+        cells = bare(column)
+        known = without(cells, says_missing(cells))
+        read = None
+        if spells_number(known).sum() < known.count():
+            read = moments(known)
+        if read is not None and _fault_of_moments(known, read) is None:
+            _take_moments(known, read, own, found)
+        else:
+            found.pending.append((known, own))
+
+
+def _as_words(column: "polars.Series") -> "polars.Series":
+    """The cells of any column as text, whole numbers without a point; null where they are missing."""
+    import polars
+
+    if _is_text(column):
+        return _words(bare(column))
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        if _fit_integers(_floats(column)) and (column == column.round()).all():
+            column = column.cast(polars.Int64)
+    return column.cast(polars.String)
+
+
+def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], found: Found) -> None:
+    """Take a column for one of levels, these where they are given."""
+    words = _as_words(column)
+    own = _sorted(words)
+    name = column.name
+    numeric = all(map(_is_number, own))
+    if not levels and kind == "ordinal" and _is_levelled(column):
+        _levelled(column, False, found)
+        found.types[name] = replace(found.types[name], kind=kind, reason="as stated")
+        return
+    if not levels and kind == "ordinal" and not numeric:
+        order = "<".join(own[:5]) + "<…" * (len(own) > 5)
+        more = f"its levels are text, state their order, as in {as_type(name, f'ordinal:{order}')}"
+        found.faults.append(Fault("kind", name, _row(words.is_not_null()), "", more))
+        return
+    if kind == "binary" and len(own) > 2:
+        found.faults.append(Fault("kind", name, 0, "", f"{len(own):,} levels, {listed(own)}, are not two"))
+        return
+    codes = _codes(words, levels or own)
+    without_level = np.isnan(codes) & words.is_not_null().to_numpy()
+    if without_level.any():
+        row = _row(without_level)
+        found.faults.append(Fault("level", name, row, words[row]))
+        return
+    absent = [level for code, level in enumerate(levels) if not (codes == code).any()]
+    if absent:
+        more = f"no cell is {listed(absent)}; they are {listed(own, 6)}"
+        found.faults.append(Fault("kind", name, 0, "", more))
+        return
+    if _is_text(column):
+        _mark(bare(column), words, found)
+    written = _written_levels(column, levels or own)
+    found.take(name, codes, ColumnType(kind, levels or own, written, reason="as stated"))
+
+
+def _written_levels(column: "polars.Series", levels: Sequence[str]) -> str:
+    """How levels are given back: as numbers where they are written so, and no text of digits ("007")."""
+    if _is_levelled(column):
+        return "text"
+    if all(level.removeprefix("-").isdecimal() and str(int(level)) == level for level in levels):
+        return "integer"
+    if column.dtype.is_numeric():
+        return "number"
+    return "text"
+
+
+def _take_numbers(column: "polars.Series", values: np.ndarray, kind: ColumnType, found: Found) -> None:
+    """Add a column of numbers, unless they are not of the kind that was stated."""
+    possible = {
+        "count": (values >= 0) & (values == np.round(values)),
+        "integer": values == np.round(values),
+        "positive": values > 0,
+        "binary": (values == 0) | (values == 1),
+    }
+    if kind.kind not in possible:
+        found.take(column.name, values, kind)
+        return
+    wrong = ~possible[kind.kind] & ~np.isnan(values)
+    if not wrong.any():
+        found.take(column.name, values, kind)
+    elif kind.kind == "binary":
+        _as_levels(column, "binary", (), found)
+    else:
+        row = _row(wrong)
+        article = "of no" if kind.kind == "positive" else "no"
+        found.faults.append(Fault("kind", column.name, row, "", f"{values[row]:g} is {article} {kind.kind} number"))
+
+
+# Columns as a model was fitted to them
+
+
+def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Found) -> None:
+    """Take a column for what it was when a model was fitted."""
+    import polars
+
+    name = column.name
+    if kind.levels:
+        _as_fitted_levels(column, kind, unseen, found)
+    elif column.null_count() == len(column):
+        found.take(name, np.full(len(column), np.nan), kind)
+    elif kind.written in ("date", "datetime", "time", "duration"):
+        _as_fitted_moments(column, kind, found)
+    elif column.dtype == polars.Boolean or column.dtype.is_numeric():
+        values = _floats(column)
+        wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values)
+        if kind.written == "boolean" and wrong.any():
+            row = _row(wrong)
+            found.faults.append(Fault("kind", name, row, "", f"{values[row]:g} is neither true nor false"))
+        else:
+            found.take(name, values, kind)
+    elif _is_text(column):
+        cells = bare(column)
+        known = without(cells, says_missing(cells))
+        if kind.written == "boolean" and _truths(known) is not None:
+            found.take(name, _truth_codes(known), kind)
+        else:
+            _mark(cells, known, found)
+            found.pending.append((known, kind))
+    else:
+        row = _row(column.is_not_null())
+        found.faults.append(Fault("type", name, row, f"of type {column.dtype}"))
+
+
+def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, found: Found) -> None:
+    """The codes of a column's cells, whatever may be written for missing ones where that is no level."""
+    import polars
+
+    name = column.name
+    if column.dtype.is_nested() or column.dtype in (polars.Object, polars.Binary):
+        found.faults.append(Fault("type", name, _row(column.is_not_null()), f"of type {column.dtype}"))
+        return
+    words = bare(column) if _is_text(column) else _as_words(column)
+    codes = _codes(words, kind.levels)
+    if tuple(level.lower() for level in kind.levels) in TRUTHS:
+        codes = np.where(np.isnan(codes), _truth_codes(words), codes)
+    absent = words.is_null() | says_missing(words)
+    odd = np.isnan(codes) & ~absent.to_numpy()
+    if not odd.any():
+        found.take(name, codes, kind)
+        return
+    counts = words.filter(odd).value_counts(sort=True, name="cells").sort(["cells", name], descending=[True, False])
+    shown = [f"'{level}' ({count:,})" for level, count in counts.head(5).iter_rows()]
+    if len(counts) > 5:
+        shown.append(f"and {len(counts) - 5:,} more")
+    if unseen == "missing":
+        found.notes.append(f"levels that fitting never saw read as missing in {listed([name])}: {', '.join(shown)}.")
+        found.take(name, codes, kind)
+        return
+    found.faults.append(Fault("unseen", name, _row(odd), "", ", ".join(shown)))
+
+
+def _as_fitted_moments(column: "polars.Series", kind: ColumnType, found: Found) -> None:
+    """Dates and times in the units of the model."""
+    name = column.name
+    if column.dtype.is_temporal():
+        read: Moments | None = typed_moments(column)
+        known = column
+    elif _is_text(column):
+        cells = bare(column)
+        known = without(cells, says_missing(cells))
+        if not known.count():
+            found.take(name, np.full(len(column), np.nan), kind)
+            return
+        _mark(cells, known, found)
+        read = moments(known)
+        fault = None if read is None else _fault_of_moments(known, read)
+        if fault is not None:
+            found.faults.append(fault)
+            return
+    else:
+        read = None
+        known = column
+    values = None if read is None else as_written(read, kind.written)
+    if values is None:
+        row = _row(known.is_not_null())
+        found.faults.append(Fault("kind", name, row, "", f"'{known[row]}' is no {kind.written}"))
+        return
+    found.take(name, values, kind)
