@@ -13,6 +13,7 @@ import torch
 
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source, load
+from vaekit.data.columns import parse_types
 from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
@@ -48,6 +49,8 @@ def training_source(settings: Settings, run: Path | None = None) -> Source:
         exclude=section.exclude,
         label=section.label or None,
         keep=section.keep,
+        missing=section.missing,
+        declared=parse_types(section.columns),
         resize=section.resize,
         kind=section.kind,
     )
@@ -103,6 +106,8 @@ def _part_of_its_own(part: str, path: str, section: DataSettings, source: Source
         label=section.label or None,
         keep=section.keep,
         columns=source.names,
+        missing=section.missing,
+        declared=parse_types(section.columns),
         resize=section.resize if pictures else "",
         colour=pictures and source.in_colour,
         kind=source.axes.kind,
@@ -130,6 +135,7 @@ def rows_of(
     device: torch.device,
     exclude: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
+    unseen: str = "error",
 ) -> tuple[Dataset, Source, dict[str, Column]]:
     """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
     apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
@@ -137,6 +143,7 @@ def rows_of(
     A table's columns are found by their names: what else it has is left out, with a note on stderr.
 
     exclude, keep    columns of a table beside those of the run's settings
+    unseen           what becomes of levels that the model was not fitted to: an "error", or "missing" cells
 
     Raises VaekitError for rows that the model was not fitted to, and where the run has no test rows.
     """
@@ -153,6 +160,9 @@ def rows_of(
         label=section.label or None,
         keep=section.keep + kept,
         columns=run.schema.names,
+        missing=section.missing,
+        types=run.schema.types,
+        unseen=unseen,
         resize=section.resize,
         colour=run.schema.channels == 3,
         kind=run.schema.layout,

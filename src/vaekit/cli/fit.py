@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaekit.data import Source
     from vaekit.settings import Prepared, Settings
 
-OF_THE_DATA = ("exclude", "label", "keep", "resize", "kind", "validation", "test")
+OF_THE_DATA = ("exclude", "label", "keep", "columns", "missing", "resize", "kind", "validation", "test")
 """what makes other rows of the same files"""
 
 

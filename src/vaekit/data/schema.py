@@ -171,6 +171,17 @@ class Schema:
         """Whether any cell was missing among the rows trained on."""
         return bool(np.any(self.missing))
 
+    @property
+    def types(self) -> tuple[ColumnType, ...] | None:
+        """What each column of a table was when it was described; None where all are plain numbers of one kind."""
+        if self.kinds is None and self.levels is None and self.written is None:
+            return None
+        features = range(self.features)
+        levels = self.levels or ((),) * self.features
+        written = self.written or ("number",) * self.features
+        decimals = self.decimals or (None,) * self.features
+        return tuple(ColumnType(self.kind_of(j), levels[j], written[j], decimals[j]) for j in features)
+
     def kind_of(self, index: int) -> str:
         """The kind of feature `index`."""
         return self.kind if self.kinds is None else self.kinds[index]

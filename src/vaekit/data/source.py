@@ -185,6 +185,10 @@ def load(
     kind: str = "auto",
     strict: bool = True,
     asked: tuple[str, ...] = (),
+    missing: tuple[str, ...] = (),
+    declared: Mapping[str, str] | None = None,
+    types: tuple[ColumnType, ...] | None = None,
+    unseen: str = "error",
 ) -> Source:
     """Rows from the name of a known data set, or from paths to .npy, .npz, tables (.csv, .tsv, .parquet), IDX (.gz),
     images or folders of images. The rows of several paths follow each other.
@@ -196,26 +200,33 @@ def load(
     kind              table, image or sequence: what the axes of an array mean; auto finds out (`layout.layout_of`)
     strict            refuse columns that are not there, and options that are not for this kind of data
     asked             names among `exclude` and `keep` that must be there although the reading is not strict
+    missing           what else than an empty cell says that a cell of a table is missing
+    declared          what columns of a table are, where that is not to be found out: see `columns.parse_types`
+    types, unseen     what `columns` were when a model was fitted to them, and what becomes of levels that it never saw
 
     Raises VaekitError for anything unreadable.
     """
     places = [data] if isinstance(data, str | Path) else list(data)
-    chosen = Columns(tuple(exclude), label, tuple(keep), columns, strict, tuple(asked))
+    chosen = Columns(
+        tuple(exclude), label, tuple(keep), columns, strict, tuple(asked), tuple(missing), declared or {}, types, unseen
+    )
     known = next((str(place) for place in places if str(place) in datasets.NAMES), None)
     if known and len(places) > 1:
         raise VaekitError(f"'{known}' is a known data set: it cannot be put together with other data.")
     if known:
         if chosen.refused_without_names or (strict and resize):
             raise VaekitError(
-                f"--exclude, --label and --keep are for tables, --resize is for files of images; '{known}' is a known "
-                f"data set."
+                f"--exclude, --label, --keep, --columns and --missing are for tables, --resize is for files of images; "
+                f"'{known}' is a known data set."
             )
         layout = "image" if kind == "auto" else kind
         return Source(name=known, layout=layout, **datasets.load(known))
     paths = [_existing(place) for place in places]
     if _all_images(paths):
         if chosen.refused_without_names:
-            raise VaekitError(f"{paths[0]} has no columns: --exclude, --label and --keep are for tables.")
+            raise VaekitError(
+                f"{paths[0]} has no columns: --exclude, --label, --keep, --columns and --missing are for tables."
+            )
         pictures = images.read(paths, resize, colour)
         if kind in ("table", "sequence"):
             pictures["layout"] = Layout(kind, "none", "as stated")
@@ -291,6 +302,7 @@ def _concatenated(sources: list[Source]) -> Source:
 
 def _stacked(sources: list[Source]) -> Source:
     """The rows of all, one after another, with the labels and columns beside them that each of them has."""
+    sources = _of_one_coding(sources)
     first = sources[0]
     labels = [s.labels for s in sources if s.labels is not None]
     shared = [name for name in first.beside if all(name in s.beside for s in sources)]
@@ -302,6 +314,50 @@ def _stacked(sources: list[Source]) -> Source:
         beside=beside,
         numbers=np.concatenate([s.row_numbers for s in sources]),
     )
+
+
+def _of_one_coding(sources: list[Source]) -> list[Source]:
+    """The sources with the codes of each column standing for the same levels: those of all.
+
+    Raises VaekitError where a column holds levels in one of them, and numbers in another.
+    """
+    first = sources[0]
+    if first.types is None or all(source.types == first.types for source in sources):
+        return sources
+    typed = [(source, source.types) for source in sources if source.types is not None]
+    found = [np.array(source.x) for source in sources]
+    joint = []
+    for j, own in enumerate(first.types):
+        of_all = [types[j] for _, types in typed]
+        for (source, _), other in zip(typed, of_all, strict=True):
+            if bool(other.levels) != bool(own.levels) or (other.written == "date") != (own.written == "date"):
+                name = first.names[j] if first.names else str(j)
+                raise VaekitError(
+                    f"column '{name}' holds {_held(own)} in {first.name} and {_held(other)} in {source.name}: write "
+                    f"both in one way, or say what it is (--columns {name}=category)."
+                )
+        levels = own.levels
+        for other in of_all:
+            levels += tuple(level for level in other.levels if level not in levels)
+        if own.kind != "ordinal":
+            levels = tuple(sorted(levels))
+        for x, other in zip(found, of_all, strict=True):
+            if other.levels and other.levels != levels:
+                codes = np.array([levels.index(level) for level in other.levels], np.float64)
+                observed = ~np.isnan(x[:, j])
+                x[observed, j] = codes[x[observed, j].astype(np.int64)]
+        kind = own.kind
+        if kind == "binary" and len(levels) > 2:
+            kind = "category"
+        joint.append(replace(own, kind=kind, levels=levels))
+    return [replace(source, x=x, types=tuple(joint)) for source, x in zip(sources, found, strict=True)]
+
+
+def _held(own: ColumnType) -> str:
+    """What a column holds, in a word or two."""
+    if own.levels:
+        return f"levels such as '{own.levels[0]}'"
+    return "dates" if own.written in ("date", "datetime") else "numbers"
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:

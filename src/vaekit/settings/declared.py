@@ -72,6 +72,14 @@ class DataSettings(Section):
     keep: tuple[str, ...] = setting(
         (), str, "a column to do the same with, an identifier say; may be given several times"
     )
+    columns: tuple[str, ...] = setting(
+        (), str,
+        "what columns are, where that is not to be found out: age=count,grade=ordinal:low<mid<high,zip=category; kinds "
+        "are binary, count, integer, positive, real, category and ordinal",
+    )  # fmt: skip
+    missing: tuple[str, ...] = setting(
+        (), str, "what stands in a missing cell beside nothing, NA, NaN and null: -999, say; may be given several times"
+    )
     resize: str = setting("", str, "HEIGHTxWIDTH, or one number for both, to which images in files are scaled")
     kind: str = setting(
         AUTO, str,
