@@ -56,7 +56,7 @@ class Levels(NamedTuple):
             moved=columns != sorted(columns),
             size=size,
             start=torch.tensor(starts),
-            column=torch.arange(len(sizes)).repeat_interleave(size),
+            column=torch.tensor([j for j in range(len(sizes)) for _ in range(sizes[j])]),
             order=order,
             place=order.argsort(),
             column_place=torch.tensor(columns).argsort(),
