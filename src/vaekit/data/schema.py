@@ -38,6 +38,11 @@ EXTREME = 30.0
 """standard deviations of the rest beyond which a cell is extreme"""
 EXTREME_SHARE = 0.005
 """the part of a column that may be extreme"""
+REPEATED = 0.01
+"""the part of a column's cells from which on a value is repeated"""
+TIMES_USUAL = 5.0
+"""and by how many times it is more frequent than the column's usual value"""
+MOST_REPEATED = 12
 FARTHEST = 1e12
 """standard deviations: cells farther out are taken to be here, since their squares overflow in 32-bit arithmetic"""
 
@@ -86,6 +91,10 @@ class Schema:
     """of each column how its cells are written (`columns.WRITTEN`); None where all are plain numbers"""
     decimals: tuple[int | None, ...] | None = None
     """of each column the digits behind the point with which it is written; None where nothing says so"""
+    repeated: tuple[tuple[float, ...], ...] | None = None
+    shares: tuple[tuple[float, ...], ...] | None = None
+    """of each column of whole numbers the values that many of its cells have, and the part of them that has each; None
+    where there are none"""
     missing: bool | tuple[bool, ...] = False
     """whether a feature has missing cells, held as NaN, among the rows trained on"""
 
@@ -236,6 +245,8 @@ class Schema:
             levels=_picked(self.levels, index),
             written=_picked(self.written, index),
             decimals=_picked(self.decimals, index),
+            repeated=_picked(self.repeated, index),
+            shares=_picked(self.shares, index),
             constant=_pack_truths(self.array("constant")[index]),
             missing=_pack_truths(self.array("missing")[index]),
             **chosen,
@@ -288,10 +299,21 @@ class Schema:
             "levels": self.levels is None or self._are_levels(features),
             "written": self.written is None
             or (_is_list(self.written, features, str) and set(self.written) <= set(WRITTEN)),
+            **{name: self._are_shares(name, features) for name in ("repeated", "shares")},
             "decimals": self.decimals is None or _is_list(self.decimals, features, int | NoneType),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]
+
+    def _are_shares(self, name: str, features: int) -> bool:
+        """Whether there are a few numbers for each column, and as many in both lists."""
+        values = getattr(self, name)
+        if values is None:
+            return self.repeated is None and self.shares is None
+        if not _is_list(values, features, tuple) or self.repeated is None or self.shares is None:
+            return False
+        alike = [len(own) for own in self.repeated] == [len(own) for own in self.shares]
+        return alike and all(_is_number(value, -math.inf) for own in values for value in own)
 
     def _are_levels(self, features: int) -> bool:
         """Whether each column that holds codes has levels, and no two that are the same."""
@@ -464,6 +486,8 @@ def described(
     )
     if types is not None:
         schema = _with_types(schema, types)
+    if layout.kind == "table" and "integer" in kinds:
+        schema = _with_repeated(schema, x, train)
     if extremes:
         schema = replace(schema, typical_low=_pack(least), typical_high=_pack(most))
     _check_scale(schema, scale, constant)
@@ -501,6 +525,35 @@ def _kinds(
     if types is not None:
         kinds = [kind if own.kind == AUTO else own.kind for kind, own in zip(kinds, types, strict=True)]
     return kinds
+
+
+def _with_repeated(schema: Schema, x: Rows, train: np.ndarray) -> Schema:
+    """The schema with the values that are repeated in columns of whole numbers, by the rows `train`."""
+    every = -(-(len(train) * schema.features) // LOOKED_AT_CELLS)
+    cells = _flat(x[train[::every]])
+    found = []
+    for j, column in enumerate(cells.T):
+        if schema.kind_of(j) == "integer":
+            found.append(_repeated(column[~np.isnan(column)]))
+        else:
+            found.append(((), ()))
+    values = tuple(own for own, _ in found)
+    if not any(values):
+        return schema
+    return replace(schema, repeated=values, shares=tuple(parts for _, parts in found))
+
+
+def _repeated(column: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The values that more than one in `REPEATED` of a column's cells have, and many more than their neighbours do; at
+    most `MOST_REPEATED` of them, the most frequent first; each with its part of the cells."""
+    if not len(column):
+        return (), ()
+    values, counts = np.unique(column, return_counts=True)
+    usual = np.median(counts)
+    enough = counts > max(REPEATED * len(column), TIMES_USUAL * usual, 5)
+    chosen = np.flatnonzero(enough)
+    chosen = chosen[np.argsort(-counts[chosen], kind="stable")][:MOST_REPEATED]
+    return tuple(values[chosen].tolist()), tuple((counts[chosen] / len(column)).tolist())
 
 
 def _with_types(schema: Schema, types: Sequence[ColumnType]) -> Schema:

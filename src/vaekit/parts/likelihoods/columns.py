@@ -47,7 +47,7 @@ class Columns(Likelihood):
         schema: Schema,
         binary: str = "bernoulli",
         count: str = "negative-binomial",
-        integer: str = "discretized-logistic",
+        integer: str = "discretized-mixture",
         positive: str = "log-normal",
         real: str = "gaussian",
         category: str = "categorical",

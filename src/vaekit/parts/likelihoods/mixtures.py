@@ -122,6 +122,20 @@ class LogisticMixture(LocationScale):
         return distributions.LogisticMixture(logits, loc, log_scale, len(self.shape))
 
 
+def _atoms(schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """The repeated values of each feature less its offset, and their frequencies, (A, *X) each; NaN, 0 where fewer."""
+    repeated = schema.repeated or ((),) * schema.features
+    shares = schema.shares or ((),) * schema.features
+    most = max(map(len, repeated))
+    atoms = np.full((most, schema.features), np.nan)
+    frequencies = np.zeros((most, schema.features))
+    for j, (values, parts) in enumerate(zip(repeated, shares, strict=True)):
+        atoms[: len(values), j] = values
+        frequencies[: len(parts), j] = parts
+    shape = (most, *schema.shape)
+    return atoms.reshape(shape) - schema.array("offset"), frequencies.reshape(shape)
+
+
 class DiscretizedLogisticMixture(DiscretizedLogistic):
     """Whole numbers: repeated values, and a mixture of C logistic variables rounded to the grid, for each cell.
 
@@ -152,14 +166,17 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
     def of(
         cls, schema: Schema, range: Literal["seen", "open"] = "seen", components: Components = COMPONENTS
     ) -> "DiscretizedLogisticMixture":
-        """The family for data of a schema, without atoms: a schema counts no values.
+        """The family for data of a schema, with the repeated values that it has counted.
 
         range         as in `DiscretizedLogistic.of`
         components    C, how many
         """
+        atoms, frequencies = _atoms(schema)
         return cls(
             schema.shape,
             components=components,
+            atoms=atoms,
+            frequencies=frequencies,
             low=schema.shifted("low"),
             high=schema.shifted("high"),
             mean=schema.shifted("mean"),
