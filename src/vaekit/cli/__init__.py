@@ -15,6 +15,7 @@ COMMANDS = {
     "score": "log p(x) of each row, with its error.",
     "sample": "Generate new rows: images, arrays or tables.",
     "reconstruct": "Pass rows through the model and back.",
+    "impute": "Fill the missing cells of a table.",
     "encode": "Turn rows into latents.",
     "datasets": "List the data sets known by name.",
 }

@@ -19,7 +19,7 @@ from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
 from vaekit.data.schema import row_blocks
 from vaekit.data.written import as_table, as_text, of_means
-from vaekit.errors import VaekitError, counted
+from vaekit.errors import VaekitError, counted, unknown
 from vaekit.evaluation import LogLikelihood, Method, log_likelihood
 from vaekit.evaluation.importance import most_shape
 from vaekit.evaluation.likelihood import TOGETHER
@@ -30,6 +30,8 @@ from vaekit.settings import Settings, check_rows_fit, choose_device
 from vaekit.settings.declared import DataSettings
 
 T = TypeVar("T")
+UNSEEN = ("error", "missing")
+"""what may become of a level that a model was not fitted to"""
 
 
 def training_source(settings: Settings, run: Path | None = None) -> Source:
@@ -151,6 +153,8 @@ def rows_of(
         if exclude or keep:
             raise VaekitError("--exclude and --keep are for a table that is named: name it after the run.")
         return _test_rows(run, device)
+    if unseen not in UNSEEN:
+        raise unknown("choice for unseen levels", unseen, UNSEEN)
     section = run.settings.data
     left_out = tuple(exclude or ())
     kept = tuple(keep or ())

@@ -16,6 +16,7 @@ def encode(
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    unseen: str = "error",
     spread: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
     trust: Trust = None,
@@ -38,6 +39,8 @@ def encode(
         a column of a table to leave out, beside those of the run; may be given several times
     keep
         a column of a table to write beside the results; may be given several times
+    unseen
+        what becomes of a level that the model was not fitted to: an error, or missing
     spread
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     device
@@ -58,7 +61,7 @@ def encode(
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
-    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep)
+    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
     mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
     latents = model.latent_dim
     names = [f"z{j}" for j in range(latents)]

@@ -26,6 +26,7 @@ def evaluate(
     samples: int | None = None,
     rows: int | None = None,
     exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
+    unseen: str = "error",
     device: str | None = None,
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -48,6 +49,8 @@ def evaluate(
         evaluate so many rows only, drawn by the run's seed
     exclude
         a column of a table to leave out, beside those of the run; may be given several times
+    unseen
+        what becomes of a level that the model was not fitted to: an error, or missing
     device
         auto, cpu or cuda; by default the run's
     json
@@ -71,7 +74,7 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
-    chosen, source, known = rows_of(opened, model, data or None, place, exclude)
+    chosen, source, known = rows_of(opened, model, data or None, place, exclude, unseen=unseen)
     if rows is not None:
         numbers = chosen.drawn(rows)
         chosen = chosen.subset(numbers)

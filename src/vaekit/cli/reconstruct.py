@@ -22,6 +22,7 @@ def reconstruct(
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    unseen: str = "error",
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
     samples: int = 1,
     seed: int = 0,
@@ -45,6 +46,8 @@ def reconstruct(
         a column of a table to leave out, beside those of the run; may be given several times
     keep
         a column of a table to write beside the results; may be given several times
+    unseen
+        what becomes of a level that the model was not fitted to: an error, or missing
     n
         only the first n rows; for a .png n rows of all classes, or where there are none from beginning to end. By
         default all, or for a .png 10
@@ -77,7 +80,7 @@ def reconstruct(
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device, trust)
-    rows, source, known = rows_of(opened, model, data, place, exclude, keep)
+    rows, source, known = rows_of(opened, model, data, place, exclude, keep, unseen)
     count = len(rows)
     if n is not None or picture:
         count = min(count, n or SHOWN)
@@ -101,7 +104,7 @@ def reconstruct(
             write_images(output, in_turn, opened.schema)
         else:
             table = opened.schema.from_stored(in_turn)
-            beside = _of_each(known, count, samples)
+            beside = of_each(known, count, samples)
             write_rows(output, table, feature_names(opened), beside, opened.schema, means=True)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
@@ -111,7 +114,7 @@ def reconstruct(
     print(f"{counted(count)}, {samples} reconstruction{plural} each, in {output}{shown}")
 
 
-def _of_each(known: "dict[str, Column]", count: int, samples: int) -> "dict[str, Column]":
+def of_each(known: "dict[str, Column]", count: int, samples: int) -> "dict[str, Column]":
     """What tells rows apart, for a table with each of `samples` reconstructions of a row in turn."""
     repeated = np.repeat(np.arange(count), samples)
     columns: dict[str, Column] = {name: column[repeated] for name, column in known.items()}

@@ -15,6 +15,7 @@ def score(
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    unseen: str = "error",
     method: str = "iwae",
     samples: int | None = None,
     device: str | None = None,
@@ -39,6 +40,8 @@ def score(
         a column of a table to leave out, beside those of the run; may be given several times
     keep
         a column of a table to write beside the results; may be given several times
+    unseen
+        what becomes of a level that the model was not fitted to: an error, or missing
     method
         iwae (importance-weighted), quadrature (one or two latents) or ais (annealed, slow and tight)
     samples
@@ -73,7 +76,7 @@ def score(
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
-    rows, source, known = rows_of(opened, model, data, place, exclude, keep)
+    rows, source, known = rows_of(opened, model, data, place, exclude, keep, unseen)
     seed = opened.settings.training.seed
     announce(model, rows, way, seed)
     with scoring_bar(len(rows)) as advance:

@@ -1,0 +1,127 @@
+"""vaekit impute: missing cells → their estimates, or draws of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from vaekit.cli.trust import Trust
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FEW = 10
+"""effective draws below which an estimate is not to be trusted"""
+
+
+def impute(
+    run: Path,
+    data: str,
+    /,
+    *more: str,
+    output: Annotated[Path, Parameter(name=["-o", "--output"])],
+    draws: int = 0,
+    spread: Annotated[bool, Parameter(negative=())] = False,
+    exclude: Annotated[list[str] | None, Parameter(negative=())] = None,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    unseen: str = "error",
+    samples: int = 1000,
+    seed: int = 0,
+    device: str | None = None,
+    trust: Trust = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Fill the missing cells of a table by p(x_missing | x_observed); what was observed stays as it was.
+
+    Parameters
+    ----------
+    run
+        the run folder
+    data
+        a table (.csv, .tsv, .parquet) or an array (.npy) whose missing cells are NaN
+    more
+        further files, whose rows follow
+    output
+        a table (.csv, .parquet), its columns written as the data's were, with the rows' numbers, counted from 0, the
+        labels where they are known, and the columns kept; or an .npy of the numbers
+    draws
+        M: instead of one estimate of each cell (the mean of numbers, the most probable level of categories) M draws of
+        it, for multiple imputation: the M versions of a row in turn, numbered in the column draw; in an .npy (M, n, …)
+    spread
+        beside each column with missing cells how uncertain they are: the standard deviation of numbers, of categories
+        the probability of another level; 0 where a cell was observed
+    exclude
+        a column of a table to leave out, beside those of the run; may be given several times
+    keep
+        a column of a table to write beside the results; may be given several times
+    unseen
+        what becomes of a level that the model was not fitted to: an error, or missing, and it is filled
+    samples
+        K, draws of z a row, which are weighted by how well they explain what is observed
+    seed
+        of the draws
+    device
+        auto, cpu or cuda; by default the run's
+    trust
+        see `cli.trust`
+    json
+        what was written as one JSON object: run, data, output, seed, versions, the numbers of rows, of cells filled and
+        of draws
+
+    """
+    import json as json_module
+    import sys
+
+    import numpy as np
+
+    from vaekit import inference
+    from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
+    from vaekit.cli.reconstruct import of_each
+    from vaekit.errors import VaekitError
+    from vaekit.noise import generator
+    from vaekit.runs import versions
+
+    check_output(output, ".npy", ".csv", ".parquet")
+    if spread and (draws or output.suffix.lower() == ".npy"):
+        raise VaekitError("--spread goes with one estimate of each cell, in a table: leave out --draws, or it.")
+    opened, model, place = open_model(run, device, trust)
+    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
+    missing = np.isnan(source.x)
+    noise = generator(seed, "impute", device=place)
+    found = inference.impute(model, rows, noise, samples=samples, draws=draws, seed=opened.settings.training.seed)
+    filled = _filled(opened.schema.from_stored(found.values.cpu().numpy()), missing, source.x)
+    names = feature_names(opened)
+    if draws:
+        drawn = opened.schema.from_stored(found.draws.cpu().numpy())
+        filled = np.stack([_filled(one, missing, source.x) for one in drawn])
+        if output.suffix.lower() != ".npy":
+            filled = filled.swapaxes(0, 1).reshape(-1, *missing.shape[1:])
+            known = of_each(known, len(rows), draws)
+    if spread:
+        deviation = found.spread.cpu().double().numpy()
+        holey = np.flatnonzero(missing.any(0))
+        known = {**known, **{f"spread of {names[j]}": deviation[:, j] for j in holey}}
+    write_rows(output, filled, names, known, opened.schema)
+    count = int(missing.sum())
+    rows_filled = missing.reshape(len(missing), -1).any(1)
+    ess = found.ess.cpu().numpy()[rows_filled]
+    few = int((ess < FEW).sum())
+    if few:
+        said = (
+            f"in {counted(few)} of {counted(len(ess))} with missing cells fewer than {FEW} of {samples:,} draws count"
+        )
+        print(f"vaekit: {said}: more --samples make these estimates better.", file=sys.stderr)
+    if json:
+        about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
+        numbers = {"n": len(rows), "filled": count, "draws": draws, "few": few}
+        print(json_module.dumps({**about, "versions": versions(place), **numbers}))
+        return
+    what = f", {draws} draws each," if draws else ""
+    print(f"{counted(count, 'missing cell')} of {counted(len(rows))} filled{what} in {output}")
+
+
+def _filled(values: "np.ndarray", missing: "np.ndarray", x: "np.ndarray") -> "np.ndarray":
+    """Rows x with the values where they miss a cell."""
+    import numpy as np
+
+    return np.where(missing, values, x)
