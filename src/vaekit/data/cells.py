@@ -255,8 +255,10 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
     if kind != "text":
         return REMEDY.get(kind, "")
     first = next(fault for fault in faults if fault.kind == kind)
-    missing = option("--missing", first.cell)
-    return f"Where such a cell has nothing to say: {missing}. Where the column is text: {as_type(first.column)}."
+    text = f"Where the column is text: {as_type(first.column)}."
+    if len(first.cell) > LONGEST:
+        return text
+    return f"Where such a cell has nothing to say: {option('--missing', first.cell)}. {text}"
 
 
 def as_type(name: str, kind: str = "category") -> str:

@@ -109,7 +109,7 @@ def _settle(found: Found, reading: Reading) -> None:
             continue
         column = read[cells.name]
         if cells.name in reading.types:
-            found.take(cells.name, column.values, kind)
+            _take_fitted(cells.name, column.values, kind, found)
         else:
             kind = _of_numbers(column.values, column.decimals, kind)
             _take_numbers(cells, column.values, kind, found)
@@ -220,7 +220,7 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
             else:
                 _take_moments(known, read, ColumnType(), found)
             return
-    if _few_odd(known, spelled.fill_null(False).to_numpy()):
+    if not _handful(known) and _few_odd(known, spelled.fill_null(False).to_numpy()):
         row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
         found.faults.append(Fault("text", known.name, row, known[row]))
         return
@@ -239,13 +239,16 @@ def _many(levels: Sequence[str]) -> str:
     return "one level" if len(levels) == 1 else f"{len(levels):,} levels"
 
 
+def _handful(known: "polars.Series") -> bool:
+    """Whether a column has a handful of different cells, which are repeated."""
+    different = known.n_unique() - known.has_nulls()
+    return different <= FEW_LEVELS and known.count() >= 3 * different
+
+
 def _few_odd(known: "polars.Series", readable: np.ndarray) -> bool:
-    """Whether cells that cannot be read are a few among many that can, in a column that is no handful of levels."""
+    """Whether cells that cannot be read are a few different ones among as many or more that can."""
     there = known.is_not_null().to_numpy()
     if 2 * readable.sum() < there.sum():
-        return False
-    different = known.n_unique() - known.has_nulls()
-    if different <= FEW_LEVELS and there.sum() >= 3 * different:
         return False
     return known.filter(there & ~readable).n_unique() <= FEW_ODD
 
@@ -556,24 +559,29 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
     elif kind.written in ("date", "datetime", "time", "duration"):
         _as_fitted_moments(column, kind, found)
     elif column.dtype == polars.Boolean or column.dtype.is_numeric():
-        values = _floats(column)
-        wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values)
-        if kind.written == "boolean" and wrong.any():
-            row = _row(wrong)
-            found.faults.append(Fault("kind", name, row, "", f"{values[row]:g} is neither true nor false"))
-        else:
-            found.take(name, values, kind)
+        _take_fitted(name, _floats(column), kind, found)
     elif _is_text(column):
         cells = bare(column)
         known = without(cells, says_missing(cells))
-        if kind.written == "boolean" and _truths(known) is not None:
-            found.take(name, _truth_codes(known), kind)
+        _mark(cells, known, found)
+        codes = _truth_codes(known)
+        if kind.written == "boolean" and np.isfinite(codes).sum() == known.count():
+            found.take(name, codes, kind)
         else:
-            _mark(cells, known, found)
             found.pending.append((known, kind))
     else:
         row = _row(column.is_not_null())
         found.faults.append(Fault("type", name, row, f"of type {column.dtype}"))
+
+
+def _take_fitted(name: str, values: np.ndarray, kind: ColumnType, found: Found) -> None:
+    """Add a column of numbers that is one of truths, too, where the model was fitted to such."""
+    wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values)
+    if kind.written == "boolean" and wrong.any():
+        row = _row(wrong)
+        found.faults.append(Fault("kind", name, row, "", f"{values[row]:g} is neither true nor false"))
+    else:
+        found.take(name, values, kind)
 
 
 def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, found: Found) -> None:
