@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import Fault, as_type, bare, numbers, says_missing, spells_number, without
+from vaekit.data.cells import Fault, as_type, bare, numbers, plain, says_missing, spells_number, without
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
 from vaekit.errors import listed
@@ -85,18 +85,48 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
     or "?" where it is the only level without a letter or a digit.
     """
     found = Found()
+    columns = [_without_asked(column, reading.missing) for column in columns]
+    spelled = _plain_text(columns)
     for column in columns:
-        asked = _without_asked(column, reading.missing)
-        if column.name in reading.types:
-            _as_fitted(asked, reading.types[column.name], reading.unseen, found)
+        if column.name in spelled and _expects_numbers(column.name, reading):
+            cells = spelled[column.name]
+            found.pending.append((cells, reading.types.get(column.name, ColumnType())))
+        elif column.name in reading.types:
+            _as_fitted(column, reading.types[column.name], reading.unseen, found)
         elif column.name in reading.declared:
-            _as_stated(asked, reading.declared[column.name], found)
+            _as_stated(column, reading.declared[column.name], found)
         else:
-            _inferred(asked, reading.choose, found)
+            _inferred(column, reading.choose, found)
     _settle(found, reading)
     for mark, names in found.marks.items():
         found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
     return found
+
+
+def _plain_text(columns: Sequence["polars.Series"]) -> dict[str, "polars.Series"]:
+    """The columns of text all of whose cells are numbers or empty, without blanks around them: nearly all of a table
+    of numbers are."""
+    import polars
+
+    texts = {
+        str(j): column for j, column in enumerate(columns) if _is_text(column) and column.null_count() < len(column)
+    }
+    if not texts:
+        return {}
+    cells = polars.DataFrame(texts).select(polars.all().str.strip_chars())
+    found = {}
+    for (j, column), read in zip(texts.items(), plain(list(cells)), strict=True):
+        if read is not None and np.isnan(read.values).sum() == column.null_count():
+            found[column.name] = cells[j].alias(column.name)
+    return found
+
+
+def _expects_numbers(name: str, reading: Reading) -> bool:
+    """Whether a column is one of numbers, where all its cells are."""
+    if name in reading.types:
+        kind = reading.types[name]
+        return kind.written in ("number", "integer") and not kind.levels
+    return name not in reading.declared
 
 
 def _settle(found: Found, reading: Reading) -> None:
@@ -181,7 +211,7 @@ def _inferred(column: "polars.Series", choose: bool, found: Found) -> None:
         known = without(cells, says_missing(cells))
         empty = not known.count()
     elif column.dtype.is_float():
-        empty = not column.fill_nan(None).count()
+        empty = bool(np.isnan(_floats(column)).all())
     if empty and choose:
         found.left_out[column.name] = EMPTY
     elif empty:
@@ -425,7 +455,7 @@ def _floats(column: "polars.Series") -> np.ndarray:
     """Numbers as float64, NaN where there is none."""
     import polars
 
-    return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
+    return column.cast(polars.Float64).to_numpy()
 
 
 # Columns of which the user says what they are
