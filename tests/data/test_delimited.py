@@ -10,6 +10,9 @@ import polars
 import pytest
 
 from vaekit.data import load
+from vaekit.data.columns import ColumnType, parse_types
+from vaekit.data.readers import read
+from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError
 
 X = np.random.default_rng(0).normal(size=(30, 2)).round(3)
@@ -27,8 +30,13 @@ def write(folder: Path, text: str, name: str = "x.csv") -> Path:
 
 def message(path: Path, **options) -> str:
     with pytest.raises(VaekitError) as error:
-        load(path, **options)
+        read(path, Columns(**options))
     return error.value.at_command_line
+
+
+def cells(*cells: str, name: str = "b") -> str:
+    """A table of one column of numbers, and of these cells."""
+    return "\n".join([f"a,{name}", *(f"{i}.5,{cell}" for i, cell in enumerate(cells))]) + "\n"
 
 
 READ = {
@@ -38,8 +46,8 @@ READ = {
     "points and decimal commas": (table("a;b", "{a};7.250,{i}"), "decimal commas", [7250.0, 7250.1, 7250.2]),
     "a decimal comma decides for its table": (table("a;b", "0,5;1,250"), "decimal commas", [1.25, 1.25]),
     "two groups decide for their table": (table("a\tb", "1,000,000\t1,250"), "commas of thousands", [1250, 1250]),
-    "true and false": (table("a,b", "{a},True").replace("True\n", "FALSE\n", 1), "true and false", [0, 1, 1]),
-    "yes and no": (table("a,b", "{a},no").replace("no\n", "Yes\n", 1), "yes and no", [1, 0, 0]),
+    "dates with the day first": (table("a,b", "{a},31/01/1970"), "read with the day first, as in '31/01/1970'", [30]),
+    "dates with the month first": (table("a,b", "{a},01-31-1970"), "read with the month first", [30, 30]),
     "an index": (table(",b", "{i},{b}"), "an index of the rows", None),
     "an unnamed column of other numbers": (table(",b", "{a},{b}"), "--exclude ''", None),
     "an unnamed column without cells": (table("a,b,", "{a},{b},"), "without any cell", None),
@@ -71,8 +79,8 @@ def test_a_column_left_out_by_itself_may_be_excluded_too(tmp_path, header):
 
 
 def test_nobody_is_told_to_do_without_every_column(tmp_path):
-    found = message(write(tmp_path, table("a,b", "red,{i}x")))
-    assert "'a' (row 0: 'red'), 'b' (row 0: '0x')" in found
+    found = message(write(tmp_path, table("a,b", "{a},{b}") + "red,0x\n"))
+    assert "'a' (row 30: 'red'), 'b' (row 30: '0x')" in found
     assert "--exclude" not in found
 
 
@@ -84,15 +92,14 @@ FAULTS = {
     "ambiguous commas": (table("a;b", "1,250;{b}"), "commas of two meanings in 'a' (row 0: '1,250')"),
     "ambiguous points": (table("a;b", "0,5;1.250"), "points of two meanings in 'b' (row 0: '1.250')"),
     "decimal commas in quotes": (table("a,b", '"{i},5",{b}'), "decimal commas in 'a' (row 0: '0,5')"),
-    "text": (table("a b,b", "red,{b}"), "text in 'a b' (row 0: 'red')"),
-    "some text": (table("a,b", "{i}x,{b}").replace("0x", "0", 1), "text in 'a' (row 1: '1x')"),
-    "dates": (table("a,b", "2020-05-{i},{b}"), "dates in 'a' (row 0: '2020-05-0')"),
-    "dates with points": (table("a,b", "{i}.5.2020,{b}"), "dates in 'a' (row 0: '0.5.2020')"),
-    "an empty cell": (table("a,b", "{i},{b}").replace("3,", ",", 1), "empty cells in 'a' (row 3)"),
-    "NA": (table("a,b", "{i},{b}").replace("3,", "n/a,", 1), "empty cells in 'a' (row 3: 'n/a')"),
-    "nan": (table("a,b", "{i},{b}").replace("3,", "NaN,", 1), "empty cells in 'a' (row 3: 'NaN')"),
-    "true, false and nothing": (table("a,b", "true,{b}").replace("true", "", 1), "text in 'a' (row 1: 'true')"),
-    "true and no": (table("a,b", "true,{b}").replace("true", "no", 1), "text in 'a' (row 0: 'no')"),
+    "text": (table("a b,b", "{a},{b}") + "red,1\n", "text among the numbers or dates in 'a b' (row 30: 'red')"),
+    "text in quotes": (table("a,b", "{i}x,{b}").replace("x", "") + "it's,1\n", "in 'a' (row 30: 'it's')"),
+    "no day": (table("a,b", "2020-05-{i},{b}"), "no such dates or times in 'a' (row 0: '2020-05-0')"),
+    "no day with points": (table("a,b", "{i}.5.2020,{b}"), "no such dates or times in 'a' (row 0: '0.5.2020')"),
+    "no time": (table("a,b", "12:{i:02},{b}") + "12:60,1\n", "no such dates or times in 'a' (row 30: '12:60')"),
+    "text among dates": (table("a,b", "2020-05-09,{b}\n2020-06-{i}1,{b}", 3) + "soon,1\n" * 2, "'a' (row 6: 'soon')"),
+    "days or months": (table("a,b", "03/{i:02}/2020,{b}", 13).replace("/00/", "/01/"), "unclear dates in 'a' (row 0"),
+    "zones": (table("a,b", "2020-01-01T12:00+0{i}:00,{b}", 9), "times of several zones in 'a' (row 0"),
 }
 
 
@@ -103,7 +110,7 @@ def test_a_fault_is_named_and_its_option_helps(tmp_path, case):
     found = message(path)
     assert words in found
     assert len(found.splitlines()) <= 3
-    assert load(path, exclude=_excluded(found)).x.shape == (30, 1)
+    assert load(path, exclude=_excluded(found)).names == ("b" if "'a'" in words or "'a b'" in words else "a",)
 
 
 def _excluded(found: str) -> tuple[str, ...]:
@@ -112,14 +119,17 @@ def _excluded(found: str) -> tuple[str, ...]:
     return tuple(name.removeprefix("--exclude=") for name in options if name != "--exclude")
 
 
-def test_a_column_that_names_the_rows_is_to_be_kept(tmp_path):
-    lines = [f"{i}.5,{'ab'[i % 2]},N{i},{i if i else 'no'}" for i in range(30)]
+def test_a_column_that_names_the_rows_is_left_out_with_its_options(tmp_path):
+    lines = [f"{i}.5,{'ab'[i % 2]},N{i},{i}" for i in range(30)]
     path = write(tmp_path, "\n".join(["x,group,-id,y", *lines]) + "\n")
-    found = message(path)
-    assert "--exclude 'group' --keep='-id' --exclude 'y' (" in found
-    source = load(path, exclude=("group", "y"), keep=("-id",))
-    assert source.x.shape == (30, 1)
-    assert source.beside["-id"].to_list() == [f"N{i}" for i in range(30)]
+    fields = read(path)
+    assert fields["names"] == ("x", "group", "y")
+    assert "'-id' left out: its text names the rows (30 different in 30)." in fields["notes"][0]
+    assert "--types='-id=category' learns it all the same, --keep='-id' writes it" in fields["notes"][0]
+    assert read(path, Columns(keep=("-id",)))["beside"]["-id"].to_list() == [f"N{i}" for i in range(30)]
+    learned = read(path, Columns(declared=parse_types("-id=category")))
+    assert learned["names"] == ("x", "group", "-id", "y")
+    assert len(learned["types"][2].levels) == 30
 
 
 NAMES = (
@@ -139,8 +149,11 @@ NAMES = (
 
 
 def test_all_faults_are_in_one_message_whatever_the_names(tmp_path):
-    kinds = ("red", "2020-01-01", "", "1,5")
-    columns = {name: [kinds[j % 4]] * 9 for j, name in enumerate(NAMES)} | {"fine": list("123456789")}
+    kinds = (["1", "red"], ["2020-01-01", "2020-01-32"], ["03/01/2020"], ["1,5"])
+    columns = {name: (9 * kinds[j % 4])[:9] for j, name in enumerate(NAMES)} | {"fine": list("123456789")}
+    for j, name in enumerate(NAMES):
+        if j % 4 == 0:
+            columns[name] = [*"12345678", "red"]
     polars.DataFrame(columns).write_csv(tmp_path / "x.csv")
     found = message(tmp_path / "x.csv")
     assert sorted(_excluded(found)) == sorted(NAMES)
@@ -152,8 +165,8 @@ def test_all_faults_are_in_one_message_whatever_the_names(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_an_error_about_thousands_of_columns_is_three_lines_with_a_command_that_helps(tmp_path, monkeypatch, ending):
-    columns = {f"measurement {j} of a long name": ["red", "blue"] for j in range(2500)}
-    columns |= {f"hole {j}": [1.5, None] for j in range(2500)} | {"a": [1.0, 2.0], "b": [3, 4]}
+    columns = {f"measurement {j} of a long name": ["red", "1"] for j in range(2500)}
+    columns |= {f"day {j}": ["2020-01-01", "2020-01-32"] for j in range(2500)} | {"a": [1.0, 2.0], "b": [3, 4]}
     frame, path = polars.DataFrame(columns), tmp_path / f"it's x.{ending}"
     frame.write_parquet(path) if ending == "parquet" else frame.write_csv(
         path, separator="\t" if ending == "tsv" else ","
@@ -188,10 +201,9 @@ def test_columns_needed_are_found_by_name(tmp_path):
     assert load(path, columns=("a", "b"), strict=False).notes == (
         "'c' and 'text' left out: the model was fitted without.",
     )
-    assert "lacks 'd' and 'e', 2 of the 3 columns" in message(path, columns=("d", "b", "e"))
-    assert "'b' cannot be excluded" in message(path, columns=("a", "b"), exclude=("b",))
-    assert "needs numbers in all" in message(path, columns=("a", "text"))
-    assert "unknown column" in message(path, columns=("a",), strict=False, keep=("tex",), asked=("tex",))
+    assert "lacks 'd' and 'e', 2 of the 3 columns" in message(path, needed=("d", "b", "e"))
+    assert "'b' cannot be excluded" in message(path, needed=("a", "b"), exclude=("b",))
+    assert "unknown column" in message(path, needed=("a",), strict=False, keep=("tex",), asked=("tex",))
 
 
 def test_what_is_kept_stays_beside_the_rows(tmp_path):
@@ -208,6 +220,227 @@ def test_files_of_one_data_set_may_order_their_columns_otherwise(tmp_path):
     one = write(tmp_path, table("a,b", "{a},{b}"))
     other = write(tmp_path, table("b,a", "{b},{a}"), "y.csv")
     assert np.array_equal(load([one, other]).x, np.concatenate([X, X]))
+
+
+TYPES = {
+    "text of three": (["b", "a", "", "c"], [1, 0, np.nan, 2], ColumnType("category", ("a", "b", "c"), "text")),
+    "text of two": (["m", "f", "f", "m"], [1, 0, 0, 1], ColumnType("binary", ("f", "m"), "text")),
+    "text of one": (["m", "NA", "N/A", "null"], [0] + [np.nan] * 3, ColumnType("category", ("m",), "text")),
+    "none is a level": (
+        ["none", "few", "NaN", "none"],
+        [1, 0, np.nan, 1],
+        ColumnType("binary", ("few", "none"), "text"),
+    ),
+    "one mark is none": (["a", "?", "b", "c"], [0, np.nan, 1, 2], ColumnType("category", ("a", "b", "c"), "text")),
+    "two marks are levels": (["+", "-", "+", ""], [0, 1, 0, np.nan], ColumnType("binary", ("+", "-"), "text")),
+    "truths": (["YES", "no", "yes", "no"], [1, 0, 1, 0], ColumnType("binary", ("no", "YES"), "text")),
+    "one truth": (["True", "-", "True", "."], [1, np.nan] * 2, ColumnType("binary", ("False", "True"), "text")),
+    "letters of truth": (["t", "f", "?", "t"], [1, 0, np.nan, 1], ColumnType("binary", ("f", "t"), "text")),
+    "letters of none": (["m", "f", "m", "m"], [1, 0, 1, 1], ColumnType("binary", ("f", "m"), "text")),
+    "a letter of truth alone": (["t", "t", "t", "t"], [0] * 4, ColumnType("category", ("t",), "text")),
+    "yes, no and else": (
+        ["yes", "no", "so so", "yes"],
+        [2, 0, 1, 2],
+        ColumnType("category", ("no", "so so", "yes"), "text"),
+    ),
+    "whole numbers": (["1", "", "-3", "none"], [1, np.nan, -3, np.nan], ColumnType("auto", (), "integer")),
+    "prices": (["12.50", "?", "3", "NA"], [12.5, np.nan, 3, np.nan], ColumnType("auto", (), "number", 2)),
+    "decimal commas": (["a", "b", "c", "a"], [0, 1, 2, 0], ColumnType("category", ("a", "b", "c"), "text")),
+    "measured": (["0.123456789012", "1", "2", "3"], [0.123456789012, 1, 2, 3], ColumnType("auto", (), "number")),
+    "powers": (["1e3", "1", "2", "3"], [1000, 1, 2, 3], ColumnType("auto", (), "number")),
+    "dates": (["1970-01-02", "", "1971-01-01", "-"], [1, np.nan, 365, np.nan], ColumnType("auto", (), "date")),
+    "days first with points": (["2.1.1970", "03.01.1970"] * 2, [1, 2, 1, 2], ColumnType("auto", (), "date")),
+    "times of day": (["00:01", "12:00", "NA", "23:59"], [60, 43200, np.nan, 86340], ColumnType("auto", (), "time", 0)),
+    "datetimes": (
+        ["1970-01-01 00:01", "1970-01-01T00:00:01.5", "1970-01-02", "nan"],
+        [60, 1.5, 86400, np.nan],
+        ColumnType("auto", (), "datetime"),
+    ),
+    "a shared zone": (["1970-01-01T00:01:00Z"] * 4, [60] * 4, ColumnType("auto", (), "datetime", 0)),
+    "durations": (["PT1H", "-PT1M0.5S", "P1D", ""], [3600, -60.5, 86400, np.nan], ColumnType("auto", (), "duration")),
+    "long durations": (
+        ["25:00:00", "0:00:01", "1:00:00", ""],
+        [90000, 1, 3600, np.nan],
+        ColumnType("auto", (), "duration", 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TYPES)
+def test_a_column_is_what_its_cells_say(tmp_path, case):
+    text, values, kind = TYPES[case]
+    fields = read(write(tmp_path, cells(*text)))
+    found = fields["types"][1]
+    assert np.array_equal(fields["x"][:, 1], values, equal_nan=True)
+    assert (found.kind, found.levels, found.written, found.decimals) == (
+        kind.kind, kind.levels, kind.written, kind.decimals,
+    )  # fmt: skip
+    assert found.reason
+
+
+def test_what_is_read_as_missing_is_said(tmp_path):
+    fields = read(write(tmp_path, "a,b,c\n1,x,\n?,?,3\n2,y,4\n"))
+    assert fields["notes"] == ("'?' read as a missing cell in 'a' and 'b'.",)
+
+
+def test_numbers_among_levels_are_levels_and_words_among_numbers_are_asked_about(tmp_path):
+    children = read(write(tmp_path, cells(*["0", "1", "2", "3+"] * 5)))["types"][1]
+    assert (children.kind, children.levels) == ("category", ("0", "1", "2", "3+"))
+    path = write(tmp_path, table("a,b", "{a},{b}") + "1,below\n1,below\n")
+    found = message(path)
+    assert "text among the numbers or dates in 'b' (row 30: 'below')" in found
+    assert "--missing 'below'" in found
+    assert "--types 'b=category'" in found
+    assert np.isnan(read(path, Columns(missing=("below",)))["x"][30:, 1]).all()
+    assert read(path, Columns(declared=parse_types("b=category")))["types"][1].kind == "category"
+
+
+def test_empty_columns_and_those_of_too_many_levels_are_left_out(tmp_path):
+    path = write(tmp_path, "a,b,c\n" + "".join(f"{i % 7}.5,,w{i % 1100}\n" for i in range(3300)))
+    fields = read(path)
+    assert fields["names"] == ("a",)
+    assert "'c' left out: it has 1,100 levels." in " ".join(fields["notes"])
+    assert "'b' left out: all its cells are empty." in fields["notes"]
+    assert "no columns are left to learn from. 'c' left out" in message(path, exclude=("a",))
+
+
+@pytest.mark.parametrize(
+    ("missing", "values"),
+    [(("-999",), [1, np.nan, np.nan, 2]), (("-999.00", "2"), [1, np.nan, np.nan, np.nan]), (("x",), None)],
+)
+def test_cells_may_be_stated_to_be_missing(tmp_path, missing, values):
+    path = write(tmp_path, cells("1", "-999", "-999.0", "2"))
+    found = read(path, Columns(missing=missing))["x"][:, 1]
+    assert np.array_equal(found, values or [1, -999, -999, 2], equal_nan=True)
+    typed = polars.DataFrame({"a": [1.0, -999.0], "b": [-999, 3], "c": ["-999", "x"]})
+    typed.write_parquet(tmp_path / "x.parquet")
+    found = read(tmp_path / "x.parquet", Columns(missing=("-999",)))["x"]
+    assert np.array_equal(found, [[1, np.nan, np.nan], [np.nan, 3, 0]], equal_nan=True)
+
+
+STATED = {
+    "real": (["1", "2"], "b=real", ColumnType("real", (), "integer")),
+    "count": (["1", ""], "b=count", ColumnType("count", (), "integer")),
+    "zip": (["01234", "99"], "b=category", ColumnType("category", ("99", "01234"), "text")),
+    "numbers": (["10", "9"], "b=category", ColumnType("category", ("9", "10"), "integer")),
+    "order": (["10", "9"], "b=ordinal", ColumnType("ordinal", ("9", "10"), "integer")),
+    "stated order": (["mid", "low"], "b=ordinal:low<mid", ColumnType("ordinal", ("low", "mid"), "text")),
+    "two numbers": (["1", "2"], "b=binary", ColumnType("binary", ("1", "2"), "integer")),
+    "0 and 1": (["1", "0"], "b=binary", ColumnType("binary", (), "integer")),
+    "two words": (["x", "y"], "b=binary", ColumnType("binary", ("x", "y"), "text")),
+    "truths as levels": (["yes", "no"], "b=category", ColumnType("category", ("no", "yes"), "text")),
+    "days": (["2020-01-01", "2020-01-02"], "b=real", ColumnType("real", (), "date")),
+    "weekdays": (["2020-01-01", ""], "b=category", ColumnType("category", ("2020-01-01",), "text")),
+}
+
+
+@pytest.mark.parametrize("case", STATED)
+def test_a_column_is_what_its_owner_says(tmp_path, case):
+    text, stated, kind = STATED[case]
+    found = read(write(tmp_path, cells(*text)), Columns(declared=parse_types(stated)))["types"][1]
+    assert (found.kind, found.levels, found.written) == (kind.kind, kind.levels, kind.written)
+
+
+WRONG = {
+    "text is no number": (["x", "y"], "b=real", "text among the numbers or dates in 'b' (row 0: 'x')"),
+    "no count": (["1", "2.5"], "b=count", "not what was stated in 'b' (row 1: 2.5 is no count number)"),
+    "not positive": (["1", "0"], "b=positive", "'b' (row 1: 0 is of no positive number)"),
+    "three are not two": (["1", "2", "3"], "b=binary", "3 levels, '1', '2' and '3', are not two"),
+    "no order": (["low", "high"], "b=ordinal", "--types 'b=ordinal:high<low'"),
+    "a level not stated": (["low", "hi"], "b=ordinal:low<mid", "cells without a level in 'b' (row 1: 'hi')"),
+    "a level without cells": (["low", "mid"], "b=ordinal:low<mid<high", "no cell is 'high'; they are 'low' and 'mid'"),
+    "no such column": (["1", "2"], "bb=count", "unknown column of x.csv 'bb'; did you mean 'b'?"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_said_of_a_column_must_be_so(tmp_path, case):
+    text, stated, words = WRONG[case]
+    assert words in message(write(tmp_path, cells(*text)), declared=parse_types(stated))
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ("age", "give NAME=KIND"),
+        ("", "give NAME=KIND"),
+        ("x=real,age=cuont,y=real", "unknown kind of column 'cuont'; did you mean 'count'?"),
+        ("age=ordinal:low", "give levels as in ordinal:low<mid<high"),
+        ("age=ordinal:a<b<a", "each once"),
+        ("age=count:a<b", "no kind of column"),
+    ],
+)
+def test_what_is_said_of_columns_is_checked(stated, words):
+    with pytest.raises(VaekitError) as error:
+        parse_types(stated)
+    assert words in str(error.value)
+
+
+def test_types_of_columns_of_any_name():
+    assert parse_types(["a b=count", "x, y=real", "p=ordinal:no, never<5<6"]) == {
+        "a b": "count", "x, y": "real", "p": "ordinal:no, never<5<6",
+    }  # fmt: skip
+
+
+FITTED = {
+    "levels": (ColumnType("category", ("a", "b", "-"), "text"), ["b", "", "-"], [1, np.nan, 2]),
+    "numbers as levels": (ColumnType("category", ("1", "10"), "integer"), ["10.0", "?", "1"], [1, np.nan, 0]),
+    "truths of another case": (ColumnType("binary", ("no", "yes"), "text"), ["YES", "y", "No"], [1, 1, 0]),
+    "truths": (ColumnType("binary", (), "boolean"), ["True", "", "no"], [1, np.nan, 0]),
+    "truths as numbers": (ColumnType("binary", (), "boolean"), ["1", "", "0"], [1, np.nan, 0]),
+    "days with a clock": (ColumnType("auto", (), "date"), ["1970-01-02 12:00", "", "1970-01-01"], [1.5, np.nan, 0]),
+    "a clock without": (ColumnType("auto", (), "datetime"), ["1970-01-02", "", "1970-01-01"], [86400, np.nan, 0]),
+    "short durations": (ColumnType("auto", (), "duration"), ["0:01:00", "", "1:00:00"], [60, np.nan, 3600]),
+    "nothing": (ColumnType("auto", (), "date"), ["", "?", ""], [np.nan] * 3),
+    "no numbers": (ColumnType("count", (), "integer"), ["", "?", ""], [np.nan] * 3),
+}
+
+
+@pytest.mark.parametrize("case", FITTED)
+def test_a_column_is_read_as_a_model_was_fitted_to_it(tmp_path, case):
+    kind, text, values = FITTED[case]
+    fields = read(write(tmp_path, cells(*text)), Columns(needed=("b",), types=(kind,)))
+    assert np.array_equal(fields["x"][:, 0], values, equal_nan=True)
+    assert fields["types"] == (kind,)
+
+
+UNFIT = {
+    "a date for a number": (ColumnType(), ["1", "2020-01-01"], "text among the numbers or dates in 'b' (row 1"),
+    "a number for a date": (
+        ColumnType(written="date"),
+        ["", "7"],
+        "not what was stated in 'b' (row 1: '7' is no date)",
+    ),
+    "a time for a date": (ColumnType(written="date"), ["12:00", ""], "'12:00' is no date"),
+    "2 for a truth": (ColumnType("binary", (), "boolean"), ["1", "2"], "2 is neither true nor false"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_column_that_is_another_than_a_model_was_fitted_to_is_named(tmp_path, case):
+    kind, text, words = UNFIT[case]
+    found = message(write(tmp_path, cells(*text)), needed=("b",), types=(kind,))
+    assert words in found
+    assert "The model was fitted to these columns" in found
+
+
+def test_levels_that_a_model_never_saw_are_counted_and_may_be_missing(tmp_path):
+    path = write(tmp_path, cells("a", "z", "b", "y", "z", "?"))
+    fitted = {"needed": ("b",), "types": (ColumnType("binary", ("a", "b"), "text"),)}
+    found = message(path, **fitted)
+    assert "levels that fitting never saw in 'b' (row 1: 'z' (2), 'y' (1))" in found
+    assert "--unseen missing" in found
+    fields = read(path, Columns(**fitted, unseen="missing"))
+    assert np.array_equal(fields["x"][:, 0], [0, np.nan, 1, np.nan, np.nan, np.nan], equal_nan=True)
+    assert "levels that fitting never saw read as missing in 'b': 'z' (2), 'y' (1)." in fields["notes"]
+
+
+def test_blanks_are_no_separators_and_the_command_printed_helps(tmp_path):
+    path = write(tmp_path, "a b\n1 2\n3  4 \n", "it's x.csv")
+    found = message(path)
+    assert "one column, 'a b', with several numbers in a cell, such as '1 2'" in found
+    subprocess.run(["bash", "-c", found.split("such as by ")[1]], check=True, cwd=tmp_path)
+    assert load(tmp_path / "commas.csv").x.tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "dia", "bsr"])

@@ -1,10 +1,17 @@
 """Frames of polars, pandas and pyarrow: names kept, order checked, every kind of number read for what it is."""
 
+import datetime
+import decimal
+
 import numpy as np
 import pytest
 
 import vaekit
 from vaekit import VAE
+from vaekit.data.columns import ColumnType
+from vaekit.data.tables import Columns
+from vaekit.errors import VaekitError
+from vaekit.estimators.frames import as_given, library_of, read_frame
 
 RNG = np.random.default_rng(0)
 ROWS = 60
@@ -29,8 +36,13 @@ MAKERS = {
 
 @pytest.fixture(params=MAKERS)
 def frame(request):
-    """A function from columns {name: values} to a frame of one of the libraries."""
-    return MAKERS[request.param]
+    """A function from columns {name: values} to a frame of one of the libraries, called as it is."""
+
+    def made(columns: dict) -> object:
+        return MAKERS[request.param](columns)
+
+    made.__name__ = request.param.replace(",", "")
+    return made
 
 
 def array(columns: dict) -> np.ndarray:
@@ -78,19 +90,55 @@ def test_a_loaded_model_knows_the_order_too(frame, tmp_path):
     assert np.array_equal(vae.transform(frame(dict(reversed(REAL.items())))), vae.transform(frame(REAL)))
 
 
-@pytest.mark.parametrize("values", [DATES, ["wet", "dry"] * (ROWS // 2)], ids=["dates", "text"])
-def test_a_column_of_no_numbers_is_named(frame, values):
-    with pytest.raises(ValueError, match=r"X .* in 'weather' \(row 0: "):
-        VAE(**TINY).fit(frame(REAL | {"weather": values}))
-    vae = VAE(**TINY).fit(frame(REAL | {"weather": WHOLE["count"]}))
-    with pytest.raises(ValueError, match=r"X .* in 'weather' \(row 0: "):
-        vae.transform(frame(REAL | {"weather": values}))
+def types(fields) -> list[tuple]:
+    return [(each.kind, each.levels, each.written, each.decimals) for each in fields["types"]]
+
+
+def test_columns_are_what_their_cells_and_types_say(frame):
+    gap = [1.0, None] + [2.0] * (ROWS - 2)
+    columns = REAL | {
+        "weather": ["wet", "dry", None] * (ROWS // 3),
+        "day": DATES.astype("datetime64[ns]"),
+        "gap": gap,
+        "rooms": WHOLE["count"],
+        "smokes": TRUTHS["smokes"],
+        "drinks": ["Yes", "No", "?"] * (ROWS // 3),
+        "price": ["1.50", "2", ""] * (ROWS // 3),
+        "wait": np.arange(0, 1000 * ROWS, 1000).astype("timedelta64[ms]"),
+        "nothing": [None] * ROWS,
+        "name": [f"N{i}" for i in range(ROWS)],
+    }
+    fields = read_frame(frame(columns), Columns())
+    assert fields["names"] == tuple(columns)[:-2]
+    assert types(fields)[3:] == [
+        ("binary", ("dry", "wet"), "text", None),
+        ("auto", (), "datetime", 0),
+        ("auto", (), *(("integer", None) if "nullable" in frame.__name__ else ("number", None))),
+        ("auto", (), "integer", None),
+        ("binary", (), "boolean", None),
+        ("binary", ("No", "Yes"), "text", None),
+        ("auto", (), "number", 2),
+        ("auto", (), "duration", 0),
+    ]
+    found = fields["x"]
+    assert np.array_equal(found[:, :3], array(REAL))
+    assert np.array_equal(found[:3, 3], [1, 0, np.nan], equal_nan=True)
+    assert np.array_equal(found[:, 4], 86400.0 * DATES.astype(int))
+    assert np.array_equal(found[:3, 5], [1, np.nan, 2], equal_nan=True)
+    assert np.array_equal(found[:, 6], WHOLE["count"])
+    assert np.array_equal(found[:, 7], TRUTHS["smokes"])
+    assert np.array_equal(found[:3, 8], [1, 0, np.nan], equal_nan=True)
+    assert np.array_equal(found[:3, 9], [1.5, 2, np.nan], equal_nan=True)
+    assert np.array_equal(found[:, 10], np.arange(ROWS))
+    notes = " ".join(fields["notes"])
+    assert "'name' left out: its text names the rows" in notes
+    assert "'nothing' left out" in notes
 
 
 def test_all_faults_are_in_one_message(frame):
-    gap = [1.0, None] + [2.0] * (ROWS - 2)
-    columns = REAL | {"gap": gap, "day": DATES, "hole": gap[::-1]}
-    with pytest.raises(ValueError, match=r"empty cells in 'gap' \(row 1\), 'hole' \(row 58\); dates in 'day'") as error:
+    odd = ["1.5", "few"] + [str(i) for i in range(2, ROWS)]
+    columns = REAL | {"gap": odd, "day": ["03/04/2020"] * ROWS, "hole": odd[::-1]}
+    with pytest.raises(ValueError, match=r"in 'gap' \(row 1: 'few'\), 'hole' \(row 58: 'few'\); unclear d") as error:
         VAE(**TINY).fit(frame(columns))
     remedy = str(error.value).splitlines()[-1].removeprefix("To do without: ")
     whole = eval(remedy, {"X": frame(columns)})  # the remedy works as printed
@@ -98,17 +146,40 @@ def test_all_faults_are_in_one_message(frame):
 
 
 def test_nobody_is_told_to_do_without_every_column(frame):
-    with pytest.raises(ValueError, match=r"text in 'a' \(row 0: '0,5'\), 'b' \(row 0: 'x'\)") as error:
-        VAE(**TINY).fit(frame({"a": ["0,5"] * ROWS, "b": ["x"] * ROWS}))
+    with pytest.raises(ValueError, match=r"'b' \(row 0: '1/2/2020'\); decimal commas in 'a' \(row 0: '0,5'\)") as error:
+        VAE(**TINY).fit(frame({"a": ["0,5"] * ROWS, "b": ["1/2/2020"] * ROWS}))
     assert "do without" not in str(error.value)
 
 
 def test_nobody_is_told_to_do_without_what_was_learned(frame):
-    vae = VAE(**TINY).fit(frame(REAL))
-    with pytest.raises(ValueError, match=r"text in 'age' .*\n.*was fitted to these columns"):
-        vae.score_samples(frame(REAL | {"age": ["old"] * ROWS}))
-    with pytest.raises(ValueError, match=r"To do without: .*\['extra'\]"):
-        vae.score_samples(frame(REAL | {"extra": ["old"] * ROWS}))
+    fitted = Columns(needed=tuple(REAL), types=(ColumnType(),) * 3)
+    with pytest.raises(VaekitError, match=r"text .* in 'age' .*\n.*\n.*was fitted to these columns"):
+        read_frame(frame(REAL | {"age": ["old"] * ROWS}), fitted)
+    with pytest.raises(VaekitError, match=r"To do without: .*\['extra'\]"):
+        read_frame(frame(REAL | {"extra": ["1/2/2020"] * ROWS}), fitted)
+
+
+def test_columns_are_read_as_a_model_was_fitted_to_them(frame):
+    columns = {"a": ["x", "y", "y"] * 20, "b": [1.5, None, 2.0] * 20}
+    fields = read_frame(frame(columns), Columns())
+    fitted = Columns(needed=fields["names"], types=fields["types"])
+    again = read_frame(frame({"b": [2.0], "a": ["y"]}), fitted)
+    assert again["names"] == ("a", "b")
+    assert again["x"].tolist() == [[1, 2]]
+    with pytest.raises(VaekitError, match=r"levels that fitting never saw in 'a' \(row 0: 'z' \(1\)\)"):
+        read_frame(frame({"b": [2.0], "a": ["z"]}), fitted)
+    unseen = Columns(needed=fields["names"], types=fields["types"], unseen="missing")
+    assert np.array_equal(read_frame(frame({"b": [2.0], "a": ["z"]}), unseen)["x"], [[np.nan, 2]], equal_nan=True)
+
+
+def test_a_column_is_what_its_owner_says(frame):
+    stated = Columns(declared={"count": "category"}, missing=("3",))
+    fields = read_frame(frame(WHOLE), stated)
+    levels = [str(each) for each in np.unique(WHOLE["count"]) if each != 3]
+    assert types(fields) == [("category", tuple(levels), "integer", None), ("auto", (), "integer", None)]
+    assert np.isnan(fields["x"]).sum() == (array(WHOLE) == 3).sum()
+    with pytest.raises(VaekitError, match="unknown column of X 'cuont'; did you mean 'count'"):
+        read_frame(frame(WHOLE), Columns(declared={"cuont": "real"}))
 
 
 def test_whole_numbers_that_had_to_be_real_are_warned_of(frame):
@@ -117,16 +188,20 @@ def test_whole_numbers_that_had_to_be_real_are_warned_of(frame):
         VAE(**TINY).fit(frame(columns))
 
 
-def test_categories_are_not_taken_for_quantities():
+def test_categories_keep_their_levels_and_their_order():
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(ValueError, match=r"'kind' \(row 0: of type Categorical"):
-        VAE(**TINY).fit(_pandas(REAL | {"kind": pandas.Categorical(WHOLE["grade"])}))
-
-
-def test_an_empty_cell_is_named(frame):
-    for whole in ([1.0], [1], [True]):
-        with pytest.raises(ValueError, match=r"empty cells in 'gap' \(row 1\)"):
-            VAE(**TINY).fit(frame(REAL | {"gap": [*whole, None] + whole * (ROWS - 2)}))
+    sizes = ["small", "medium", "large"]
+    frame = pandas.DataFrame({
+        "kind": pandas.Categorical(WHOLE["grade"]),
+        "size": pandas.Categorical.from_codes(WHOLE["grade"] % 4 - 1, sizes, ordered=True),
+    })  # fmt: skip
+    fields = read_frame(frame, Columns())
+    assert types(fields) == [
+        ("category", ("1", "2", "3", "4", "5"), "text", None),
+        ("ordinal", ("small", "medium", "large"), "text", None),
+    ]
+    size = np.where(WHOLE["grade"] % 4 == 0, np.nan, WHOLE["grade"] % 4 - 1.0)
+    assert np.array_equal(fields["x"], np.stack([WHOLE["grade"] - 1, size], 1), equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "index"])
@@ -136,12 +211,55 @@ def test_an_index_among_the_columns_is_warned_of(frame, name):
     VAE(**TINY).fit(frame({name: REAL["age"]} | REAL))
 
 
-def test_text_among_objects_is_named():
+OBJECTS = {
+    "numbers": ([1.0, 2, None], ("auto", (), "number", None), [1, 2, np.nan]),
+    "numbers, some of them text": ([1.5, "2", None], ("auto", (), "number", 1), [1.5, 2, np.nan]),
+    "truths": ([True, None, False], ("binary", (), "boolean", None), [1, np.nan, 0]),
+    "money": ([decimal.Decimal("1.50"), None, decimal.Decimal("2.00")], ("auto", (), "number", 2), [1.5, np.nan, 2]),
+    "days": ([datetime.date(1970, 1, 2), None, datetime.date(1970, 1, 1)], ("auto", (), "date", None), [1, np.nan, 0]),
+    "text": (["b", float("nan"), "a"], ("binary", ("a", "b"), "text", None), [1, np.nan, 0]),
+}
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_objects_are_what_all_of_them_are(case):
     pandas = pytest.importorskip("pandas")
-    for cell in ("2", "two"):
-        objects = pandas.Series([1.0, cell] + [2.0] * (ROWS - 2), dtype=object)
-        with pytest.raises(ValueError, match=rf"text in 'mixed' \(row 1: '{cell}'\)"):
-            VAE(**TINY).fit(_pandas(REAL | {"mixed": objects}))
+    cells, kind, values = OBJECTS[case]
+    fields = read_frame(pandas.DataFrame({"a": pandas.Series(cells, dtype=object)}), Columns())
+    assert types(fields) == [kind]
+    assert np.array_equal(fields["x"][:, 0], values, equal_nan=True)
+
+
+def test_other_objects_are_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": pandas.Series([object(), {}], dtype=object)})
+    with pytest.raises(VaekitError, match=r"no numbers in 'b' \(row 0: of type Object\)"):
+        read_frame(frame, Columns())
+
+
+def test_a_frame_of_a_zone_is_read_by_its_clock():
+    pandas = pytest.importorskip("pandas")
+    clock = pandas.Series(pandas.to_datetime(["1970-01-02", None])).dt.tz_localize("Asia/Tokyo")
+    fields = read_frame(pandas.DataFrame({"a": clock}), Columns())
+    assert np.array_equal(fields["x"], [[86400], [np.nan]], equal_nan=True)
+
+
+def test_columns_that_are_counted_have_no_names():
+    pandas = pytest.importorskip("pandas")
+    fields = read_frame(pandas.DataFrame(array(REAL)), Columns())
+    assert fields["names"] is None
+    assert np.array_equal(fields["x"], array(REAL))
+    assert not hasattr(VAE(**TINY).fit(pandas.DataFrame(array(REAL))), "feature_names_in_")
+
+
+def test_a_table_is_given_back_as_what_came_in(frame):
+    table = pytest.importorskip("polars").DataFrame({"n": [1, None], "x": [1.5, None], "s": ["a", None]})
+    library = library_of(frame(REAL))
+    assert library == frame.__name__.split()[0]
+    given = as_given(table, library)
+    assert library_of(given) == library
+    assert read_frame(given, Columns())["names"] == ("n", "x", "s")
+    assert library_of(array(REAL)) == ""
 
 
 def test_masked_cells_are_not_learned():

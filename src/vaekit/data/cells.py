@@ -121,21 +121,20 @@ def numbers(
     found: dict[str, Numbers] = {}
     faults: list[Fault] = []
     habits: list[tuple[polars.Series, str]] = []
-    for cells in columns:
-        plain = _plain(cells)
-        if plain is None:
+    for cells, values in zip(columns, plain(columns), strict=True):
+        if values is None:
             habits.append((cells, _comma(cells, separator)))
         else:
-            found[cells.name] = plain
+            found[cells.name] = values
     mark = _mark({habit for _, habit in habits}, separator)
     read: dict[str, list[str]] = {}
     for cells, habit in habits:
         meant = mark if habit == "either" else habit
-        values = _with_commas(cells, meant) if meant in READ else None
-        if values is None:
+        with_commas = _with_commas(cells, meant) if meant in READ else None
+        if with_commas is None:
             faults.append(_fault(cells, meant))
             continue
-        found[cells.name] = values
+        found[cells.name] = with_commas
         read.setdefault(meant, []).append(cells.name)
     if mark == "decimals":
         faults += [fault for fault in map(_pointed, columns) if fault and fault.column in found]
@@ -144,25 +143,30 @@ def numbers(
     return found, faults
 
 
-def _plain(cells: "polars.Series") -> Numbers | None:
-    """The numbers of a column, as they are written with a point; None where a cell is none."""
+def plain(columns: Sequence["polars.Series"]) -> list[Numbers | None]:
+    """The numbers of columns of bare text, as they are written with a point; None for a column with another cell."""
     import polars
 
-    values = cells.cast(polars.Float64, strict=False)
-    if values.null_count() > cells.null_count():
-        return None
-    return Numbers(values.fill_null(np.nan).to_numpy(), _decimals(cells))
+    cells = polars.DataFrame({str(j): column for j, column in enumerate(columns)})  # all at once: tables may be wide
+    values = cells.select(polars.all().cast(polars.Float64, strict=False))
+    others = zip(values.null_count().row(0), cells.null_count().row(0), strict=True)
+    good = [str(j) for j, (unread, missing) in enumerate(others) if unread == missing]
+    found: list[Numbers | None] = [None] * len(columns)
+    if not good:
+        return found
+    cells = cells.select(good)
+    powers = cells.select(polars.all().str.contains(r"[eEnN]").any()).row(0)  # of 1e-3 or inf
+    digits = cells.select(polars.all().str.extract(r"\.(\d*)$").str.len_chars().max()).row(0)
+    for name, power, behind in zip(good, powers, digits, strict=True):
+        by_hand = not power and (behind or 0) <= MOST_DECIMALS
+        decimals = (behind or 0) if by_hand else None
+        found[int(name)] = Numbers(values[name].to_numpy(), decimals)
+    return found
 
 
-def _decimals(cells: "polars.Series") -> int | None:
-    """The most digits behind the point of a column of plain numbers."""
-    if cells.str.contains(r"[eEnN]").any():  # of 1e-3 or inf
-        return None
-    behind = cells.str.extract(r"\.(\d*)$").str.len_chars().max()
-    if behind is None:
-        return 0
-    assert isinstance(behind, int)
-    return behind if behind <= MOST_DECIMALS else None
+def _plain(cells: "polars.Series") -> Numbers | None:
+    """The same of one column."""
+    return plain([cells])[0]
 
 
 def _first(truths: "polars.Series") -> int:
@@ -255,8 +259,10 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
     if kind != "text":
         return REMEDY.get(kind, "")
     first = next(fault for fault in faults if fault.kind == kind)
-    missing = option("--missing", first.cell)
-    return f"Where such a cell has nothing to say: {missing}. Where the column is text: {as_type(first.column)}."
+    text = f"Where the column is text: {as_type(first.column)}."
+    if len(first.cell) > LONGEST:
+        return text
+    return f"Where such a cell has nothing to say: {option('--missing', first.cell)}. {text}"
 
 
 def as_type(name: str, kind: str = "category") -> str:

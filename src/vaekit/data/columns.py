@@ -12,7 +12,9 @@ NUMERIC = ("binary", "count", "integer", "positive", "real")
 CODED = ("category", "ordinal")
 """kinds of columns whose cells are codes 0, 1, … of their levels"""
 KINDS = (*NUMERIC, *CODED)
-STATED = re.compile(rf"(.*?)=((?:{'|'.join(KINDS)})(?::.*)?)\s*", re.DOTALL)
+KIND = rf"(?:{'|'.join(KINDS)})"
+STATED = re.compile(rf"\s*([^=]+)=({KIND}(?::.*?)?)\s*(?:,(?=[^=]+=)|$)", re.DOTALL)
+"""one of several NAME=KIND with commas between them, which may be in names and levels too"""
 WRITTEN = ("number", "integer", "text", "boolean", "date", "datetime", "time", "duration")
 """how the cells of a column may be written: what they are given back as"""
 
@@ -52,15 +54,18 @@ def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for given in [stated] if isinstance(stated, str) else stated:
-        for part in re.split(r",(?=[^,=]+=)", given):
-            name, equals, kind = part.partition("=")
-            clear = STATED.fullmatch(part)  # a name may have an = of its own
-            if clear is not None:
-                name, kind = clear.groups()
-            if not equals:
+        place = 0
+        while place < len(given) or not given:
+            one = STATED.match(given, place)
+            if one is None:
+                name, equals, kind = given[place:].partition("=")
+                if equals:
+                    split_kind(kind.split(",")[0])
                 raise VaekitError(f"--types is '{given}': give NAME=KIND,…, as age=count,zip=category.")
+            name, kind = one.groups()
             split_kind(kind)
-            found[name.strip()] = kind.strip()
+            found[name.strip()] = kind
+            place = one.end()
     return found
 
 

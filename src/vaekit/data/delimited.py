@@ -23,6 +23,8 @@ LOOK_BYTES = 2**20
 """how much of a file is looked at to find its separator"""
 LOOK_ROWS = 50
 """how many of its rows"""
+BLANKS = r"^\s*[-+.\d][-+.\deE]*(\s+[-+.\d][-+.\deE]*)+\s*$"
+"""numbers with blanks between them"""
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -65,6 +67,7 @@ def read_delimited(path: Path) -> Delimited:
         notes.append(f"{lines} with # left out.")
     table = _without_blank_ends(table, notes)
     table = _named(table, header, path.name, notes)
+    _check_blanks(table, path)
     left_out = tuple(set(header) - set(table.columns))
     return Delimited(table, separator, tuple(notes), left_out)
 
@@ -274,6 +277,21 @@ def _named(table: "polars.DataFrame", header: list[str], file: str, notes: list[
     if unnamed > 1:
         raise VaekitError(f"{file} has {unnamed} columns without a name: name them in its first line.")
     return type(table)(dict(kept))  # a list of columns would give the one without a name another
+
+
+def _check_blanks(table: "polars.DataFrame", path: Path) -> None:
+    """Refuse a table of one column whose cells are several numbers: it has blanks for separators."""
+    if table.width > 1 or not table.height:
+        return
+    column = table.to_series()
+    if not column.str.contains(BLANKS).fill_null(False).all():
+        return
+    show = "zcat" if path.suffix.lower() == ".gz" else "cat"
+    command = f"{show} {shlex.quote(str(path))} | sed 's/^ *//; s/ *$//; s/[ \t][ \t]*/,/g' > commas.csv"
+    raise VaekitError(
+        f"{path.name} has one column, '{column.name}', with several numbers in a cell, such as '{column[0]}': put "
+        f"commas between them, such as by {command}"
+    )
 
 
 def _has_cells(column: "polars.Series") -> bool:

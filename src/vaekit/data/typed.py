@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import Fault, as_type, bare, numbers, says_missing, spells_number, without
+from vaekit.data.cells import Fault, as_type, bare, numbers, plain, says_missing, spells_number, without
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
 from vaekit.errors import listed
@@ -85,18 +85,48 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
     or "?" where it is the only level without a letter or a digit.
     """
     found = Found()
+    columns = [_without_asked(column, reading.missing) for column in columns]
+    spelled = _plain_text(columns)
     for column in columns:
-        asked = _without_asked(column, reading.missing)
-        if column.name in reading.types:
-            _as_fitted(asked, reading.types[column.name], reading.unseen, found)
+        if column.name in spelled and _expects_numbers(column.name, reading):
+            cells = spelled[column.name]
+            found.pending.append((cells, reading.types.get(column.name, ColumnType())))
+        elif column.name in reading.types:
+            _as_fitted(column, reading.types[column.name], reading.unseen, found)
         elif column.name in reading.declared:
-            _as_stated(asked, reading.declared[column.name], found)
+            _as_stated(column, reading.declared[column.name], found)
         else:
-            _inferred(asked, reading.choose, found)
+            _inferred(column, reading.choose, found)
     _settle(found, reading)
     for mark, names in found.marks.items():
         found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
     return found
+
+
+def _plain_text(columns: Sequence["polars.Series"]) -> dict[str, "polars.Series"]:
+    """The columns of text all of whose cells are numbers or empty, without blanks around them: nearly all of a table
+    of numbers are."""
+    import polars
+
+    texts = {
+        str(j): column for j, column in enumerate(columns) if _is_text(column) and column.null_count() < len(column)
+    }
+    if not texts:
+        return {}
+    cells = polars.DataFrame(texts).select(polars.all().str.strip_chars())
+    found = {}
+    for (j, column), read in zip(texts.items(), plain(list(cells)), strict=True):
+        if read is not None and np.isnan(read.values).sum() == column.null_count():
+            found[column.name] = cells[j].alias(column.name)
+    return found
+
+
+def _expects_numbers(name: str, reading: Reading) -> bool:
+    """Whether a column is one of numbers, where all its cells are."""
+    if name in reading.types:
+        kind = reading.types[name]
+        return kind.written in ("number", "integer") and not kind.levels
+    return name not in reading.declared
 
 
 def _settle(found: Found, reading: Reading) -> None:
@@ -109,7 +139,7 @@ def _settle(found: Found, reading: Reading) -> None:
             continue
         column = read[cells.name]
         if cells.name in reading.types:
-            found.take(cells.name, column.values, kind)
+            _take_fitted(cells.name, column.values, kind, found)
         else:
             kind = _of_numbers(column.values, column.decimals, kind)
             _take_numbers(cells, column.values, kind, found)
@@ -181,7 +211,7 @@ def _inferred(column: "polars.Series", choose: bool, found: Found) -> None:
         known = without(cells, says_missing(cells))
         empty = not known.count()
     elif column.dtype.is_float():
-        empty = not column.fill_nan(None).count()
+        empty = bool(np.isnan(_floats(column)).all())
     if empty and choose:
         found.left_out[column.name] = EMPTY
     elif empty:
@@ -220,7 +250,7 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
             else:
                 _take_moments(known, read, ColumnType(), found)
             return
-    if _few_odd(known, spelled.fill_null(False).to_numpy()):
+    if not _handful(known) and _few_odd(known, spelled.fill_null(False).to_numpy()):
         row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
         found.faults.append(Fault("text", known.name, row, known[row]))
         return
@@ -239,13 +269,16 @@ def _many(levels: Sequence[str]) -> str:
     return "one level" if len(levels) == 1 else f"{len(levels):,} levels"
 
 
+def _handful(known: "polars.Series") -> bool:
+    """Whether a column has a handful of different cells, which are repeated."""
+    different = known.n_unique() - known.has_nulls()
+    return different <= FEW_LEVELS and known.count() >= 3 * different
+
+
 def _few_odd(known: "polars.Series", readable: np.ndarray) -> bool:
-    """Whether cells that cannot be read are a few among many that can, in a column that is no handful of levels."""
+    """Whether cells that cannot be read are a few different ones among as many or more that can."""
     there = known.is_not_null().to_numpy()
     if 2 * readable.sum() < there.sum():
-        return False
-    different = known.n_unique() - known.has_nulls()
-    if different <= FEW_LEVELS and there.sum() >= 3 * different:
         return False
     return known.filter(there & ~readable).n_unique() <= FEW_ODD
 
@@ -422,7 +455,7 @@ def _floats(column: "polars.Series") -> np.ndarray:
     """Numbers as float64, NaN where there is none."""
     import polars
 
-    return column.cast(polars.Float64).fill_null(np.nan).to_numpy()
+    return column.cast(polars.Float64).to_numpy()
 
 
 # Columns of which the user says what they are
@@ -556,24 +589,29 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
     elif kind.written in ("date", "datetime", "time", "duration"):
         _as_fitted_moments(column, kind, found)
     elif column.dtype == polars.Boolean or column.dtype.is_numeric():
-        values = _floats(column)
-        wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values)
-        if kind.written == "boolean" and wrong.any():
-            row = _row(wrong)
-            found.faults.append(Fault("kind", name, row, "", f"{values[row]:g} is neither true nor false"))
-        else:
-            found.take(name, values, kind)
+        _take_fitted(name, _floats(column), kind, found)
     elif _is_text(column):
         cells = bare(column)
         known = without(cells, says_missing(cells))
-        if kind.written == "boolean" and _truths(known) is not None:
-            found.take(name, _truth_codes(known), kind)
+        _mark(cells, known, found)
+        codes = _truth_codes(known)
+        if kind.written == "boolean" and np.isfinite(codes).sum() == known.count():
+            found.take(name, codes, kind)
         else:
-            _mark(cells, known, found)
             found.pending.append((known, kind))
     else:
         row = _row(column.is_not_null())
         found.faults.append(Fault("type", name, row, f"of type {column.dtype}"))
+
+
+def _take_fitted(name: str, values: np.ndarray, kind: ColumnType, found: Found) -> None:
+    """Add a column of numbers that is one of truths, too, where the model was fitted to such."""
+    wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values)
+    if kind.written == "boolean" and wrong.any():
+        row = _row(wrong)
+        found.faults.append(Fault("kind", name, row, "", f"{values[row]:g} is neither true nor false"))
+    else:
+        found.take(name, values, kind)
 
 
 def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, found: Found) -> None:

@@ -98,7 +98,8 @@ def read_frame(X: object, columns: Columns) -> Fields | None:
     wanted = [name for name in names if name not in columns.exclude]
     if columns.needed is not None and set(wanted) == set(columns.needed):
         wanted = list(columns.needed)
-    learned = polars.DataFrame({str(name): _as_polars(frame[name]) for name in wanted})
+    own = dict(zip(names, frame.iter_columns(), strict=True))  # a name of pandas may be a number
+    learned = polars.DataFrame({str(name): _as_polars(own[name]) for name in wanted})
     drop = DROP.get(frame.implementation.name, "X without {}")
 
     def refused(faults: list[Fault]) -> VaekitError:
