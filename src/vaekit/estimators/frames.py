@@ -3,12 +3,13 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, refusal
+from vaekit.data.columns import ColumnType
 from vaekit.data.fields import Fields
 from vaekit.data.tables import UNNAMED, Columns, is_running, read_columns
 from vaekit.errors import VaekitError, as_arguments, listed
@@ -35,26 +36,46 @@ class Sparse(Protocol):
         ...
 
 
-def plain_rows(X: object, names: Sequence[str] | None = None) -> object:
+class Plain(NamedTuple):
+    """Rows as scikit-learn can check them."""
+
+    rows: object
+    types: tuple[ColumnType, ...] | None = None
+    """of each column what it is known to be, where the rows came as a frame"""
+    left_out: tuple[str, ...] = ()
+    """the frame's columns that are not learned"""
+
+
+def plain_rows(X: object, columns: Columns = Columns()) -> Plain:  # noqa: B008  frozen
     """X itself, or its numbers where it says more than those; of a frame those of `read_frame`.
 
-    A frame's columns are put into the order of `names` where they have these names, and no others. The zeros that a
-    sparse matrix leaves out are numbers like others. Masked cells are refused.
+    A frame's columns are put into the order of `columns.needed` where they have these names, and no others. The zeros
+    that a sparse matrix leaves out are numbers like others. Masked cells are refused.
 
     Raises VaekitError, naming row and column.
     """
     if isinstance(X, torch.Tensor):
-        return X.detach().cpu().numpy()
+        return Plain(X.detach().cpu().numpy())
     if isinstance(X, np.ma.MaskedArray):
-        return _unmasked(X)
+        return Plain(_unmasked(X))
     if isinstance(X, Sparse):
-        return _dense(X)
-    fields = read_frame(X, Columns(needed=None if names is None else tuple(names)))
+        return Plain(_dense(X))
+    fields = read_frame(X, columns)
     if fields is None:
-        return X
+        return Plain(X)
     if fields["notes"]:
-        warnings.warn(as_arguments("\n".join(fields["notes"])), stacklevel=4)
-    return numbers_of(fields)
+        warnings.warn(as_arguments("\n".join(fields["notes"])), stacklevel=5)
+    names = fields["names"]
+    left_out: tuple[str, ...] = ()
+    if names is not None:
+        left_out = tuple(str(name) for name in _names(X) if name not in names)
+    return Plain(numbers_of(fields), fields["types"], left_out)
+
+
+def _names(X: object) -> list[object]:
+    """The names of a frame's columns."""
+    frame = _frame(X)
+    return [] if frame is None else list(frame.columns)
 
 
 def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:

@@ -15,8 +15,11 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_random_
 from vaekit import evaluation, inference
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source
+from vaekit.data.columns import parse_types
+from vaekit.data.tables import Columns
+from vaekit.data.written import as_table, of_means
 from vaekit.errors import VaekitError, as_arguments
-from vaekit.estimators.frames import plain_rows
+from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
@@ -42,7 +45,7 @@ IMPOSSIBLE = 0.25
 
 RENAMED = {"max_epochs": "epochs", "validation_fraction": "validation", "random_state": "seed"}
 """scikit-learn's words for settings"""
-NO_SETTINGS = ("importance_samples", "verbose")
+NO_SETTINGS = ("importance_samples", "unseen", "verbose")
 
 
 class VAE(TransformerMixin, DensityMixin, BaseEstimator):
@@ -59,7 +62,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     likelihood : "auto", "bernoulli", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ;
         "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers, drawn within the range seen in a column,
         or with ":range=open" beyond it too) or "colour-logistic" (images in colour).
-    posterior : "diagonal" or "full" (covariance).
+    posterior : "diagonal", "full" (covariance), "experts" (for missing cells), or "auto".
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
@@ -74,6 +77,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         posterior, and is stopped before it is worse), "random", or "auto".
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
         and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
+    columns : what columns of a frame are, where that is not to be found out:
+        "age=count,grade=ordinal:low<mid<high,zip=category". Text is taken for categories, whole numbers for whole
+        numbers; an empty cell is missing, and so is NaN in an array (n, columns).
+    missing : what else stands in a missing cell of a frame: "-999", say.
+    unseen : "error" or "missing": what becomes of a level that fitting never saw.
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
     max_epochs : passes over the rows; "auto": until the bound stops rising, within a budget of steps.
     validation_fraction : rows held out to select the weights on and to stop by; 0 trains on every row, and stops by
@@ -121,6 +129,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         activation: str = "auto",
         start: str = "auto",
         kind: str = "auto",
+        columns: str | Sequence[str] = (),
+        missing: Sequence[str] = (),
+        unseen: str = "error",
         binarize: str = "none",
         max_epochs: int | str = "auto",
         validation_fraction: float = 0.1,
@@ -145,6 +156,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.activation = activation
         self.start = start
         self.kind = kind
+        self.columns = columns
+        self.missing = missing
+        self.unseen = unseen
         self.binarize = binarize
         self.max_epochs = max_epochs
         self.validation_fraction = validation_fraction
@@ -167,10 +181,12 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """
         if not isinstance(self.importance_samples, int | np.integer) or self.importance_samples < 1:
             raise VaekitError(f"importance_samples is {self.importance_samples!r}: give a whole number, 1 or more.")
-        x = self._validated(X, reset=True)
+        settings = self._settings()
+        columns = Columns(missing=settings.data.missing, declared=parse_types(settings.data.columns))
+        x, plain = self._validated(X, columns, reset=True)
         names = tuple(getattr(self, "feature_names_in_", ()))
-        source = Source(x, names or None, name="X", layout=self.kind)
-        prepared = prepare(self._settings(), source)
+        source = Source(x, names or None, name="X", layout=self.kind, types=plain.types)
+        prepared = prepare(settings, source)
         _warn(prepared.notes)
         state = prepared.state
         seed = state.recipe.seed
@@ -182,7 +198,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        about = {"name": "X", "digest": source.digest}
+        about = {"name": "X", "digest": source.digest, "library": library_of(X), "left_out": list(plain.left_out)}
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
         train = prepared.rows["train"]
@@ -222,6 +238,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags
 
     def transform(self, X: object) -> np.ndarray:
@@ -230,7 +247,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)
 
-    def inverse_transform(self, Z: object) -> np.ndarray:
+    def inverse_transform(self, Z: object) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The decoder's mean x̂ at each z (n, latent_dim), in the data's own units: (n, *X).
 
         Raises ValueError for anything but finite latents of that shape.
@@ -241,7 +258,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if z.ndim != 2 or z.shape[1] != latents or not len(z) or not z.isfinite().all():
             raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {latents}) finite latents.")
         x = inference.decode(self.model_, z.to(self._device()))
-        return self.schema_.from_stored(self._array(x))
+        return self._given(self.schema_.from_stored(self._array(x)), means=True)
 
     def score_samples(self, X: object) -> np.ndarray:
         """The log-likelihood log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a
@@ -255,7 +272,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """The mean of `score_samples`, nats; y is ignored."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X).
 
         random_state    an int: the same rows at every call; None: others at each; or a `numpy.random.RandomState`
@@ -265,7 +282,24 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         source = generator(_seed(random_state), "sample", device=self._device())
         x = inference.sample(self.model_, n_samples, source, mean=mean)
-        return self.schema_.from_stored(self._array(x))
+        return self._given(self.schema_.from_stored(self._array(x)), means=mean)
+
+    def impute(self, X: object, *, draws: int = 0, samples: int = 1000, random_state: RandomState = 0) -> Any:  # noqa: ANN401  an array, or somebody's frame
+        """The rows of X, as X came, with missing cells filled by p(x_missing | x_observed); see `inference.impute`.
+
+        draws      0: the mean of numbers and the most probable level of categories; M: a list of M versions of X, each
+                   with a draw of every missing cell, for multiple imputation
+        samples    draws of z per row, weighted by how well they explain what is observed
+        """
+        source, rows = self._source(X)
+        noise = generator(_seed(random_state), "impute", device=self._device())
+        seed = self.settings_.training.seed
+        found = inference.impute(self.model_, rows, noise, samples=samples, draws=draws, seed=seed)
+        filled = [found.values] if not draws else list(found.draws)
+        missing = np.isnan(source.x)
+        versions = [np.where(missing, self.schema_.from_stored(self._array(one)), source.x) for one in filled]
+        given = [self._given(one) for one in versions]
+        return given if draws else given[0]
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a run folder that `vaekit.load`, and the command line, can open.
@@ -299,26 +333,52 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         steps_per_epoch = max(1, data["train"] // state.recipe.batch_size)
         self.n_iter_ = max(1, state.step // steps_per_epoch)
 
-    def _validated(self, X: object, *, reset: bool) -> np.ndarray:
-        """The rows as an array that scikit-learn has checked; what is on disk stays there."""
-        names = None if reset else getattr(self, "feature_names_in_", None)
-        rows = plain_rows(X, names)
+    def _validated(self, X: object, columns: Columns, *, reset: bool) -> tuple[np.ndarray, Plain]:
+        """The rows as an array that scikit-learn has checked, and what else X said; what is on disk stays there."""
+        plain = plain_rows(X, columns)
+        rows = plain.rows
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
         if _axes(rows) > 2 and not reset:  # scikit-learn would compare an axis of images; `check_rows_fit` knows more
             checked = check_array(rows, **options)
         else:
             checked = validate_data(self, rows, reset=reset, **options)
         if isinstance(rows, np.memmap):
-            return rows
-        return checked
+            return rows, plain
+        return checked, plain
 
     def _rows(self, X: object) -> Dataset:
         """The rows as the model takes them; ValueError where it was fitted to others."""
+        _, rows = self._source(X)
+        return rows
+
+    def _source(self, X: object) -> tuple[Source, Dataset]:
+        """The rows as they are, and as the model takes them; ValueError where it was fitted to others."""
         check_is_fitted(self)
-        source = Source(self._validated(X, reset=False), name="X", layout=self.schema_.layout)
+        names = getattr(self, "feature_names_in_", None)
+        columns = Columns()
+        if names is not None:
+            columns = Columns(
+                exclude=tuple(self.data_.get("left_out", ())),
+                needed=tuple(names),
+                missing=self.settings_.data.missing,
+                types=self.schema_.types,
+                unseen=self.unseen,
+            )
+        x, _ = self._validated(X, columns, reset=False)
+        source = Source(x, name="X", layout=self.schema_.layout)
         check_rows_fit(self.model_.likelihood, self.schema_, source)
         seed = self.settings_.training.seed
-        return Dataset(source.x, self.schema_, seed=seed, device=self._device())
+        return source, Dataset(source.x, self.schema_, seed=seed, device=self._device())
+
+    def _given(self, x: np.ndarray, *, means: bool = False) -> Any:  # noqa: ANN401  an array, or somebody's frame
+        """Rows in the data's own units as what the data came in: an array, or a frame whose cells are written alike."""
+        library = self.data_.get("library", "")
+        schema = self.schema_
+        if not library or schema.names is None:
+            return x
+        written = of_means(schema.written) if means else schema.written
+        table = as_table(x, schema.names, written, schema.levels, None if means else schema.decimals)
+        return as_given(table, library)
 
     def _device(self) -> torch.device:
         return next(self.model_.parameters()).device
