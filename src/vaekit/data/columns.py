@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from vaekit.errors import VaekitError, unknown
 
 AUTO = "auto"
-NUMERIC = ("binary", "count", "integer", "positive", "real")
-"""kinds of columns that hold numbers"""
+NUMERIC = ("binary", "count", "integer", "amount", "positive", "real")
+"""kinds of columns that hold numbers; an amount is positive, or often exactly 0"""
 CODED = ("category", "ordinal")
 """kinds of columns whose cells are codes 0, 1, … of their levels"""
 KINDS = (*NUMERIC, *CODED)

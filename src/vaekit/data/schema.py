@@ -38,6 +38,12 @@ EXTREME = 30.0
 """standard deviations of the rest beyond which a cell is extreme"""
 EXTREME_SHARE = 0.005
 """the part of a column that may be extreme"""
+FEWEST_SKEWED = 30
+"""positive values by which logarithms are judged"""
+GAIN = 0.25
+"""nats per value by which a log-normal has to be the better law for a column to be positive, or an amount"""
+OFTEN = 0.02
+"""the part of an amount that is exactly 0"""
 REPEATED = 0.01
 """the part of a column's cells from which on a value is repeated"""
 TIMES_USUAL = 5.0
@@ -460,6 +466,8 @@ def described(
     offset = _offset(least, most, whole, mean, constant)
     exact = _exact(least, most, offset)
     kinds = _kinds(low, high, whole & exact, constant, types, layout)
+    if layout.kind == "table":
+        kinds = _skewed(kinds, x, train, types, least, most)
     kind = _of_all(kinds)
     resolution = np.ones_like(low)
     if kind in ("real", "mixed"):
@@ -525,6 +533,46 @@ def _kinds(
     if types is not None:
         kinds = [kind if own.kind == AUTO else own.kind for kind, own in zip(kinds, types, strict=True)]
     return kinds
+
+
+def _skewed(
+    kinds: list[str],
+    x: Rows,
+    train: np.ndarray,
+    types: Sequence[ColumnType] | None,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> list[str]:
+    """The kinds of columns, real ones positive or amounts where logarithms serve them better, by the rows `train`.
+
+    low, high    the typical range
+    """
+    every = -(-(len(train) * len(kinds)) // LOOKED_AT_CELLS)
+    cells = _flat(x[train[::every]])
+    found = list(kinds)
+    for j, kind in enumerate(kinds):
+        stated = types is not None and (types[j].kind != AUTO or types[j].written not in ("number", "integer"))
+        if kind != "real" or stated or low[j] < 0 or low[j] == high[j]:
+            continue
+        column = cells[:, j].astype(np.float64)
+        column = column[(column >= low[j]) & (column <= high[j])]
+        zeros = float((column == 0).mean()) if len(column) else 0.0
+        positive = column[column > 0]
+        if len(positive) < FEWEST_SKEWED or not _better_as_logarithm(positive):
+            continue
+        if low[j] > 0:
+            found[j] = "positive"
+        elif zeros >= OFTEN:
+            found[j] = "amount"
+    return found
+
+
+def _better_as_logarithm(values: np.ndarray) -> bool:
+    """Whether a log-normal gives values a higher log-density than a normal, by more than `GAIN` nats per value."""
+    logarithms = np.log(values)
+    normal = -np.log(max(values.std(), SMALLEST))
+    log_normal = -np.log(max(logarithms.std(), 1e-6)) - logarithms.mean()
+    return bool(log_normal - normal > GAIN)
 
 
 def _with_repeated(schema: Schema, x: Rows, train: np.ndarray) -> Schema:

@@ -48,6 +48,7 @@ class Columns(Likelihood):
         binary: str = "bernoulli",
         count: str = "negative-binomial",
         integer: str = "discretized-mixture",
+        amount: str = "zero-inflated-log-normal",
         positive: str = "log-normal",
         real: str = "gaussian",
         category: str = "categorical",
@@ -55,8 +56,9 @@ class Columns(Likelihood):
     ) -> "Columns":
         """The families for a table of a schema: of the columns of each kind the one of this name (`FAMILIES`)."""
         names = {
-            "binary": binary, "count": count, "integer": integer, "positive": positive, "real": real,
-            "category": category, "ordinal": ordinal,
+            "binary": binary, "count": count, "integer": integer, "amount": amount, "positive": positive,
+            "real": real,
+"category": category, "ordinal": ordinal,
         }  # fmt: skip
         families = []
         groups = schema.groups()
@@ -75,7 +77,8 @@ class Columns(Likelihood):
     def suits(cls, schema: Schema) -> str | None:
         """That the columns are of several kinds."""
         groups = schema.groups()
-        if len(groups) == 1 or schema.binarized != "none":
+        of_one_kind = len(groups) == 1 and "amount" not in groups
+        if of_one_kind or schema.binarized != "none":
             return None
         return ", ".join(f"{len(columns)} {kind}" for kind, columns in groups.items()) + " columns"
 
