@@ -49,7 +49,7 @@ def read(path: Path, columns: Columns | None = None) -> Fields:
     table = reader in (read_csv, read_parquet)
     if columns.refused_without_names and not table:
         raise VaekitError(
-            f"{path.name} has no column names: --exclude, --label, --keep, --missing and --types are for "
+            f"{path.name} has no column names: --exclude, --label, --keep, --missing and --columns are for "
             f"{', '.join(TABLES)}."
         )
     try:

@@ -70,7 +70,7 @@ def _with_levels(name: str, types: Sequence[ColumnType]) -> ColumnType:
     if numeric:
         levels.sort(key=float)
     if first.kind == "ordinal" and not numeric:
-        raise VaekitError(f"the levels of '{name}' are not in one order in all files: state it with --types.")
+        raise VaekitError(f"the levels of '{name}' are not in one order in all files: state it with --columns.")
     kind = first.kind
     if any(own.kind in ("binary", "category") and own.reason != "as stated" for own in types):
         kind = "binary" if len(levels) == 2 else "category"
