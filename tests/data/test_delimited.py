@@ -125,7 +125,7 @@ def test_a_column_that_names_the_rows_is_left_out_with_its_options(tmp_path):
     fields = read(path)
     assert fields["names"] == ("x", "group", "y")
     assert "'-id' left out: its text names the rows (30 different in 30)." in fields["notes"][0]
-    assert "--types='-id=category' learns it all the same, --keep='-id' writes it" in fields["notes"][0]
+    assert "--columns='-id=category' learns it all the same, --keep='-id' writes it" in fields["notes"][0]
     assert read(path, Columns(keep=("-id",)))["beside"]["-id"].to_list() == [f"N{i}" for i in range(30)]
     learned = read(path, Columns(declared=parse_types("-id=category")))
     assert learned["names"] == ("x", "group", "-id", "y")
@@ -290,7 +290,7 @@ def test_numbers_among_levels_are_levels_and_words_among_numbers_are_asked_about
     found = message(path)
     assert "text among the numbers or dates in 'b' (row 30: 'below')" in found
     assert "--missing 'below'" in found
-    assert "--types 'b=category'" in found
+    assert "--columns 'b=category'" in found
     assert np.isnan(read(path, Columns(missing=("below",)))["x"][30:, 1]).all()
     assert read(path, Columns(declared=parse_types("b=category")))["types"][1].kind == "category"
 
@@ -346,7 +346,7 @@ WRONG = {
     "no count": (["1", "2.5"], "b=count", "not what was stated in 'b' (row 1: 2.5 is no count number)"),
     "not positive": (["1", "0"], "b=positive", "'b' (row 1: 0 is of no positive number)"),
     "three are not two": (["1", "2", "3"], "b=binary", "3 levels, '1', '2' and '3', are not two"),
-    "no order": (["low", "high"], "b=ordinal", "--types 'b=ordinal:high<low'"),
+    "no order": (["low", "high"], "b=ordinal", "--columns 'b=ordinal:high<low'"),
     "a level not stated": (["low", "hi"], "b=ordinal:low<mid", "cells without a level in 'b' (row 1: 'hi')"),
     "a level without cells": (["low", "mid"], "b=ordinal:low<mid<high", "no cell is 'high'; they are 'low' and 'mid'"),
     "no such column": (["1", "2"], "bb=count", "unknown column of x.csv 'bb'; did you mean 'b'?"),

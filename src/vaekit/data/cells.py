@@ -267,7 +267,7 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
 
 def as_type(name: str, kind: str = "category") -> str:
     """The option that states what a column is."""
-    return option("--types", f"{name}={kind}")
+    return option("--columns", f"{name}={kind}")
 
 
 def leave_out(names: list[str], rescue: str) -> str:

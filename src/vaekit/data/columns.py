@@ -61,7 +61,7 @@ def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
                 name, equals, kind = given[place:].partition("=")
                 if equals:
                     split_kind(kind.split(",")[0])
-                raise VaekitError(f"--types is '{given}': give NAME=KIND,…, as age=count,zip=category.")
+                raise VaekitError(f"--columns is '{given}': give NAME=KIND,…, as age=count,zip=category.")
             name, kind = one.groups()
             split_kind(kind)
             found[name.strip()] = kind

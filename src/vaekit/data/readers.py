@@ -49,7 +49,8 @@ def read(path: Path, columns: Columns | None = None) -> Fields:
     table = reader in (read_csv, read_parquet)
     if columns.refused_without_names and not table:
         raise VaekitError(
-            f"{path.name} has no column names: --exclude, --label and --keep are for {', '.join(TABLES)}."
+            f"{path.name} has no column names: --exclude, --label, --keep, --missing and --columns are for "
+            f"{', '.join(TABLES)}."
         )
     try:
         with warnings.catch_warnings():
