@@ -201,6 +201,15 @@ class Distribution(Protocol):
         ...
 
 
+@runtime_checkable
+class Averaged(Protocol):
+    """A distribution that knows the best estimate of its event by weights of its batch."""
+
+    def average(self, weights: Tensor) -> Tensor:
+        """The estimate of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws."""
+        ...
+
+
 class UnknownError(VaekitError):
     """A distribution was asked for what it does not know."""
 

@@ -86,14 +86,15 @@ def impute(
         raise VaekitError("--spread goes with one estimate of each cell, in a table: leave out --draws, or it.")
     opened, model, place = open_model(run, device, trust)
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
-    missing = np.isnan(source.x)
+    x = np.asarray(source.x)
+    missing = source.missing
     noise = generator(seed, "impute", device=place)
     found = inference.impute(model, rows, noise, samples=samples, draws=draws, seed=opened.settings.training.seed)
-    filled = _filled(opened.schema.from_stored(found.values.cpu().numpy()), missing, source.x)
+    filled = _filled(opened.schema.from_stored(found.values.cpu().numpy()), missing, x)
     names = feature_names(opened)
     if draws:
         drawn = opened.schema.from_stored(found.draws.cpu().numpy())
-        filled = np.stack([_filled(one, missing, source.x) for one in drawn])
+        filled = np.stack([_filled(one, missing, x) for one in drawn])
         if output.suffix.lower() != ".npy":
             filled = filled.swapaxes(0, 1).reshape(-1, *missing.shape[1:])
             known = of_each(known, len(rows), draws)

@@ -236,27 +236,29 @@ class Schema:
         """
         index = list(columns)
         kinds = [self.kind_of(j) for j in index]
-        chosen = {
-            name: _pack(self.array(name)[index]) for name in ("low", "high", "resolution", "mean", "scale", "offset")
-        }
-        ends: dict[str, Values | None] = {"typical_low": None, "typical_high": None}
-        if self.typical_low is not None:
-            ends = {name: _pack(self.array(name)[index]) for name in ends}
+        of_one_kind = len(set(kinds)) == 1 and kinds[0] in WHOLES
+        bounded = self.typical_low is not None
         return replace(
             self,
             shape=(len(index),),
             kind=_of_all(kinds),
-            kinds=None if len(set(kinds)) == 1 and kinds[0] in WHOLES else tuple(kinds),
+            kinds=None if of_one_kind else tuple(kinds),
             names=_picked(self.names, index),
+            low=_pack(self.array("low")[index]),
+            high=_pack(self.array("high")[index]),
+            resolution=_pack(self.array("resolution")[index]),
+            mean=_pack(self.array("mean")[index]),
+            scale=_pack(self.array("scale")[index]),
+            offset=_pack(self.array("offset")[index]),
+            typical_low=_pack(self.array("typical_low")[index]) if bounded else None,
+            typical_high=_pack(self.array("typical_high")[index]) if bounded else None,
+            constant=_pack_truths(self.array("constant")[index]),
+            missing=_pack_truths(self.array("missing")[index]),
             levels=_picked(self.levels, index),
             written=_picked(self.written, index),
             decimals=_picked(self.decimals, index),
             repeated=_picked(self.repeated, index),
             shares=_picked(self.shares, index),
-            constant=_pack_truths(self.array("constant")[index]),
-            missing=_pack_truths(self.array("missing")[index]),
-            **chosen,
-            **ends,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -306,7 +308,7 @@ class Schema:
             "written": self.written is None
             or (_is_list(self.written, features, str) and set(self.written) <= set(WRITTEN)),
             **{name: self._are_shares(name, features) for name in ("repeated", "shares")},
-            "decimals": self.decimals is None or _is_list(self.decimals, features, int | NoneType),
+            "decimals": self.decimals is None or _is_list(self.decimals, features, (int, NoneType)),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]
@@ -323,11 +325,12 @@ class Schema:
 
     def _are_levels(self, features: int) -> bool:
         """Whether each column that holds codes has levels, and no two that are the same."""
-        if not _is_list(self.levels, features, tuple):
+        levels = self.levels
+        if levels is None or not _is_list(levels, features, tuple):
             return False
-        of_text = all(isinstance(level, str) for own in self.levels for level in own)
-        different = all(len(set(own)) == len(own) for own in self.levels)
-        coded = all(self.levels[j] for j in range(features) if self.kind_of(j) in CODED)
+        of_text = all(isinstance(level, str) for own in levels for level in own)
+        different = all(len(set(own)) == len(own) for own in levels)
+        coded = all(levels[j] for j in range(features) if self.kind_of(j) in CODED)
         return of_text and different and coded
 
     def _is_typical(self, name: str, features: int) -> bool:

@@ -16,6 +16,7 @@ from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
 from vaekit.data.schema import Schema, check_rows, described, row_blocks
 from vaekit.data.tables import Columns
+from vaekit.data.united import united
 from vaekit.errors import VaekitError, listed
 from vaekit.noise import derive_seed
 
@@ -70,6 +71,11 @@ class Source:
         """The layout, found out where it was left open."""
         assert isinstance(self.layout, Layout)  # since `__post_init__`
         return self.layout
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Which cells are missing, (n, *X) bool."""
+        return np.isnan(np.asarray(self.x))
 
     @property
     def row_numbers(self) -> np.ndarray:
@@ -317,47 +323,16 @@ def _stacked(sources: list[Source]) -> Source:
 
 
 def _of_one_coding(sources: list[Source]) -> list[Source]:
-    """The sources with the codes of each column standing for the same levels: those of all.
-
-    Raises VaekitError where a column holds levels in one of them, and numbers in another.
-    """
-    first = sources[0]
-    if first.types is None or all(source.types == first.types for source in sources):
+    """The sources with one type for each column of their tables: see `united`."""
+    if any(source.types is None for source in sources):
         return sources
-    typed = [(source, source.types) for source in sources if source.types is not None]
-    found = [np.array(source.x) for source in sources]
-    joint = []
-    for j, own in enumerate(first.types):
-        of_all = [types[j] for _, types in typed]
-        for (source, _), other in zip(typed, of_all, strict=True):
-            if bool(other.levels) != bool(own.levels) or (other.written == "date") != (own.written == "date"):
-                name = first.names[j] if first.names else str(j)
-                raise VaekitError(
-                    f"column '{name}' holds {_held(own)} in {first.name} and {_held(other)} in {source.name}: write "
-                    f"both in one way, or say what it is (--columns {name}=category)."
-                )
-        levels = own.levels
-        for other in of_all:
-            levels += tuple(level for level in other.levels if level not in levels)
-        if own.kind != "ordinal":
-            levels = tuple(sorted(levels))
-        for x, other in zip(found, of_all, strict=True):
-            if other.levels and other.levels != levels:
-                codes = np.array([levels.index(level) for level in other.levels], np.float64)
-                observed = ~np.isnan(x[:, j])
-                x[observed, j] = codes[x[observed, j].astype(np.int64)]
-        kind = own.kind
-        if kind == "binary" and len(levels) > 2:
-            kind = "category"
-        joint.append(replace(own, kind=kind, levels=levels))
-    return [replace(source, x=x, types=tuple(joint)) for source, x in zip(sources, found, strict=True)]
-
-
-def _held(own: ColumnType) -> str:
-    """What a column holds, in a word or two."""
-    if own.levels:
-        return f"levels such as '{own.levels[0]}'"
-    return "dates" if own.written in ("date", "datetime") else "numbers"
+    tables: list[Fields] = []
+    for source in sources:
+        assert isinstance(source.x, np.ndarray)  # what has types was read whole
+        assert source.types is not None
+        tables.append({"x": source.x, "names": source.names, "types": source.types})
+    joint = united(tables, [source.name for source in sources])
+    return [replace(source, x=one["x"], types=one["types"]) for source, one in zip(sources, joint, strict=True)]
 
 
 def _check_alike(one: Source, other: Source, need: str, kind: bool = False) -> None:

@@ -296,8 +296,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         seed = self.settings_.training.seed
         found = inference.impute(self.model_, rows, noise, samples=samples, draws=draws, seed=seed)
         filled = [found.values] if not draws else list(found.draws)
-        missing = np.isnan(source.x)
-        versions = [np.where(missing, self.schema_.from_stored(self._array(one)), source.x) for one in filled]
+        x = np.asarray(source.x)
+        missing = source.missing
+        versions = [np.where(missing, self.schema_.from_stored(self._array(one)), x) for one in filled]
         given = [self._given(one) for one in versions]
         return given if draws else given[0]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel, at_once
+from vaekit.core import Averaged, Batch, LatentModel, UnknownError, at_once
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
 from vaekit.maths import joined
@@ -80,6 +80,8 @@ def _imputed(
     log_w = px.log_prob(x, batch.mask) + model.pz(batch.c).log_prob(z) - log_q
     weights = log_w.double().softmax(0).to(x.dtype)
     drawn = px.sample(generator)
+    if not isinstance(px, Averaged):
+        raise UnknownError(f"{type(px).__name__} has no `average` of draws, and cannot tell what a missing cell is.")
     estimate = px.average(weights)
     estimate = torch.where(coded, estimate.round(), estimate)
     each = weights.reshape(*weights.shape, *(1,) * (x.dim() - 1))

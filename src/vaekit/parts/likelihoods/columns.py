@@ -92,7 +92,7 @@ class Columns(Likelihood):
     @property
     def groups(self) -> list[tuple[Likelihood, Tensor]]:
         """The families, each with the places of its columns."""
-        found = []
+        found: list[tuple[Likelihood, Tensor]] = []
         for number, family in enumerate(self.families):
             assert isinstance(family, Likelihood)
             found.append((family, self.get_buffer(f"columns_{number}")))
@@ -129,8 +129,9 @@ class Columns(Likelihood):
         for family, _ in self.groups:
             codes = slice(start, start + family.codes)
             start += family.codes
-            if hasattr(family, "affine"):
-                weight, bias = family.affine(centre[codes], loading[codes], deviation[codes])
+            linear = getattr(family, "affine", None)
+            if callable(linear):
+                weight, bias = linear(centre[codes], loading[codes], deviation[codes])
             else:
                 weight = loading.new_zeros(family.features, loading.shape[1])
                 bias = family.initial().to(loading)
