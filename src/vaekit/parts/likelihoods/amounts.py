@@ -10,7 +10,7 @@ from torch import Tensor
 from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.maths import log1mexp, soft_clamp
-from vaekit.parts.likelihoods.base import Likelihood, binarised, expanded
+from vaekit.parts.likelihoods.base import Likelihood, expanded, no_numbers
 from vaekit.parts.likelihoods.counts import MOST_EXPLAINED, moments_of_log1p, standardised_log1p
 
 REACH = 20.0
@@ -153,7 +153,7 @@ class ZeroInflatedLogNormal(Likelihood):
 def no_amounts(schema: Schema, name: str) -> str | None:
     """Why a family for amounts does not fit, where a column holds other things."""
     if schema.binarized != "none":
-        return binarised(schema, name)
+        return no_numbers(schema, name)
     sizes = schema.sizes()
     if max(sizes) > 0:
         column = int(np.argmax(sizes))

@@ -98,8 +98,10 @@ def possible_values(schema: Schema, of: str) -> str:
     return f"{of}, at most {int(widest) + 1:,} values"
 
 
-def binarised(schema: Schema, name: str) -> str | None:
-    """Why a family for other values than 0 and 1 does not fit, where the data was made of these."""
+def no_numbers(schema: Schema, name: str) -> str | None:
+    """Why a family of numbers does not fit: the data is made 0 and 1, or some of it stands for levels."""
+    if schema.kind == "mixed":
+        return f"{name} is for numbers, and some columns hold codes of levels: choose columns, or auto."
     if schema.binarized == "none":
         return None
     return f"binarize '{schema.binarized}' goes with the bernoulli likelihood, not with '{name}'."

@@ -50,7 +50,7 @@ class Columns(Likelihood):
         integer: str = "discretized-mixture",
         amount: str = "zero-inflated-log-normal",
         positive: str = "log-normal",
-        real: str = "gaussian",
+        real: str = "student-t",
         category: str = "categorical",
         ordinal: str = "ordinal",
     ) -> "Columns":

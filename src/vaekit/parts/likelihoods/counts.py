@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.maths import soft_clamp
-from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, binarised, expanded
+from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, expanded, no_numbers
 
 LOG_MEAN_RANGE = (-20.0, 20.0)
 """log μ stays inside; counts above 2²⁴ are not told apart in 32 bits"""
@@ -259,7 +259,7 @@ def log_dispersion_of(log_mean: Tensor, variance: Tensor) -> Tensor:
 def no_counts(schema: Schema, name: str) -> str | None:
     """Why a family for counts does not fit, where a column holds other things."""
     if schema.binarized != "none":
-        return binarised(schema, name)
+        return no_numbers(schema, name)
     for column in range(schema.features):
         if schema.kind_of(column) not in ("binary", "count", "integer"):
             return (

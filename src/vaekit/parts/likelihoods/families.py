@@ -24,8 +24,8 @@ FAMILIES: dict[str, type[Likelihood]] = {
     "discretized-mixture": DiscretizedLogisticMixture,
     "log-normal": LogNormal,
     "zero-inflated-log-normal": ZeroInflatedLogNormal,
-    "gaussian": Gaussian,
     "student-t": StudentT,
+    "gaussian": Gaussian,
     "laplace": Laplace,
     "logistic-mixture": LogisticMixture,
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.maths import log1mexp, soft_clamp
-from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, binarised, expanded
+from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, expanded, no_numbers
 
 RELATIVE_FLOOR = (1e-6, 100.0)
 """a floor as a multiple of the data's standard deviation stays inside"""
@@ -102,9 +102,7 @@ class Gaussian(Likelihood):
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
         """That the data is binarised, or holds codes."""
-        if schema.kind == "mixed":
-            return "gaussian is for numbers, and some columns hold codes of levels: choose columns, or auto."
-        return binarised(schema, "gaussian")
+        return no_numbers(schema, "gaussian")
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.maths import soft_clamp
-from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, binarised, expanded
+from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, expanded, no_numbers
 from vaekit.parts.likelihoods.gaussian import LEAST_PART, LOG_SIGMA_MOST, RELATIVE_FLOOR, finest, unclamped
 
 LEAST_DF = 2.1
@@ -54,7 +54,7 @@ class LocationScale(Likelihood):
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
         """That the data is binarised."""
-        return binarised(schema, cls.name())
+        return no_numbers(schema, cls.name())
 
     @classmethod
     def name(cls) -> str:
@@ -144,6 +144,13 @@ class StudentT(LocationScale):
     def name(cls) -> str:
         """The family as messages call it."""
         return "student-t"
+
+    @classmethod
+    def suits(cls, schema: Schema) -> str | None:
+        """That the data are a table of real numbers, each column in a unit of its own."""
+        if schema.layout == "table" and schema.kind == "real":
+            return "real numbers, some of them far from the others"
+        return None
 
     def __init__(
         self,

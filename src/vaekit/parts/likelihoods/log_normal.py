@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit import distributions
 from vaekit.data import Schema
-from vaekit.parts.likelihoods.base import FARTHEST_SEEN, binarised, expanded
+from vaekit.parts.likelihoods.base import FARTHEST_SEEN, expanded, no_numbers
 from vaekit.parts.likelihoods.gaussian import LEAST_PART
 from vaekit.parts.likelihoods.location_scale import LocationScale
 
@@ -54,7 +54,7 @@ class LogNormal(LocationScale):
             return (
                 f"log-normal is for skewed numbers, and those of {where} differ little for their size: choose gaussian."
             )
-        return binarised(schema, cls.name())
+        return no_numbers(schema, cls.name())
 
     @classmethod
     def name(cls) -> str:

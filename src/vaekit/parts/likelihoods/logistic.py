@@ -12,7 +12,7 @@ from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.maths import soft_clamp
-from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, binarised, expanded, possible_values
+from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, expanded, no_numbers, possible_values
 
 BEYOND = 1e-4
 """probability of values outside the range that a column had in fitting: what it costs a row, in nats"""
@@ -106,11 +106,9 @@ class DiscretizedLogistic(Likelihood):
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
         """That the data are no whole numbers, or binarised."""
-        if schema.kind == "mixed":
-            return "discretized-logistic is for numbers, and some columns hold codes of levels: choose columns."
         if schema.kind == "real":
             return "discretized-logistic is for whole numbers, and this data has others: choose gaussian."
-        return binarised(schema, "discretized-logistic")
+        return no_numbers(schema, "discretized-logistic")
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from vaekit import distributions
 from vaekit.core import Range
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
-from vaekit.parts.likelihoods.base import binarised, expanded
+from vaekit.parts.likelihoods.base import expanded, no_numbers
 from vaekit.parts.likelihoods.gaussian import LEAST_PART, finest
 from vaekit.parts.likelihoods.location_scale import LocationScale
 from vaekit.parts.likelihoods.logistic import SCALE_OF_DEVIATION, DiscretizedLogistic, Grid
@@ -197,7 +197,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
         """That the data are no whole numbers, or binarised."""
         if schema.kind == "real":
             return "discretized-mixture is for whole numbers, and this data has others: choose logistic-mixture."
-        return binarised(schema, "discretized-mixture")
+        return no_numbers(schema, "discretized-mixture")
 
     def __init__(
         self,
