@@ -148,14 +148,20 @@ FEW = 20
 
 def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], asked: dict[str, Any]) -> None:
     """Say what is to be trained, on what, and why: the page above the progress bar."""
+    from vaekit.cli.summary import column_lines
     from vaekit.errors import counted
 
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
     schema = prepared.schema
     kind = _kind(prepared, source)
-    print(f"{source.name}: {split} rows; {kind}, {schema.kind}, {schema.low_high}")
+    holds = f"{schema.kind}, {schema.low_high}"
+    if schema.kinds is not None:
+        holds = "of several kinds"
+    print(f"{source.name}: {split} rows; {kind}, {holds}")
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
+    for line in column_lines(schema, source):
+        print(f"    {line}")
     for name, value in asked.items():
         print(f"  {name} = {_shown(value)}  (asked for)")
     for name, reason in prepared.reasons.items():

@@ -40,9 +40,9 @@ EXTREME_SHARE = 0.005
 """the part of a column that may be extreme"""
 FEWEST_SKEWED = 30
 """positive values by which logarithms are judged"""
-GAIN = 0.25
+GAIN = 0.1
 """nats per value by which a log-normal has to be the better law for a column to be positive, or an amount"""
-OFTEN = 0.02
+OFTEN = 0.05
 """the part of an amount that is exactly 0"""
 REPEATED = 0.01
 """the part of a column's cells from which on a value is repeated"""
@@ -546,7 +546,8 @@ def _skewed(
     low: np.ndarray,
     high: np.ndarray,
 ) -> list[str]:
-    """The kinds of columns, real ones positive or amounts where logarithms serve them better, by the rows `train`.
+    """The kinds of columns, by the rows `train`: real ones are amounts where many are 0 and the others above, and
+    positive where logarithms serve them better.
 
     low, high    the typical range
     """
@@ -561,12 +562,12 @@ def _skewed(
         column = column[(column >= low[j]) & (column <= high[j])]
         zeros = float((column == 0).mean()) if len(column) else 0.0
         positive = column[column > 0]
-        if len(positive) < FEWEST_SKEWED or not _better_as_logarithm(positive):
+        if len(positive) < FEWEST_SKEWED:
             continue
-        if low[j] > 0:
-            found[j] = "positive"
-        elif zeros >= OFTEN:
+        if low[j] == 0 and zeros >= OFTEN:
             found[j] = "amount"
+        elif low[j] > 0 and _better_as_logarithm(positive):
+            found[j] = "positive"
     return found
 
 

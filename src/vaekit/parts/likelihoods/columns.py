@@ -1,5 +1,6 @@
 """Tables whose columns are of several kinds: each has the family that suits it."""
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -80,7 +81,9 @@ class Columns(Likelihood):
         of_one_kind = len(groups) == 1 and "amount" not in groups
         if of_one_kind or schema.binarized != "none":
             return None
-        return ", ".join(f"{len(columns)} {kind}" for kind, columns in groups.items()) + " columns"
+        usual = inspect.signature(cls.of).parameters
+        said = [f"{len(columns)} {kind} by {usual[kind].default}" for kind, columns in groups.items()]
+        return ", ".join(said)
 
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:

@@ -1,0 +1,91 @@
+"""What the columns of a table were taken for, for people."""
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+
+from vaekit.data import Schema, Source
+from vaekit.data.written import as_table
+
+MOST = 24
+"""columns described one by one; more are described by their kind"""
+LONGEST = 28
+"""letters of a name, or of what a column holds"""
+
+
+def column_lines(schema: Schema, source: Source) -> list[str]:
+    r"""A line per column: its name, what kind it is of and what it holds, and how many cells are missing; of many
+    columns a line per kind. None for a table of numbers of one kind, all there.
+
+    >>> from vaekit.data import describe
+    >>> x = np.array([[0.5, 1], [2.5, np.nan], [1.0, 0]])
+    >>> print(*column_lines(describe(x, ("size", "well")), Source(x, ("size", "well"))), sep="\n")
+    size  real    0.5 … 2.5
+    well  binary  0, 1       33 % missing
+    """
+    if schema.layout != "table" or (schema.types is None and not schema.has_missing):
+        return []
+    missing = source.missing.mean(0)
+    if schema.features > MOST:
+        return list(_by_kind(schema, missing))
+    names = [_cut(_name(schema, j)) for j in range(schema.features)]
+    kinds = [schema.kind_of(j) for j in range(schema.features)]
+    held = [_held(schema, j) for j in range(schema.features)]
+    widths = [max(map(len, texts)) for texts in (names, kinds, held)]
+    lines = []
+    for name, kind, cells, part in zip(names, kinds, held, missing, strict=True):
+        line = f"{name:{widths[0]}}  {kind:{widths[1]}}  {cells:{widths[2]}}"
+        if part:
+            line += f"  {_percent(part)} missing"
+        lines.append(line.rstrip()[: shutil.get_terminal_size((120, 24)).columns])
+    return lines
+
+
+def _by_kind(schema: Schema, missing: np.ndarray) -> Iterator[str]:
+    """A line per kind: how many columns, the first of them, and how many cells are missing."""
+    for kind, columns in schema.groups().items():
+        index = list(columns)
+        first = ", ".join(_cut(_name(schema, j)) for j in index[:3])
+        more = ", …" if len(index) > 3 else ""
+        line = f"{len(index):,} {kind}: {first}{more}"
+        part = float(missing[index].mean())
+        if part:
+            line += f"; {_percent(part)} of their cells missing"
+        yield line
+
+
+def _name(schema: Schema, j: int) -> str:
+    return schema.names[j] if schema.names else f"column {j}"
+
+
+def _held(schema: Schema, j: int) -> str:
+    """The levels of a column, or its range as its cells are written."""
+    levels = schema.levels[j] if schema.levels else ()
+    if levels:
+        between = " < " if schema.kind_of(j) == "ordinal" else ", "
+        shown = _cut(between.join(levels))
+        return f"{shown} ({len(levels)})" if shown.endswith("…") else shown
+    low = schema.array("low")[j]
+    high = schema.array("high")[j]
+    if schema.kind_of(j) == "binary":
+        return "0, 1"
+    if low == high:
+        return f"always {low:g}"
+    if schema.written is None:
+        return f"{low:g} … {high:g}"
+    ends = as_table(np.array([[low], [high]]), ["end"], schema.written[j : j + 1], [()])["end"].to_list()
+    if isinstance(ends[0], float):
+        return f"{low:g} … {high:g}"
+    return f"{ends[0]} … {ends[1]}"
+
+
+def _percent(part: float) -> str:
+    """A share of cells, never 0 nor 100 % where it is not."""
+    if part < 0.005:
+        return "under 1 %"
+    return f"{min(part, 0.99):.0%}".replace("%", " %")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
