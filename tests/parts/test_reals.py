@@ -161,6 +161,16 @@ def test_it_is_compiled_whole(build, generator):
     assert torch.allclose(compiled(y, mask), value(y, mask), rtol=1e-6)
 
 
+@pytest.mark.parametrize("build", [*CONTINUOUS.values(), lambda shape: mixture()], ids=[*CONTINUOUS, "whole"])
+def test_its_shapes_are_known_without_its_numbers(build):
+    """As a saved run is compared with what describes it before memory is taken for either."""
+    with torch.device("meta"):
+        likelihood = build((2,))
+        assert likelihood.initial().shape == (likelihood.features,)
+    shapes = lambda part: {name: tensor.shape for name, tensor in part.state_dict().items()}  # noqa: E731
+    assert shapes(likelihood) == shapes(build((2,)))
+
+
 def test_of_a_schema_the_floor_is_that_of_its_resolution_or_of_its_scale():
     schema = Schema((2,), "real", None, 0.5, 90.0, (0.5, 1e-6), 4.0, 6.0)
     wanted = [0.5 / math.sqrt(12), 0.03]

@@ -37,8 +37,9 @@ def offsets(components: int) -> tuple[Tensor, float]:
     """
     if components == 1:
         return torch.zeros(1), 1.0
-    places = torch.linspace(-APART, APART, components)
-    return places, math.sqrt(1 - places.square().mean().item())
+    places = [APART * (2 * c / (components - 1) - 1) for c in range(components)]
+    between = sum(place**2 for place in places) / components
+    return torch.tensor(places), math.sqrt(1 - between)
 
 
 def unstacked(y: Tensor, atoms: int, components: int, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
