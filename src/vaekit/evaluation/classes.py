@@ -1,0 +1,197 @@
+"""Latent classes: a mixture whose components have independent columns."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.evaluation.independent import Columns, Independent
+
+COMPONENTS = (2, 4, 8, 15, 30)
+"""classes in a mixture"""
+ROWS_PER_CLASS = 10
+"""that there must be"""
+MOST_ROWS = 5000
+MOST_CELLS = 2**16
+"""rows, and their cells, that a mixture is fitted to at most: it takes seconds"""
+STEPS = 60
+"""of EM at most"""
+TOLERANCE = 1e-4
+"""nats per row: EM ends once a step gains less"""
+PRIOR = 3.0
+"""rows' worth of the distribution of all rows, added to the histograms of a class"""
+ASTRAY = 0.01
+"""the part of a class in which a number is spread as in all rows, so that none is impossible for being far out"""
+NARROWEST = 1e-3
+"""the least standard deviation of a number in a class, as a part of that in all rows"""
+CERTAIN = 0.8
+"""of a row's responsibility that goes to its group by k-means at the start"""
+
+
+class LatentClasses:
+    """A mixture of K classes in which the columns are independent.
+
+        p(x) = Σ_k π_k Π_j p_kj(x_j),    over the observed j
+
+    Of a column of few values p_kj is a histogram, with some pseudo-counts spread as in all rows; of numbers it is
+
+        (1 − ε) N(y_j; m_kj, s_kj²) + ε p_j(y_j),    p_j being that of all rows, and N rounded for whole numbers
+
+    everyone       the independent columns of all rows
+    log_weights    log π, (K,)
+    tables         (size + 1, K) the histograms' log-probabilities, as `Histograms.log_p` has them
+    mean, scale    m and s, (K, J)
+    """
+
+    def __init__(self, everyone: Independent, log_weights: Tensor, tables: Tensor, mean: Tensor, scale: Tensor) -> None:
+        self.everyone = everyone
+        self.columns = everyone.columns
+        self.log_weights = log_weights
+        self.tables = tables
+        self.mean = mean
+        self.scale = scale
+
+    def __len__(self) -> int:
+        return len(self.log_weights)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density of x (n, d), of its observed cells alone, (n,) nats."""
+        rows = Rows(self.everyone, x)
+        joint, _ = self.joint(rows)
+        return joint.logsumexp(1) + self.columns.change(rows.y) + self.columns.constants(x)
+
+    def joint(self, rows: "Rows") -> tuple[Tensor, Tensor]:
+        """The log-densities log π_k + Σ_j log p_kj of rows in the units of Gaussians, (n, K), and of each number the
+        probability that it is not astray, (n, K, J); 0 where it is hidden."""
+        joint = self.log_weights + _looked_up(self.tables, rows.cells)
+        own = self.columns.log_prob_each(rows.filled[:, None], self.mean, self.scale) + np.log1p(-ASTRAY)
+        each = torch.logaddexp(own, rows.astray[:, None])
+        seen = rows.seen[:, None]
+        return joint + torch.where(seen, each, 0.0).sum(2), torch.where(seen, (own - each).exp(), 0.0)
+
+
+class Rows:
+    """Rows as classes look at them: where in the histograms their cells are, and their numbers."""
+
+    def __init__(self, everyone: Independent, x: Tensor) -> None:
+        columns = everyone.columns
+        self.cells = everyone.histograms.cells(x[:, columns.cells])
+        """(n, C)"""
+        self.y = columns.units(x)
+        """(n, J)"""
+        self.seen = ~self.y.isnan()
+        self.filled = torch.where(self.seen, self.y, everyone.mean)
+        self.astray = columns.log_prob_each(self.filled, everyone.mean, everyone.scale) + np.log(ASTRAY)
+        """(n, J) the log-density of numbers spread as in all rows"""
+
+
+def _looked_up(tables: Tensor, cells: Tensor) -> Tensor:
+    """The sum over the columns of a row of what a table (size + 1, K) has of its cells (n, C), (n, K)."""
+    if not cells.shape[1]:
+        return tables.new_zeros(len(cells), tables.shape[1])
+    return torch.nn.functional.embedding_bag(cells, tables, mode="sum")
+
+
+def latent_classes(x: Tensor, everyone: Independent, seed: int, numbers: Sequence[int] | None = None) -> LatentClasses:
+    """The classes that EM finds (Dempster et al. 1977) in the rows x (n, d), hidden cells NaN; k-means begins, from a
+    seed.
+
+    Their number is the one of `numbers` with which four fifths of the rows predict the others best. Once two, one after
+    the other, have predicted no better, no more are tried.
+    """
+    held_out = torch.arange(len(x), device=x.device) % 5 == 4
+    fitted = x[~held_out]
+    others = x[held_out]
+    found: list[tuple[float, int]] = []
+    for k in numbers or most_classes(len(fitted)):
+        if len(found) > 2 and max(found) not in found[-2:]:
+            break
+        part = fit(fitted, everyone, k, seed)
+        found.append((part.log_prob(others).mean().item(), k))
+    _, best = max(found)
+    return fit(x, everyone, best, seed)
+
+
+def most_rows(columns: int) -> int:
+    """How many rows of so many columns a mixture is fitted to."""
+    return max(1, min(MOST_ROWS, MOST_CELLS // columns))
+
+
+def most_classes(rows: int) -> list[int]:
+    """The numbers of classes that so many rows may have."""
+    return [k for k in COMPONENTS if k * ROWS_PER_CLASS <= rows]
+
+
+def fit(x: Tensor, everyone: Independent, k: int, seed: int) -> LatentClasses:
+    """The k classes that EM finds in the rows x (n, d)."""
+    rows = Rows(everyone, x)
+    labels = torch.from_numpy(_groups(rows, everyone, k, seed)).to(x.device)
+    share = torch.nn.functional.one_hot(labels, k).to(x) * CERTAIN + (1 - CERTAIN) / k
+    classes = _maximised(rows, everyone, share, share[:, :, None] * rows.seen[:, None])
+    before = -np.inf
+    for _ in range(STEPS):
+        joint, not_astray = classes.joint(rows)
+        log_p = joint.logsumexp(1, keepdim=True)
+        now = log_p.mean().item()
+        if now - before < TOLERANCE:
+            break
+        before = now
+        share = (joint - log_p).exp()
+        classes = _maximised(rows, everyone, share, share[:, :, None] * not_astray)
+    return classes
+
+
+def _maximised(rows: Rows, everyone: Independent, share: Tensor, weight: Tensor) -> LatentClasses:
+    """The M step.
+
+    share     (n, K) of a row that each class has
+    weight    (n, K, J) of each number that the Gaussian of each class has
+    """
+    k = share.shape[1]
+    histograms = everyone.histograms
+    counts = share.new_zeros(histograms.size + 1, k)
+    for cells in rows.cells.mT:
+        counts.index_add_(0, cells, share)
+    counts = counts[:-1] + PRIOR * histograms.log_p[:-1, None].exp()
+    totals = histograms.of_columns(counts)
+    tables = counts.log() - totals.log()[histograms.column]
+    tables = torch.cat([tables, tables.new_zeros(1, k)])  # a hidden cell says nothing
+    distance = rows.filled - everyone.mean  # near the mean nothing cancels
+    count = weight.sum(0).clamp_min(1e-9)
+    shift = torch.einsum("nkj,nj->kj", weight, distance) / count
+    square = torch.einsum("nkj,nj->kj", weight, distance.square()) / count
+    least = torch.maximum(everyone.columns.least(everyone.mean), NARROWEST * everyone.scale)
+    least = torch.where(everyone.columns.rounded, everyone.columns.least(everyone.mean), least)
+    scale = torch.maximum((square - shift.square()).clamp_min(0).sqrt(), least)
+    weights = (share.sum(0) + 1) / (len(share) + k)
+    return LatentClasses(everyone, weights.log(), tables, everyone.mean + shift, scale)
+
+
+def _groups(rows: Rows, everyone: Independent, k: int, seed: int) -> np.ndarray:
+    """The group of each row by k-means, (n,): of numbers, standardised, and of the probabilities of codes.
+
+    A code has a number for each of its levels, and all of them together have a variance of 1.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    columns: Columns = everyone.columns
+    histograms = everyone.histograms
+    parts = [(rows.filled - everyone.mean) / everyone.scale]
+    for j, cells in enumerate(rows.cells.mT):
+        seen = cells < histograms.size
+        if columns.coded[j]:
+            places = (histograms.column == j).nonzero()[:, 0]
+            levels = (cells[:, None] == places).double()
+        else:
+            levels = (cells - histograms.start[j]).double()[:, None]
+        mean = levels[seen].sum(0) / seen.sum().clamp_min(1)
+        centred = torch.where(seen[:, None], levels - mean, 0.0)
+        size = centred.square().sum(1).mean().sqrt()
+        parts.append(centred / size.clamp_min(1e-12))
+    features = torch.cat(parts, 1).cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than groups
+        return KMeans(k, n_init=1, max_iter=20, random_state=seed % 2**32).fit(features).labels_.astype(np.int64)
