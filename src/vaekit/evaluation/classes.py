@@ -16,11 +16,11 @@ ROWS_PER_CLASS = 10
 MOST_ROWS = 5000
 MOST_CELLS = 2**16
 """rows, and their cells, that a mixture is fitted to at most: it takes seconds"""
-STEPS = 60
+STEPS = 40
 """of EM at most"""
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4
 """nats per row: EM ends once a step gains less"""
-PRIOR = 3.0
+PRIOR = 10.0
 """rows' worth of the distribution of all rows, added to the histograms of a class"""
 ASTRAY = 0.01
 """the part of a class in which a number is spread as in all rows, so that none is impossible for being far out"""
@@ -40,13 +40,24 @@ class LatentClasses:
         (1 − ε) N(y_j; m_kj, s_kj²) + ε p_j(y_j),    p_j being that of all rows, and N rounded for whole numbers
 
     everyone       the independent columns of all rows
+    places         (U,) the values that classes were fitted to, ascending, as `Histograms.cells` has them
     log_weights    log π, (K,)
-    tables         (size + 1, K) the histograms' log-probabilities, as `Histograms.log_p` has them
+    tables         (U + C + 1, K) the histograms' log-probabilities of those; of any other value of each column in parts
+                   of what all rows say; and of a hidden cell, 0
     mean, scale    m and s, (K, J)
     """
 
-    def __init__(self, everyone: Independent, log_weights: Tensor, tables: Tensor, mean: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self,
+        everyone: Independent,
+        places: Tensor,
+        log_weights: Tensor,
+        tables: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+    ) -> None:
         self.everyone = everyone
+        self.places = places
         self.columns = everyone.columns
         self.log_weights = log_weights
         self.tables = tables
@@ -58,14 +69,14 @@ class LatentClasses:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-density of x (n, d), of its observed cells alone, (n,) nats."""
-        rows = Rows(self.everyone, x)
+        rows = Rows(self.everyone, self.places, x)
         joint, _ = self.joint(rows)
         return joint.logsumexp(1) + self.columns.change(rows.y) + self.columns.constants(x)
 
     def joint(self, rows: "Rows") -> tuple[Tensor, Tensor]:
         """The log-densities log π_k + Σ_j log p_kj of rows in the units of Gaussians, (n, K), and of each number the
         probability that it is not astray, (n, K, J); 0 where it is hidden."""
-        joint = self.log_weights + _looked_up(self.tables, rows.cells)
+        joint = self.log_weights + _looked_up(self.tables, rows.cells) + rows.elsewhere[:, None]
         own = self.columns.log_prob_each(rows.filled[:, None], self.mean, self.scale) + np.log1p(-ASTRAY)
         each = torch.logaddexp(own, rows.astray[:, None])
         seen = rows.seen[:, None]
@@ -73,12 +84,21 @@ class LatentClasses:
 
 
 class Rows:
-    """Rows as classes look at them: where in the histograms their cells are, and their numbers."""
+    """Rows x (n, d) as classes look at them: where in the tables their cells are, and their numbers."""
 
-    def __init__(self, everyone: Independent, x: Tensor) -> None:
+    def __init__(self, everyone: Independent, places: Tensor, x: Tensor) -> None:
         columns = everyone.columns
-        self.cells = everyone.histograms.cells(x[:, columns.cells])
-        """(n, C)"""
+        histograms = everyone.histograms
+        cells = histograms.cells(x[:, columns.cells])
+        found = torch.searchsorted(places, cells)
+        hidden = cells == histograms.size
+        other = ~hidden & (torch.cat([places, places.new_full((1,), -1)])[found] != cells)
+        beside = torch.arange(len(places), len(places) + cells.shape[1], device=x.device)
+        found = torch.where(other, beside, found)
+        self.cells = torch.where(hidden, len(places) + cells.shape[1], found)
+        """(n, C) where in the tables of `LatentClasses`"""
+        self.elsewhere = torch.where(other, histograms.log_p[cells], 0.0).sum(1)
+        """(n,) the log-probability in all rows of the values that classes were not fitted to"""
         self.y = columns.units(x)
         """(n, J)"""
         self.seen = ~self.y.isnan()
@@ -87,8 +107,14 @@ class Rows:
         """(n, J) the log-density of numbers spread as in all rows"""
 
 
+def _values(everyone: Independent, x: Tensor) -> Tensor:
+    """The values of rows x (n, d) that histograms are of, (U,), ascending, as `Histograms.cells` has them."""
+    found = everyone.histograms.cells(x[:, everyone.columns.cells]).unique()
+    return found[found < everyone.histograms.size]
+
+
 def _looked_up(tables: Tensor, cells: Tensor) -> Tensor:
-    """The sum over the columns of a row of what a table (size + 1, K) has of its cells (n, C), (n, K)."""
+    """The sum over the columns of a row of what a table (U + C + 1, K) has of its cells (n, C), (n, K)."""
     if not cells.shape[1]:
         return tables.new_zeros(len(cells), tables.shape[1])
     return torch.nn.functional.embedding_bag(cells, tables, mode="sum")
@@ -126,10 +152,11 @@ def most_classes(rows: int) -> list[int]:
 
 def fit(x: Tensor, everyone: Independent, k: int, seed: int) -> LatentClasses:
     """The k classes that EM finds in the rows x (n, d)."""
-    rows = Rows(everyone, x)
-    labels = torch.from_numpy(_groups(rows, everyone, k, seed)).to(x.device)
+    places = _values(everyone, x)
+    rows = Rows(everyone, places, x)
+    labels = torch.from_numpy(_groups(rows, everyone, places, k, seed)).to(x.device)
     share = torch.nn.functional.one_hot(labels, k).to(x) * CERTAIN + (1 - CERTAIN) / k
-    classes = _maximised(rows, everyone, share, share[:, :, None] * rows.seen[:, None])
+    classes = _maximised(rows, everyone, places, share, share[:, :, None] * rows.seen[:, None])
     before = -np.inf
     for _ in range(STEPS):
         joint, not_astray = classes.joint(rows)
@@ -139,11 +166,11 @@ def fit(x: Tensor, everyone: Independent, k: int, seed: int) -> LatentClasses:
             break
         before = now
         share = (joint - log_p).exp()
-        classes = _maximised(rows, everyone, share, share[:, :, None] * not_astray)
+        classes = _maximised(rows, everyone, places, share, share[:, :, None] * not_astray)
     return classes
 
 
-def _maximised(rows: Rows, everyone: Independent, share: Tensor, weight: Tensor) -> LatentClasses:
+def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor, weight: Tensor) -> LatentClasses:
     """The M step.
 
     share     (n, K) of a row that each class has
@@ -151,13 +178,16 @@ def _maximised(rows: Rows, everyone: Independent, share: Tensor, weight: Tensor)
     """
     k = share.shape[1]
     histograms = everyone.histograms
-    counts = share.new_zeros(histograms.size + 1, k)
+    columns = rows.cells.shape[1]
+    counts = share.new_zeros(len(places) + columns + 1, k)
     for cells in rows.cells.mT:
         counts.index_add_(0, cells, share)
-    counts = counts[:-1] + PRIOR * histograms.log_p[:-1, None].exp()
-    totals = histograms.of_columns(counts)
-    tables = counts.log() - totals.log()[histograms.column]
-    tables = torch.cat([tables, tables.new_zeros(1, k)])  # a hidden cell says nothing
+    counts = counts[: len(places)]
+    of_place = histograms.column[places]
+    totals = PRIOR + share.new_zeros(columns, k).index_add_(0, of_place, counts)
+    counts = counts + PRIOR * histograms.log_p[places, None].exp()
+    elsewhere = np.log(PRIOR) - totals.log()
+    tables = torch.cat([counts.log() - totals.log()[of_place], elsewhere, share.new_zeros(1, k)])
     distance = rows.filled - everyone.mean  # near the mean nothing cancels
     count = weight.sum(0).clamp_min(1e-9)
     shift = torch.einsum("nkj,nj->kj", weight, distance) / count
@@ -166,10 +196,10 @@ def _maximised(rows: Rows, everyone: Independent, share: Tensor, weight: Tensor)
     least = torch.where(everyone.columns.rounded, everyone.columns.least(everyone.mean), least)
     scale = torch.maximum((square - shift.square()).clamp_min(0).sqrt(), least)
     weights = (share.sum(0) + 1) / (len(share) + k)
-    return LatentClasses(everyone, weights.log(), tables, everyone.mean + shift, scale)
+    return LatentClasses(everyone, places, weights.log(), tables, everyone.mean + shift, scale)
 
 
-def _groups(rows: Rows, everyone: Independent, k: int, seed: int) -> np.ndarray:
+def _groups(rows: Rows, everyone: Independent, places: Tensor, k: int, seed: int) -> np.ndarray:
     """The group of each row by k-means, (n,): of numbers, standardised, and of the probabilities of codes.
 
     A code has a number for each of its levels, and all of them together have a variance of 1.
@@ -181,12 +211,12 @@ def _groups(rows: Rows, everyone: Independent, k: int, seed: int) -> np.ndarray:
     histograms = everyone.histograms
     parts = [(rows.filled - everyone.mean) / everyone.scale]
     for j, cells in enumerate(rows.cells.mT):
-        seen = cells < histograms.size
+        seen = cells < len(places)
         if columns.coded[j]:
-            places = (histograms.column == j).nonzero()[:, 0]
-            levels = (cells[:, None] == places).double()
+            own = (histograms.column[places] == j).nonzero()[:, 0]
+            levels = (cells[:, None] == own).double()
         else:
-            levels = (cells - histograms.start[j]).double()[:, None]
+            levels = places[cells.clamp_max(len(places) - 1)].double()[:, None]
         mean = levels[seen].sum(0) / seen.sum().clamp_min(1)
         centred = torch.where(seen[:, None], levels - mean, 0.0)
         size = centred.square().sum(1).mean().sqrt()

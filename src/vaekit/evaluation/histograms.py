@@ -17,12 +17,15 @@ class Histograms:
     α_j is the one of `PSEUDO_COUNTS` that predicts a training row best from the others; `train` gives (B, d) at a time.
     Hidden cells are NaN: they are not counted, and have the log-probability 0.
 
+    shaped    (d,) bool, columns of so many values that most were never seen: half of their α_j w_j is spread as a
+              rounded Gaussian, by the column's mean and standard deviation
+
     >>> p = Histograms([torch.tensor([[0.0], [0.0], [2.0]])], torch.zeros(1), 2 * torch.ones(1))
     >>> round(p.log_prob(torch.arange(3.0)[:, None]).exp().sum().item(), 6)
     1.0
     """
 
-    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor) -> None:
+    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor, shaped: Tensor | None = None) -> None:
         widths = (high - low).long() + 1
         self.low = low
         self.start = widths.cumsum(0) - widths
@@ -35,17 +38,31 @@ class Histograms:
             counts += torch.bincount(self.cells(x).flatten(), minlength=len(counts))
         counts = counts[:-1]
         n = self.of_columns(counts)
+        spread = torch.ones_like(counts)
+        if shaped is not None and shaped.any():
+            spread = torch.where(shaped[self.column], 0.5 + 0.5 * self._gaussian(counts, n, widths), spread)
         left_out = []  # Σ_i log P(x_i | all rows but i) of each column
         for alpha in PSEUDO_COUNTS:
-            each = counts * ((counts - 1).clamp_min(0) + alpha).log()
+            each = counts * ((counts - 1).clamp_min(0) + alpha * spread).log()
             others = (n - 1).clamp_min(0)
             left_out.append(self.of_columns(each) - n * (others + alpha * widths).log())
         best = torch.stack(left_out).argmax(0)
         alphas = counts.new_tensor(PSEUDO_COUNTS)[best]
         totals = n + alphas * widths
-        log_p = (counts + alphas[self.column]).log() - totals.log()[self.column]
+        log_p = (counts + alphas[self.column] * spread).log() - totals.log()[self.column]
         self.log_p = torch.cat([log_p, log_p.new_zeros(1)])
         """(size + 1,) the log-probability of each value, and that of a hidden cell, 0"""
+
+    def _gaussian(self, counts: Tensor, n: Tensor, widths: Tensor) -> Tensor:
+        """The probability of each value by a rounded Gaussian, as a multiple of its mean over the grid, (size,)."""
+        step = torch.arange(self.size, device=counts.device) - self.start[self.column]
+        seen = n.clamp_min(1)
+        mean = self.of_columns(counts * step) / seen
+        distance = step - mean[self.column]
+        variance = self.of_columns(counts * distance.square()) / seen
+        density = (-0.5 * distance.square() / variance.clamp_min(1)[self.column]).exp()
+        total = self.of_columns(density)
+        return density * (widths / total)[self.column]
 
     def of_columns(self, each: Tensor) -> Tensor:
         """The sum over the values of each column, (d, …) of (size, …)."""

@@ -18,7 +18,9 @@ from vaekit.evaluation.histograms import Histograms
 from vaekit.maths import LOG_2PI, log1mexp
 
 WIDEST_HISTOGRAM = 4096
-"""a column with more possible values has a Gaussian instead"""
+"""a column with more possible values has a Gaussian instead, unless there is room"""
+MOST_VALUES = 2**18
+"""of all columns together up to which there is room"""
 LEAST_STEPS = 0.15
 """the least standard deviation of a rounded Gaussian, in steps: all but 1e-3 of it is then one value"""
 
@@ -42,11 +44,14 @@ class Columns:
             return torch.from_numpy(schema.array(name).copy()).to(whole.device)
 
         positive = torch.tensor([schema.kind_of(j) == "positive" for j in range(schema.features)]).to(whole.device)
-        narrow = whole & (high - low < WIDEST_HISTOGRAM)
+        widths = torch.where(whole, high - low + 1, torch.inf)
+        narrow = widths <= max(WIDEST_HISTOGRAM, _widest(widths))
         constant = known("constant") & ~whole
         self.cells = narrow.nonzero()[:, 0]
         self.atoms = constant.nonzero()[:, 0]
         self.numbers = (~narrow & ~constant).nonzero()[:, 0]
+        self.shaped = widths[self.cells] > WIDEST_HISTOGRAM
+        """(C,) those of so many values that most are never seen"""
         self.low = low[self.cells]
         self.high = high[self.cells]
         self.coded = torch.from_numpy(schema.coded).to(whole.device)[self.cells]
@@ -101,6 +106,15 @@ class Columns:
         return each
 
 
+def _widest(widths: Tensor) -> float:
+    """The greatest width up to which all columns together have no more than `MOST_VALUES`."""
+    widths = widths.sort().values
+    totals = widths.cumsum(0)
+    different = torch.cat([widths[1:] > widths[:-1], torch.ones_like(widths[:1], dtype=torch.bool)])
+    room = widths[(totals <= MOST_VALUES) & different]  # of columns of one width all or none
+    return room.max().item() if len(room) else 0.0
+
+
 class Independent:
     """A distribution per column, fitted to rows given a block at a time.
 
@@ -116,7 +130,7 @@ class Independent:
     def __init__(self, blocks: Blocks, columns: Columns) -> None:
         self.columns = columns
         train = (x[:, columns.cells] for x in blocks())
-        self.histograms = Histograms(train, columns.low, columns.high)
+        self.histograms = Histograms(train, columns.low, columns.high, columns.shaped)
         count = summed((~x[:, columns.numbers].isnan()).sum(0) for x in blocks())
         seen = count.clamp_min(1)
         unseen = count == 0
