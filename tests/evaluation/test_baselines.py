@@ -13,6 +13,7 @@ from scipy import integrate, stats
 from sklearn.datasets import load_digits, load_wine, make_moons
 from sklearn.decomposition import FactorAnalysis
 
+from vaekit import parts
 from vaekit.data import Dataset, Schema, describe
 from vaekit.data.columns import ColumnType
 from vaekit.errors import VaekitError
@@ -21,8 +22,11 @@ from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.classes import latent_classes
 from vaekit.evaluation.gaussians import PrincipalGaussian
 from vaekit.evaluation.histograms import PSEUDO_COUNTS, Histograms
+from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.independent import Columns, Independent
+from vaekit.evaluation.summary import _farthest_cell, beaten, evaluate
 from vaekit.evaluation.verdicts import collapse
+from vaekit.models import VAE
 
 INDEPENDENT, PPCA, FULL = "independent columns", "probabilistic PCA", "full-covariance Gaussian"
 MIXTURE = "mixture of Gaussians"
@@ -737,6 +741,14 @@ def test_a_gaussian_by_em_finds_what_is_missing_at_random():
     assert found(fitted)[FULL].nats > found(fitted)[INDEPENDENT].nats + 1
 
 
+def test_many_columns_of_which_cells_are_missing_have_no_covariance_and_say_so(monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_MIXED", 3)
+    one = found(simple(holey(100)))
+    assert one[FULL].nats is None
+    assert one[FULL].note == "not fitted: more than 3 columns, of which cells are missing"
+    assert list(one) == [INDEPENDENT, FULL, CLASSES]
+
+
 def test_positive_columns_are_scored_in_their_own_units():
     """The Gaussian of logarithms, each with its −log x."""
     rng = np.random.default_rng(0)
@@ -814,6 +826,62 @@ def test_extreme_cells_of_several_kinds_are_left_out_of_training():
         for x, schema in zip((train, spoilt), schemas, strict=True)
     )
     assert two.models[0].nats == pytest.approx(one.models[0].nats, abs=0.05)
+
+
+def untrained(schema: Schema) -> VAE:
+    """A model that has not learned anything."""
+    likelihood = parts.likelihoods.Columns.of(schema)
+    encoder = torch.nn.Linear(likelihood.inputs, 2)
+    decoder = torch.nn.Linear(1, likelihood.features)
+    with torch.no_grad():
+        decoder.weight.zero_()
+        encoder.weight.zero_()
+        encoder.bias.zero_()
+        decoder.bias.copy_(likelihood.initial())
+    return VAE(encoder, parts.posteriors.Diagonal(1), parts.priors.StandardNormal(1), decoder, likelihood)
+
+
+def test_an_evaluation_of_several_kinds_and_missing_cells():
+    """Numbers of every kind that has a family, one column hidden in one row, another of which nothing is known."""
+    x = several(500)[:, [0, 2, 3]]
+    types = (ColumnType(), ColumnType(), ColumnType())
+    x[410] = np.nan
+    schema = described(x[:400], x[400:], types)
+    assert schema.kinds == ("real", "integer", "binary")
+    train, rows = (Dataset(part, schema, seed=0) for part in (x[:400], x[400:]))
+    model = untrained(schema)
+    result = evaluate(model, rows, ImportanceSampling(10), train=train)
+    assert [one.name for one in result.baselines] == [INDEPENDENT, CLASSES]
+    assert result.bits_per_dim is None
+    marginals = result.baselines[0]
+    assert marginals.nats == pytest.approx(result.log_likelihood.mean, abs=0.5)  # a logistic for a histogram
+    assert any("Posterior collapse" in line and "a mixture of" in line for line in result.verdicts)
+    assert "mixture of independent columns is better by" in beaten(model, train, rows)
+    assert math.isfinite(result.to_dict()["baselines"][1]["gain"])
+    assert _farthest_cell(rows, 10) == (None, None)  # all of it is missing
+    row = x[400].copy()
+    distance = np.abs(row - schema.array("mean")) / schema.array("scale")
+    column, value = _farthest_cell(rows, 0)
+    assert column == f"column {np.nanargmax(distance)}"
+    assert value == pytest.approx(row[np.nanargmax(distance)])
+
+
+def test_a_code_is_no_number_that_lies_far_out():
+    x = several(300, hidden=0)
+    schema = described(x, x, MIXED_TYPES)
+    x[0] = schema.array("mean")
+    x[0, 0] += 1
+    x[0, 4] = 4
+    assert _farthest_cell(Dataset(x, schema, seed=0), 0)[0] == "column 0"
+
+
+def test_a_model_s_bits_per_dim_are_of_observed_cells():
+    x = several(400)[:, [2, 3]]
+    schema = described(x[:300], x[300:], None)
+    rows = Dataset(x[300:], schema, seed=0)
+    result = evaluate(untrained(schema), rows, ImportanceSampling(10))
+    cells = (~np.isnan(x[300:])).sum()
+    assert result.bits_per_dim == pytest.approx(-result.log_likelihood.mean * 100 / cells / math.log(2))
 
 
 # all of them

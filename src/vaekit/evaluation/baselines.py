@@ -100,14 +100,6 @@ class Structure:
     classes: int | None = None
     """of the mixture of independent columns that gains it; None where it is probabilistic PCA over Gaussian columns"""
 
-    def __str__(self) -> str:
-        if self.classes is not None:
-            gains, others = f"a mixture of {self.classes} classes", "independent columns"
-        else:
-            gains = f"probabilistic PCA with {self.latent_dim} latent{'s' * (self.latent_dim != 1)}"
-            others = "independent Gaussian columns"
-        return f"{gains} gains {self.gain:,.2f} ± {self.gain_se:,.2f} nats a row over {others}"
-
 
 class SimpleModels:
     """Simple models of the rows `train`, scored on `rows`: better others, or a model of many numbers is flattered.
@@ -638,8 +630,14 @@ def _factored_observed(models: SimpleModels, name: str) -> Baseline | None:
 
 def _full_observed(models: SimpleModels, name: str) -> Baseline | None:
     """A full covariance of which cells are missing."""
-    if models.schema.binarized != "none" or models.full_observed is None:
+    if models.schema.binarized != "none":
         return None
+    if models.full_observed is None:
+        if models.whole.any() or models.rank <= MOST_MIXED:
+            return None
+        return Baseline(
+            name, None, None, None, f"not fitted: more than {MOST_MIXED} columns, of which cells are missing"
+        )
     return models.baseline(name, models.score_observed(models.full_observed), "by EM, the observed cells of each row")
 
 

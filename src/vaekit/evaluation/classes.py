@@ -14,7 +14,7 @@ COMPONENTS = (2, 4, 8, 15, 30)
 ROWS_PER_CLASS = 10
 """that there must be"""
 MOST_ROWS = 5000
-MOST_CELLS = 2**16
+MOST_CELLS = 2**17
 """rows, and their cells, that a mixture is fitted to at most: it takes seconds"""
 STEPS = 40
 """of EM at most"""

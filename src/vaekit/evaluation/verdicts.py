@@ -196,8 +196,14 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
         return None
     if not structure.gain > max(SURE * structure.gain_se, COLLAPSED):
         return None
+    model = f"probabilistic PCA with {counted(structure.latent_dim, 'latent')}"
+    others = "independent Gaussian columns"
+    if structure.classes is not None:
+        model = f"a mixture of {structure.classes} classes"
+        others = "independent columns"
     return (
-        f"Posterior collapse: the rate is {max(rate, 0.0):.2f} nats, while {structure}: "
+        f"Posterior collapse: the rate is {max(rate, 0.0):.2f} nats, while {model} gains "
+        f"{structure.gain:,.2f} ± {structure.gain_se:,.2f} nats a row over {others}: "
         "the latents carry nothing, and there is something to carry."
     )
 
