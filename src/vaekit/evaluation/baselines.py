@@ -25,7 +25,7 @@ from vaekit.core import at_once, lazy
 from vaekit.data import Dataset, Schema
 from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError, counted
-from vaekit.evaluation.classes import LatentClasses, latent_classes, most_classes, most_rows
+from vaekit.evaluation.classes import LatentClasses, latent_classes, most_rows, possible_sizes
 from vaekit.evaluation.gaussians import RELATIVE_FLOOR, Mixture, Principal, PrincipalGaussian, principal, summed
 from vaekit.evaluation.histograms import Histograms
 from vaekit.evaluation.independent import WIDEST_HISTOGRAM, Blocks, Columns, Independent
@@ -222,7 +222,7 @@ class SimpleModels:
     def classes(self) -> LatentClasses | None:
         """A mixture of independent columns; None where there are too few rows for it."""
         rows = self.train.some(most_rows(self.d))
-        if not most_classes(len(rows) - len(rows) // 5):
+        if not possible_sizes(len(rows) - len(rows) // 5):
             return None
         x = torch.cat(list(self._seen(rows)()))
         return latent_classes(x, self.independent, rows.seed)

@@ -1,13 +1,15 @@
 """Latent classes: a mixture whose components have independent columns."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from vaekit.evaluation.independent import Columns, Independent
+from vaekit.evaluation.independent import Independent
 
 COMPONENTS = (2, 4, 8, 15, 30)
 """classes in a mixture"""
@@ -77,7 +79,7 @@ class LatentClasses:
         """The log-densities log π_k + Σ_j log p_kj of rows in the units of Gaussians, (n, K), and of each number the
         probability that it is not astray, (n, K, J); 0 where it is hidden."""
         joint = self.log_weights + _looked_up(self.tables, rows.cells) + rows.elsewhere[:, None]
-        own = self.columns.log_prob_each(rows.filled[:, None], self.mean, self.scale) + np.log1p(-ASTRAY)
+        own = self.columns.log_prob_each(rows.filled[:, None], self.mean, self.scale) + math.log1p(-ASTRAY)
         each = torch.logaddexp(own, rows.astray[:, None])
         seen = rows.seen[:, None]
         return joint + torch.where(seen, each, 0.0).sum(2), torch.where(seen, (own - each).exp(), 0.0)
@@ -103,7 +105,7 @@ class Rows:
         """(n, J)"""
         self.seen = ~self.y.isnan()
         self.filled = torch.where(self.seen, self.y, everyone.mean)
-        self.astray = columns.log_prob_each(self.filled, everyone.mean, everyone.scale) + np.log(ASTRAY)
+        self.astray = columns.log_prob_each(self.filled, everyone.mean, everyone.scale) + math.log(ASTRAY)
         """(n, J) the log-density of numbers spread as in all rows"""
 
 
@@ -117,21 +119,21 @@ def _looked_up(tables: Tensor, cells: Tensor) -> Tensor:
     """The sum over the columns of a row of what a table (U + C + 1, K) has of its cells (n, C), (n, K)."""
     if not cells.shape[1]:
         return tables.new_zeros(len(cells), tables.shape[1])
-    return torch.nn.functional.embedding_bag(cells, tables, mode="sum")
+    return functional.embedding_bag(cells, tables, mode="sum")
 
 
-def latent_classes(x: Tensor, everyone: Independent, seed: int, numbers: Sequence[int] | None = None) -> LatentClasses:
+def latent_classes(x: Tensor, everyone: Independent, seed: int, sizes: Sequence[int] | None = None) -> LatentClasses:
     """The classes that EM finds (Dempster et al. 1977) in the rows x (n, d), hidden cells NaN; k-means begins, from a
     seed.
 
-    Their number is the one of `numbers` with which four fifths of the rows predict the others best. Once two, one after
+    Their number is the one of `sizes` with which four fifths of the rows predict the others best. Once two, one after
     the other, have predicted no better, no more are tried.
     """
     held_out = torch.arange(len(x), device=x.device) % 5 == 4
     fitted = x[~held_out]
     others = x[held_out]
     found: list[tuple[float, int]] = []
-    for k in numbers or most_classes(len(fitted)):
+    for k in sizes or possible_sizes(len(fitted)):
         if len(found) > 2 and max(found) not in found[-2:]:
             break
         part = fit(fitted, everyone, k, seed)
@@ -145,7 +147,7 @@ def most_rows(columns: int) -> int:
     return max(1, min(MOST_ROWS, MOST_CELLS // columns))
 
 
-def most_classes(rows: int) -> list[int]:
+def possible_sizes(rows: int) -> list[int]:
     """The numbers of classes that so many rows may have."""
     return [k for k in COMPONENTS if k * ROWS_PER_CLASS <= rows]
 
@@ -155,9 +157,9 @@ def fit(x: Tensor, everyone: Independent, k: int, seed: int) -> LatentClasses:
     places = _values(everyone, x)
     rows = Rows(everyone, places, x)
     labels = torch.from_numpy(_groups(rows, everyone, places, k, seed)).to(x.device)
-    share = torch.nn.functional.one_hot(labels, k).to(x) * CERTAIN + (1 - CERTAIN) / k
-    classes = _maximised(rows, everyone, places, share, share[:, :, None] * rows.seen[:, None])
-    before = -np.inf
+    share = functional.one_hot(labels, k).to(x) * CERTAIN + (1 - CERTAIN) / k
+    classes = _maximised(rows, everyone, places, share, rows.seen[:, None].to(x))
+    before = -math.inf
     for _ in range(STEPS):
         joint, not_astray = classes.joint(rows)
         log_p = joint.logsumexp(1, keepdim=True)
@@ -166,15 +168,15 @@ def fit(x: Tensor, everyone: Independent, k: int, seed: int) -> LatentClasses:
             break
         before = now
         share = (joint - log_p).exp()
-        classes = _maximised(rows, everyone, places, share, share[:, :, None] * not_astray)
+        classes = _maximised(rows, everyone, places, share, not_astray)
     return classes
 
 
-def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor, weight: Tensor) -> LatentClasses:
+def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor, own: Tensor) -> LatentClasses:
     """The M step.
 
-    share     (n, K) of a row that each class has
-    weight    (n, K, J) of each number that the Gaussian of each class has
+    share    (n, K) the part of each row that each class has
+    own      (n, K, J) or (n, 1, J), the part of each number in it that is not astray; 0 where it is hidden
     """
     k = share.shape[1]
     histograms = everyone.histograms
@@ -186,9 +188,10 @@ def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor,
     of_place = histograms.column[places]
     totals = PRIOR + share.new_zeros(columns, k).index_add_(0, of_place, counts)
     counts = counts + PRIOR * histograms.log_p[places, None].exp()
-    elsewhere = np.log(PRIOR) - totals.log()
+    elsewhere = math.log(PRIOR) - totals.log()
     tables = torch.cat([counts.log() - totals.log()[of_place], elsewhere, share.new_zeros(1, k)])
     distance = rows.filled - everyone.mean  # near the mean nothing cancels
+    weight = share[:, :, None] * own
     count = weight.sum(0).clamp_min(1e-9)
     shift = torch.einsum("nkj,nj->kj", weight, distance) / count
     square = torch.einsum("nkj,nj->kj", weight, distance.square()) / count
@@ -200,14 +203,12 @@ def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor,
 
 
 def _groups(rows: Rows, everyone: Independent, places: Tensor, k: int, seed: int) -> np.ndarray:
-    """The group of each row by k-means, (n,): of numbers, standardised, and of the probabilities of codes.
-
-    A code has a number for each of its levels, and all of them together have a variance of 1.
-    """
+    """The group of each row by k-means, (n,): of numbers, standardised, and of codes as indicators of their levels,
+    which together have a variance of 1."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    columns: Columns = everyone.columns
+    columns = everyone.columns
     histograms = everyone.histograms
     parts = [(rows.filled - everyone.mean) / everyone.scale]
     for j, cells in enumerate(rows.cells.mT):
