@@ -17,13 +17,14 @@ from vaekit import parts
 from vaekit.data import Dataset, Schema, describe
 from vaekit.data.columns import ColumnType
 from vaekit.errors import VaekitError
-from vaekit.evaluation import baselines
+from vaekit.evaluation import baselines, tables
 from vaekit.evaluation.baselines import Baseline, SimpleModels
 from vaekit.evaluation.classes import latent_classes
 from vaekit.evaluation.gaussians import PrincipalGaussian
 from vaekit.evaluation.histograms import PSEUDO_COUNTS, Histograms
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.independent import Columns, Independent
+from vaekit.evaluation.missing import gaussian_observed
 from vaekit.evaluation.summary import _farthest_cell, beaten, evaluate
 from vaekit.evaluation.verdicts import collapse
 from vaekit.models import VAE
@@ -582,7 +583,7 @@ def test_each_kind_of_column_has_its_own_distribution():
     cell = law.cdf(values[:, 6] + 0.5) - law.cdf(values[:, 6] - 0.5)
     assert scores[6] == pytest.approx(np.log(cell), rel=1e-6)
     assert scores[7] == pytest.approx(0, abs=1e-8)  # a mass of 1 at the constant
-    assert models.independent.log_prob(torch.full((1, 8), torch.nan, dtype=torch.float64)).item() == 0
+    assert models.table.independent.log_prob(torch.full((1, 8), torch.nan, dtype=torch.float64)).item() == 0
 
 
 @pytest.mark.parametrize("rounded", [True, False])
@@ -629,9 +630,9 @@ def test_probabilities_of_a_table_of_codes_sum_to_one():
         assert one.bits_per_dim == pytest.approx(-one.nats / 2 / math.log(2))
     known = grid[:5].copy()
     known[:, 1] = np.nan
-    alone = models.classes.log_prob(torch.from_numpy(known)).exp()
+    alone = models.table.classes.log_prob(torch.from_numpy(known)).exp()
     assert alone.sum().item() == pytest.approx(1, abs=1e-9)
-    both = models.classes.log_prob(torch.from_numpy(grid)).exp().reshape(3, 5)
+    both = models.table.classes.log_prob(torch.from_numpy(grid)).exp().reshape(3, 5)
     assert alone.numpy() == pytest.approx(both.sum(0).numpy(), rel=1e-9)  # the exact marginal
 
 
@@ -658,7 +659,7 @@ def test_classes_are_found_where_there_are_some():
     gain, error = found(models)[CLASSES].gain(found(models)[INDEPENDENT].scores)
     assert (structure.gain, structure.gain_se) == (pytest.approx(-gain), pytest.approx(error))
     assert structure.gain > 1 > 10 * structure.gain_se
-    assert f"a mixture of {len(models.classes)} classes gains" in collapse(0.0, structure)
+    assert f"a mixture of {len(models.table.classes)} classes gains" in collapse(0.0, structure)
     again = of_kinds(train, rows)
     assert torch.equal(found(again)[CLASSES].scores, found(models)[CLASSES].scores)
 
@@ -714,7 +715,7 @@ def test_gaussians_of_missing_cells_have_exact_marginals():
     rows = holey(60, seed=1)
     models = simple(holey(500), rows)
     assert [one.name for one in models.models] == [INDEPENDENT, "factor analysis", FULL, CLASSES]
-    for name, gaussian in ((FULL, models.full_observed), ("factor analysis", models.factors_observed)):
+    for name, gaussian in ((FULL, models.table.full), ("factor analysis", models.table.factors)):
         mean = (gaussian.mean + gaussian.scale * gaussian.centre).numpy()
         covariance = (gaussian.covariance * gaussian.scale[:, None] * gaussian.scale).numpy()
         exact = []
@@ -728,7 +729,7 @@ def test_gaussians_of_missing_cells_have_exact_marginals():
 def test_a_gaussian_by_em_is_the_ridged_one_where_nothing_is_missing():
     x = torch.from_numpy(real(300, 4)).double()
     mean, scale = x.mean(0), x.std(0, unbiased=False)
-    fitted = baselines.gaussian_observed(x, mean, scale, torch.zeros(4))
+    fitted = gaussian_observed(x, mean, scale, torch.zeros(4))
     y = (x - mean) / scale
     expected = (y.mT @ y + 3 * torch.eye(4)) / 303
     assert fitted.covariance.numpy() == pytest.approx(expected.numpy(), abs=1e-9)
@@ -742,7 +743,7 @@ def test_a_gaussian_by_em_finds_what_is_missing_at_random():
 
 
 def test_many_columns_of_which_cells_are_missing_have_no_covariance_and_say_so(monkeypatch):
-    monkeypatch.setattr(baselines, "MOST_MIXED", 3)
+    monkeypatch.setattr(tables, "MOST_COLUMNS", 3)
     one = found(simple(holey(100)))
     assert one[FULL].nats is None
     assert one[FULL].note == "not fitted: more than 3 columns, of which cells are missing"
@@ -767,7 +768,7 @@ def test_a_likelihood_says_which_columns_have_densities():
     assert simple(x).several
     per_column = simple(x, integers=[False, False])
     assert found(per_column)[FULL].nats == found(plain)[FULL].nats
-    assert simple(x).independent.columns.cells.tolist() == [0]
+    assert simple(x).table.independent.columns.cells.tolist() == [0]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 30])

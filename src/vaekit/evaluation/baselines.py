@@ -25,13 +25,13 @@ from vaekit.core import at_once, lazy
 from vaekit.data import Dataset, Schema
 from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError, counted
-from vaekit.evaluation.classes import LatentClasses, latent_classes, most_rows, possible_sizes
+from vaekit.evaluation import tables
 from vaekit.evaluation.gaussians import RELATIVE_FLOOR, Mixture, Principal, PrincipalGaussian, principal, summed
 from vaekit.evaluation.histograms import Histograms
-from vaekit.evaluation.independent import WIDEST_HISTOGRAM, Blocks, Columns, Independent
-from vaekit.evaluation.missing import ObservedGaussian, gaussian_observed
+from vaekit.evaluation.independent import WIDEST_HISTOGRAM
+from vaekit.evaluation.tables import TableModels, any_missing, seen_blocks
 from vaekit.maths import standard_error
-from vaekit.models.start import factor_analysis, factor_analysis_observed
+from vaekit.models.start import factor_analysis
 
 MOST_COLUMNS = 4000
 """more have no covariance matrix, unless there are fewer rows: its eigenvectors take min(n, d)³ operations"""
@@ -45,8 +45,6 @@ MOST_MIXED = 50
 """columns up to which a mixture of Gaussians is fitted"""
 MIXED_CELLS = 2**22
 """products of two columns, over the rows, that one is fitted to at most: it takes seconds"""
-OBSERVED_CELLS = 2**21
-"""the same of a Gaussian of which cells are missing"""
 COMPONENTS = (2, 3, 4, 6, 8)
 """Gaussians in a mixture"""
 ROWS_PER_NUMBER = 5
@@ -150,7 +148,7 @@ class SimpleModels:
         self.rank = int(self.varies.sum())
 
     def _several(self) -> bool:
-        if _any_missing(self.train) or _any_missing(self.rows):
+        if any_missing(self.train) or any_missing(self.rows):
             return True
         if self.schema.binarized != "none":
             return False
@@ -198,94 +196,17 @@ class SimpleModels:
 
     def _structure_of_classes(self) -> Structure | None:
         """The same where columns are of several kinds, or cells are missing: what classes gain."""
-        if self.schema.binarized != "none" or self.classes is None:
+        table = self.table
+        if self.schema.binarized != "none" or table.classes is None:
             return None
-        gained = self.score_seen(self.classes.log_prob) - self.score_seen(self.independent.log_prob)
+        gained = table.score(table.classes.log_prob) - table.score(table.independent.log_prob)
         gain, error = _mean(gained)
-        return Structure(gain, error, self.latents, len(self.classes))
+        return Structure(gain, error, self.latents, len(table.classes))
 
     @lazy
-    def columns(self) -> Columns:
-        """Which distribution each column of a table of several kinds has; a code's range are all of its levels."""
-        low, high = self.grid
-        sizes = torch.tensor(self.schema.sizes(), dtype=low.dtype, device=low.device)
-        low = torch.where(sizes > 0, 0.0, low)
-        high = torch.maximum(high, torch.where(sizes > 0, sizes - 1, high))
-        return Columns(self.schema, self.whole.to(low.device), low, high)
-
-    @lazy
-    def independent(self) -> Independent:
-        """A distribution per column, of the cells that it has."""
-        return Independent(self._seen(self.train), self.columns)
-
-    @lazy
-    def classes(self) -> LatentClasses | None:
-        """A mixture of independent columns; None where there are too few rows for it."""
-        rows = self.train.some(most_rows(self.d))
-        if not possible_sizes(len(rows) - len(rows) // 5):
-            return None
-        x = torch.cat(list(self._seen(rows)()))
-        return latent_classes(x, self.independent, rows.seed)
-
-    def _seen(self, rows: Dataset) -> Blocks:
-        """The rows as columns of several kinds are fitted to them and scored, hidden cells NaN."""
-        return partial(_seen_blocks, rows)
-
-    def _densities(self) -> Tensor | None:
-        """Rows (n, J) that a Gaussian with missing cells is fitted to; None where some column has no density, or there
-        are too many columns."""
-        rank = len(self.columns.numbers)
-        if self.whole.any() or not 1 <= rank <= MOST_MIXED:
-            return None
-        rows = self.train.some(OBSERVED_CELLS // rank**2)
-        return torch.cat([self.columns.units(x) for x in self._seen(rows)()])
-
-    @lazy
-    def full_observed(self) -> ObservedGaussian | None:
-        """The Gaussian of full covariance where cells are missing; None where there is none."""
-        y = self._densities()
-        if y is None:
-            return None
-        mean = self.independent.mean
-        return gaussian_observed(y, mean, self.independent.scale, self.columns.least(mean))
-
-    @lazy
-    def factors_observed(self) -> ObservedGaussian | None:
-        """The Gaussian of factor analysis where cells are missing; None where there is none."""
-        y = self._densities()
-        if y is None or not self.latents:
-            return None
-        mean = self.independent.mean
-        scale = self.independent.scale
-        standardised = ((y - mean) / scale).cpu().numpy()
-        seen = ~np.isnan(standardised)
-        latents = min(self.latents, y.shape[1] - 1)
-        found = factor_analysis_observed(np.where(seen, standardised, 0.0), seen, latents)
-        loading = torch.from_numpy(found.loading).to(mean)
-        deviation = torch.from_numpy(found.deviation).to(mean)
-        variance = deviation.square() + (self.columns.least(mean) / scale).square()
-        covariance = loading @ loading.mT + variance.diag()
-        return ObservedGaussian(mean, scale, torch.from_numpy(found.mean).to(mean), covariance)
-
-    def score_observed(self, gaussian: ObservedGaussian) -> Tensor:
-        """The scores (n,) of a Gaussian of the observed cells of each row, and of the columns that have atoms."""
-
-        def log_prob(x: Tensor) -> Tensor:
-            y = self.columns.units(x)
-            return gaussian.log_prob(y) + self.columns.change(y) + self.columns.constants(x)
-
-        return self.score_seen(log_prob)
-
-    def score_seen(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
-        """A function (B, d) ↦ (B,) of all rows, hidden cells NaN, (n,)."""
-        return torch.cat([log_prob(x) for x in self._seen(self.rows)()])
-
-    @lazy
-    def observed(self) -> float:
-        """How many cells a row has on average that are scored."""
-        if not self.several:
-            return self.d
-        return summed((~x.isnan()).sum() for x in self._seen(self.rows)()).item() / len(self.rows)
+    def table(self) -> TableModels:
+        """The models of a table of several kinds."""
+        return TableModels(self.train, self.rows, self.whole, self.grid, self.latents)
 
     @property
     def latents(self) -> int:
@@ -463,12 +384,18 @@ class SimpleModels:
         """The same of the columns that vary, (rank,)."""
         return self.column(name)[self.varies]
 
+    def _cells(self) -> float:
+        """How many cells of a row are scored, on average."""
+        if not self.several:
+            return self.d
+        return max(1.0, self.table.observed)
+
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
         """The baseline of a model that gives the rows log_p (n,), nats."""
         nats, error = _mean(log_p)
         bits = None
         if self.integers:
-            bits = -nats / math.log(2) / max(self.observed, 1)
+            bits = -nats / math.log(2) / self._cells()
         return Baseline(name, nats, error, bits, note, log_p)
 
 
@@ -483,23 +410,6 @@ def _whole(schema: Schema, integers: bool | Sequence[bool] | None) -> Tensor:
         return whole
     coded = torch.from_numpy(schema.coded).flatten()
     return whole & (torch.as_tensor(integers) | coded)
-
-
-def _any_missing(rows: Dataset) -> bool:
-    """Whether any cell is missing, extreme ones aside."""
-    if not rows.has_missing:
-        return False
-    index = torch.arange(len(rows), device=rows.device)
-    return any(bool(rows.take(part).isnan().any()) for part in index.split(at_once(rows.schema.features)))
-
-
-def _seen_blocks(rows: Dataset) -> Iterator[Tensor]:
-    """The rows as they are scored, (B, d) float64 at a time, hidden cells NaN."""
-    for count, batch in rows.blocks():
-        x = batch.x[:count].double()
-        if batch.mask is not None:
-            x = torch.where(batch.mask[:count], x, torch.nan)
-        yield x.flatten(1)
 
 
 def _blocks(rows: Dataset) -> Iterator[Tensor]:
@@ -527,7 +437,8 @@ def _independent(models: SimpleModels, name: str) -> Baseline:
 
 
 def _bernoulli_columns(models: SimpleModels, name: str) -> Baseline:
-    log_p = models.score_seen(_bernoulli(models.train))
+    log_prob = _bernoulli(models.train)
+    log_p = torch.cat([log_prob(x) for x in seen_blocks(models.rows)])
     return models.baseline(name, log_p, "a Bernoulli variable a column")
 
 
@@ -537,7 +448,7 @@ def _bernoulli(train: Dataset) -> Callable[[Tensor], Tensor]:
     p_j = (Σ_i x_ij + ½)/(n_j + 1), by Jeffreys' prior; hidden cells, NaN, count for nothing. Where rows are binarised
     afresh each time, x_ij is the grey value: the probability of a 1.
     """
-    blocks = _seen_blocks(train)
+    blocks = seen_blocks(train)
     if train.schema.binarized == "dynamic":
         index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
         blocks = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
@@ -602,7 +513,7 @@ def _independent_columns(models: SimpleModels, name: str) -> Baseline:
     """A distribution per column that suits its kind."""
     if models.schema.binarized != "none":
         return _bernoulli_columns(models, name)
-    columns = models.columns
+    columns = models.table.columns
     counts = {
         "histogram": len(columns.cells),
         "Gaussian": int((~columns.logs).sum()),
@@ -610,35 +521,37 @@ def _independent_columns(models: SimpleModels, name: str) -> Baseline:
         "constant": len(columns.atoms),
     }
     note = ", ".join(counted(count, kind) for kind, count in counts.items() if count)
-    return models.baseline(name, models.score_seen(models.independent.log_prob), note)
+    return models.baseline(name, models.table.score(models.table.independent.log_prob), note)
 
 
 def _classes(models: SimpleModels, name: str) -> Baseline | None:
     """A mixture of independent columns: what groups of rows give."""
-    if models.schema.binarized != "none" or models.classes is None:
+    if models.schema.binarized != "none" or models.table.classes is None:
         return None
-    log_p = models.score_seen(models.classes.log_prob)
-    return models.baseline(name, log_p, counted(len(models.classes), "component"))
+    log_p = models.table.score(models.table.classes.log_prob)
+    return models.baseline(name, log_p, counted(len(models.table.classes), "component"))
 
 
 def _factored_observed(models: SimpleModels, name: str) -> Baseline | None:
     """Factor analysis of which cells are missing."""
-    if models.schema.binarized != "none" or models.factors_observed is None:
+    if models.schema.binarized != "none" or models.table.factors is None:
         return None
-    return models.baseline(name, models.score_observed(models.factors_observed), _latents(models))
+    return models.baseline(name, models.table.score_gaussian(models.table.factors), _latents(models))
 
 
 def _full_observed(models: SimpleModels, name: str) -> Baseline | None:
     """A full covariance of which cells are missing."""
     if models.schema.binarized != "none":
         return None
-    if models.full_observed is None:
-        if models.whole.any() or models.rank <= MOST_MIXED:
+    if models.table.full is None:
+        if models.whole.any() or models.rank <= tables.MOST_COLUMNS:
             return None
         return Baseline(
-            name, None, None, None, f"not fitted: more than {MOST_MIXED} columns, of which cells are missing"
+            name, None, None, None, f"not fitted: more than {tables.MOST_COLUMNS} columns, of which cells are missing"
         )
-    return models.baseline(name, models.score_observed(models.full_observed), "by EM, the observed cells of each row")
+    return models.baseline(
+        name, models.table.score_gaussian(models.table.full), "by EM, the observed cells of each row"
+    )
 
 
 def _latents(models: SimpleModels) -> str:
