@@ -13,10 +13,21 @@ from scipy import integrate, stats
 from sklearn.datasets import load_digits, load_wine, make_moons
 from sklearn.decomposition import FactorAnalysis
 
-from vaekit.data import Dataset, describe
+from vaekit import parts
+from vaekit.data import Dataset, Schema, describe
+from vaekit.data.columns import ColumnType
 from vaekit.errors import VaekitError
-from vaekit.evaluation import baselines
-from vaekit.evaluation.baselines import Baseline, Histograms, PrincipalGaussian, SimpleModels
+from vaekit.evaluation import baselines, tables
+from vaekit.evaluation.baselines import Baseline, SimpleModels
+from vaekit.evaluation.classes import latent_classes
+from vaekit.evaluation.gaussians import PrincipalGaussian
+from vaekit.evaluation.histograms import PSEUDO_COUNTS, Histograms
+from vaekit.evaluation.importance import ImportanceSampling
+from vaekit.evaluation.independent import Columns, Independent
+from vaekit.evaluation.missing import gaussian_observed
+from vaekit.evaluation.summary import _farthest_cell, beaten, evaluate
+from vaekit.evaluation.verdicts import collapse
+from vaekit.models import VAE
 
 INDEPENDENT, PPCA, FULL = "independent columns", "probabilistic PCA", "full-covariance Gaussian"
 MIXTURE = "mixture of Gaussians"
@@ -285,7 +296,7 @@ def test_dequantised_gaussians_of_two_columns_are_below_the_probability_of_the_c
 
 def test_histograms_by_hand():
     models = simple([[0], [0], [0], [2]], [[0], [1], [2]], latent_dim=1)
-    scores = {a: 3 * math.log((2 + a) / (3 + 3 * a)) + math.log(a / (3 + 3 * a)) for a in baselines.PSEUDO_COUNTS}
+    scores = {a: 3 * math.log((2 + a) / (3 + 3 * a)) + math.log(a / (3 + 3 * a)) for a in PSEUDO_COUNTS}
     a = max(scores, key=scores.get)
     assert a == 1.0
     expected = [(3 + a) / (4 + 3 * a), a / (4 + 3 * a), (1 + a) / (4 + 3 * a)]
@@ -316,7 +327,7 @@ def test_the_pseudo_count_is_the_column_s_own():
     uniform = -math.log(3001)
     best = 0.98 * math.log(0.98) + 0.02 * (math.log(0.02) + uniform)
     assert nats > best + uniform - 0.5  # no single pseudo-count comes near for both
-    for alpha in baselines.PSEUDO_COUNTS:
+    for alpha in PSEUDO_COUNTS:
         fixed = [(np.bincount(c, minlength=3001) + alpha) / (200 + 3001 * alpha) for c in train.T]
         assert nats > sum(np.log(p[c]).mean() for p, c in zip(fixed, rows.T, strict=True)) + 0.2
 
@@ -503,6 +514,375 @@ def test_structure_is_seen_where_there_is_some_and_only_there(kind):
     for shared in (0.0, 1.0):
         seen = simple(draw(shared, 1), draw(shared, 2), latent_dim=1).structure
         assert (seen.gain > 2 * seen.gain_se) == bool(shared)
+
+
+# columns of several kinds, and missing cells
+
+MIXED_TYPES = (
+    ColumnType(),  # real
+    ColumnType("positive"),
+    ColumnType("count"),
+    ColumnType(),  # binary
+    ColumnType("category", tuple("abcde")),
+    ColumnType("ordinal", ("low", "middle", "high")),
+    ColumnType(),  # whole numbers of a wide range
+    ColumnType(),  # a constant
+)
+CLASSES = "mixture of independent columns"
+
+
+def several(n: int, seed: int = 0, apart: float = 1.0, hidden: float = 0.2) -> np.ndarray:
+    """Columns of every kind that differ between two classes of rows, (n, 8)."""
+    rng = np.random.default_rng(seed)
+    z = apart * rng.integers(0, 2, n)
+    x = np.column_stack([
+        rng.normal(250 + 6 * z, 2),
+        np.exp(rng.normal(3 - z, 0.4)),
+        rng.poisson(2 + 7 * z),
+        rng.random(n) < 0.2 + 0.6 * z,
+        np.where(rng.random(n) < 0.7 * z, 3, rng.integers(0, 4, n)),
+        np.where(rng.random(n) < 0.6 * z, 2, rng.integers(0, 3, n)),
+        np.round(rng.normal(2e6 + 2e6 * z, 4e5)),
+        np.full(n, -3.25),
+    ])  # fmt: skip
+    x[rng.random(x.shape) < hidden] = np.nan
+    return x
+
+
+def of_kinds(train: np.ndarray, rows: np.ndarray, types: tuple[ColumnType, ...] | None = MIXED_TYPES, **options):
+    """Models of a table whose columns are known to be of these types."""
+    schema = described(train, rows, types)
+    return SimpleModels(Dataset(train, schema, seed=3), Dataset(rows, schema, seed=3), 2, **options)
+
+
+def described(train: np.ndarray, rows: np.ndarray, types: tuple[ColumnType, ...] | None) -> Schema:
+    return describe(np.concatenate([train, rows]), train=np.arange(len(train)), types=types)
+
+
+def test_each_kind_of_column_has_its_own_distribution():
+    """Against scipy, column by column: others hidden, one cell is all that a row's score says."""
+    train = several(400)
+    values = train[~np.isnan(train).any(1)][:5]
+    rows = np.full((40, 8), np.nan)
+    for j in range(8):
+        rows[5 * j : 5 * j + 5, j] = values[:, j]
+    models = of_kinds(train, rows)
+    scores = found(models)[INDEPENDENT].scores.numpy().reshape(8, 5)
+    seen = [column[~np.isnan(column)] for column in train.T]
+    deviation = math.sqrt(seen[0].var() + models.schema.array("resolution")[0] ** 2 / 12)
+    assert scores[0] == pytest.approx(stats.norm.logpdf(values[:, 0], seen[0].mean(), deviation), rel=1e-5)
+    logs = np.log(seen[1])
+    positive = stats.lognorm.logpdf(values[:, 1], logs.std(), scale=math.exp(logs.mean()))
+    assert scores[1] == pytest.approx(positive, rel=1e-4)
+    for j, size in ((2, None), (3, 2), (4, 5), (5, 3)):
+        size = size or int(np.nanmax(np.concatenate([train, rows])[:, j]) + 1)
+        counts = np.bincount(seen[j].astype(int), minlength=size)
+        smoothed = [(counts + a) / (counts.sum() + a * size) for a in PSEUDO_COUNTS]
+        assert any(scores[j] == pytest.approx(np.log(p[values[:, j].astype(int)]), rel=1e-9) for p in smoothed), j
+    law = stats.norm(seen[6].mean(), seen[6].std())
+    cell = law.cdf(values[:, 6] + 0.5) - law.cdf(values[:, 6] - 0.5)
+    assert scores[6] == pytest.approx(np.log(cell), rel=1e-6)
+    assert scores[7] == pytest.approx(0, abs=1e-8)  # a mass of 1 at the constant
+    assert models.table.independent.log_prob(torch.full((1, 8), torch.nan, dtype=torch.float64)).item() == 0
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_probabilities_of_whole_numbers_of_a_wide_range_sum_to_one(rounded, monkeypatch):
+    monkeypatch.setattr("vaekit.evaluation.independent.MOST_VALUES", 8192 if rounded else 2**18)
+    values = np.arange(-3000.0, 9000)[:, None]
+    train = np.random.default_rng(0).normal([3000], 400, (300, 1)).round()
+    columns = Columns(describe(values), torch.tensor([True]), torch.tensor([-3000.0]), torch.tensor([8999.0]))
+    everyone = Independent(lambda: [torch.from_numpy(train)], columns)
+    for model in (everyone, latent_classes(torch.from_numpy(train), everyone, 0, [3])):
+        assert model.log_prob(torch.from_numpy(values)).exp().sum().item() == pytest.approx(1, abs=1e-9)
+    assert len(columns.numbers) == rounded
+    if rounded:
+        far = everyone.log_prob(torch.tensor([[1e7]], dtype=torch.float64)).item()
+        assert -1e9 < far < -1e6
+
+
+def test_a_histogram_of_many_values_knows_frequent_ones_and_where_the_others_lie():
+    """Better than a Gaussian of all values, and than pseudo-counts that are the same everywhere."""
+
+    def draw(n: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return np.where(rng.random(n) < 0.3, 40_000, rng.normal(40_000, 500, n).round())[:, None]
+
+    train, rows = (torch.from_numpy(draw(400, seed)) for seed in (0, 1))
+    low, high = torch.zeros(1, dtype=torch.float64), torch.full((1,), 50_000.0, dtype=torch.float64)
+    plain, shaped = (Histograms([train], low, high, torch.tensor([how])) for how in (False, True))
+    assert shaped.log_prob(torch.arange(50_001.0)[:, None]).exp().sum().item() == pytest.approx(1, abs=1e-9)
+    nats = shaped.log_prob(rows).mean().item()
+    assert nats > plain.log_prob(rows).mean().item() + 0.5
+    assert nats > stats.norm.logpdf(rows, train.mean(), train.std()).mean() + 0.5
+
+
+def test_probabilities_of_a_table_of_codes_sum_to_one():
+    rng = np.random.default_rng(0)
+    train = np.column_stack([rng.integers(0, 4, 300), rng.integers(0, 3, 300)]).astype(float)
+    train[train[:, 0] == 0, 1] = 2
+    train[::7, 0] = np.nan
+    grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(3.0)), -1).reshape(-1, 2)
+    types = (ColumnType("category", tuple("abcde")), ColumnType("ordinal", tuple("xyz")))
+    models = of_kinds(train, grid, types)
+    for one in models.baselines:
+        assert one.scores.exp().sum().item() == pytest.approx(1, abs=1e-9)
+        assert one.bits_per_dim == pytest.approx(-one.nats / 2 / math.log(2))
+    known = grid[:5].copy()
+    known[:, 1] = np.nan
+    alone = models.table.classes.log_prob(torch.from_numpy(known)).exp()
+    assert alone.sum().item() == pytest.approx(1, abs=1e-9)
+    both = models.table.classes.log_prob(torch.from_numpy(grid)).exp().reshape(3, 5)
+    assert alone.numpy() == pytest.approx(both.sum(0).numpy(), rel=1e-9)  # the exact marginal
+
+
+def test_bits_per_dim_are_of_observed_cells():
+    x = whole(400)
+    x[np.random.default_rng(0).random(x.shape) < 0.3] = np.nan
+    one = found(simple(x))[INDEPENDENT]
+    assert one.bits_per_dim == pytest.approx(-one.scores.sum().item() / (~np.isnan(x)).sum() / math.log(2))
+
+
+def test_independent_columns_and_classes_agree_where_there_are_none():
+    models = of_kinds(several(1200, apart=0), several(600, seed=1, apart=0))
+    gain, error = models.models[-1].gain(models.models[0].scores)
+    assert models.models[-1].name == CLASSES
+    assert abs(gain) < 0.06 + 2 * error
+    assert models.structure.gain < max(0.06, 2 * models.structure.gain_se)
+
+
+def test_classes_are_found_where_there_are_some():
+    train, rows = several(1200), several(600, seed=1)
+    models = of_kinds(train, rows)
+    assert list(found(models)) == [INDEPENDENT, CLASSES]
+    structure = models.structure
+    gain, error = found(models)[CLASSES].gain(found(models)[INDEPENDENT].scores)
+    assert (structure.gain, structure.gain_se) == (pytest.approx(-gain), pytest.approx(error))
+    assert structure.gain > 1 > 10 * structure.gain_se
+    assert f"a mixture of {len(models.table.classes)} classes gains" in collapse(0.0, structure)
+    again = of_kinds(train, rows)
+    assert torch.equal(found(again)[CLASSES].scores, found(models)[CLASSES].scores)
+
+
+def test_classes_are_nearly_the_truth():
+    """Two classes of one real and one binary column, of which all is known."""
+
+    def draw(n: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        z = rng.random(n) < 0.3
+        x = np.column_stack([rng.normal(np.where(z, 4, 0), np.where(z, 0.5, 1)), rng.random(n) < 0.1 + 0.8 * z])
+        x[rng.random(n) < 0.3, 1] = np.nan
+        return x
+
+    rows = draw(800, 1)
+    one = found(of_kinds(draw(3000, 0), rows, None))[CLASSES]
+    classes = []
+    for weight, mean, scale, p in ((0.3, 4, 0.5, 0.9), (0.7, 0, 1, 0.1)):
+        seen = np.where(rows[:, 1] == 1, p, 1 - p)
+        classes.append(weight * stats.norm.pdf(rows[:, 0], mean, scale) * np.where(np.isnan(rows[:, 1]), 1, seen))
+    assert one.nats == pytest.approx(np.log(sum(classes)).mean(), abs=0.03)
+
+
+def test_the_order_of_the_columns_changes_nothing():
+    train, rows = several(500), several(200, seed=1)
+    order = [4, 6, 0, 7, 3, 5, 1, 2]
+    one = of_kinds(train, rows)
+    two = of_kinds(train[:, order], rows[:, order], tuple(MIXED_TYPES[j] for j in order))
+    for before, after in zip(one.models, two.models, strict=True):
+        assert after.scores.numpy() == pytest.approx(before.scores.numpy(), abs=1e-6)
+    x = holey(400)
+    one, two = simple(x), simple(x[:, [3, 1, 0, 2]])
+    for before, after in zip(one.models, two.models, strict=True):
+        assert after.nats == pytest.approx(before.nats, abs=1e-2 if before.name == "factor analysis" else 1e-6)
+
+
+def test_what_is_hidden_changes_nothing():
+    """Neither in training nor in scoring: what a batch holds where its mask hides is never looked at."""
+    models = [of_kinds(several(300), several(100, seed=1)) for _ in range(2)]
+    for rows in (models[1].train, models[1].rows):
+        rows._filled = lambda x: torch.where(x.isnan(), 2.0, x)
+    for one, two in zip(models[0].models, models[1].models, strict=True):
+        assert torch.equal(one.scores, two.scores)
+
+
+def holey(n: int, seed: int = 0, share: float = 0.25) -> np.ndarray:
+    x = real(n, 4, seed)
+    x[np.random.default_rng(seed + 50).random(x.shape) < share] = np.nan
+    return x
+
+
+def test_gaussians_of_missing_cells_have_exact_marginals():
+    rows = holey(60, seed=1)
+    models = simple(holey(500), rows)
+    assert [one.name for one in models.models] == [INDEPENDENT, "factor analysis", FULL, CLASSES]
+    for name, gaussian in ((FULL, models.table.full), ("factor analysis", models.table.factors)):
+        mean = (gaussian.mean + gaussian.scale * gaussian.centre).numpy()
+        covariance = (gaussian.covariance * gaussian.scale[:, None] * gaussian.scale).numpy()
+        exact = []
+        for row in rows.astype(float):
+            o = ~np.isnan(row)
+            law = stats.multivariate_normal(mean[o], covariance[np.ix_(o, o)]) if o.any() else None
+            exact.append(law.logpdf(row[o]) if law else 0.0)
+        assert found(models)[name].scores.numpy() == pytest.approx(np.array(exact), rel=1e-6, abs=1e-8)
+
+
+def test_a_gaussian_by_em_is_the_ridged_one_where_nothing_is_missing():
+    x = torch.from_numpy(real(300, 4)).double()
+    mean, scale = x.mean(0), x.std(0, unbiased=False)
+    fitted = gaussian_observed(x, mean, scale, torch.zeros(4))
+    y = (x - mean) / scale
+    expected = (y.mT @ y + 3 * torch.eye(4)) / 303
+    assert fitted.covariance.numpy() == pytest.approx(expected.numpy(), abs=1e-9)
+
+
+def test_a_gaussian_by_em_finds_what_is_missing_at_random():
+    true = found(simple(real(2000, 4), real(500, 4, seed=1)))[FULL].nats
+    fitted = simple(holey(2000), real(500, 4, seed=1))
+    assert found(fitted)[FULL].nats == pytest.approx(true, abs=0.15)
+    assert found(fitted)[FULL].nats > found(fitted)[INDEPENDENT].nats + 1
+
+
+def test_many_columns_of_which_cells_are_missing_have_no_covariance_and_say_so(monkeypatch):
+    monkeypatch.setattr(tables, "MOST_COLUMNS", 3)
+    one = found(simple(holey(100)))
+    assert one[FULL].nats is None
+    assert one[FULL].note == "not fitted: more than 3 columns, of which cells are missing"
+    assert list(one) == [INDEPENDENT, FULL, CLASSES]
+
+
+def test_positive_columns_are_scored_in_their_own_units():
+    """The Gaussian of logarithms, each with its −log x."""
+    rng = np.random.default_rng(0)
+    logs = rng.normal(size=(600, 2)) @ [[1, 0.9], [0, 0.3]] + [5, -4]
+    models = of_kinds(np.exp(logs[:400]), np.exp(logs[400:]), (ColumnType("positive"),) * 2)
+    law = stats.multivariate_normal(logs[:400].mean(0), np.cov(logs[:400].T, ddof=0))
+    exact = law.logpdf(logs[400:]) - logs[400:].sum(1)
+    assert found(models)[FULL].nats == pytest.approx(exact.mean(), abs=0.02)
+
+
+def test_a_likelihood_says_which_columns_have_densities():
+    x = np.column_stack([whole(300)[:, 0], real(300, 1)])
+    assert describe(x).kinds == ("integer", "real")
+    plain = simple(x, integers=False)
+    assert (plain.several, PPCA in found(plain)) == (False, True)
+    assert simple(x).several
+    per_column = simple(x, integers=[False, False])
+    assert found(per_column)[FULL].nats == found(plain)[FULL].nats
+    assert simple(x).table.independent.columns.cells.tolist() == [0]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9, 30])
+def test_few_rows_of_several_kinds(rows):
+    train = several(40)[:rows]
+    train[0] = several(40, hidden=0)[0]
+    models = of_kinds(train, several(40, seed=1))
+    assert all(math.isfinite(one.nats) for one in models.baselines)
+    assert models.structure is None or math.isfinite(models.structure.gain)
+    hidden = simple(holey(40), np.full((3, 4), np.nan, np.float32))
+    assert [one.nats for one in hidden.baselines] == pytest.approx([0.0] * 4, abs=1e-12)
+
+
+def test_cells_that_only_the_scored_rows_have_and_columns_that_only_they_have():
+    train, rows = several(200, hidden=0), several(100, seed=1, hidden=0)
+    rows[:, 2] += 40
+    assert all(math.isfinite(one.nats) for one in of_kinds(train, rows).baselines)
+    train[:, :3] = np.nan
+    train[0, :3] = several(1, seed=5, hidden=0)[0, :3]
+    schema = described(train, rows, MIXED_TYPES)
+    models = SimpleModels(Dataset(train[1:], schema, seed=0), Dataset(rows, schema, seed=0), 2)
+    assert all(math.isfinite(one.nats) for one in models.baselines)
+
+
+def test_missing_cells_of_binary_and_of_binarised_tables():
+    x = (np.random.default_rng(0).random((400, 5)) < 0.3).astype(float)
+    x[np.random.default_rng(1).random(x.shape) < 0.2] = np.nan
+    models = simple(x)
+    assert list(found(models)) == [INDEPENDENT, CLASSES]
+    expected = -np.nansum(x * np.log(0.3) + (1 - x) * np.log(0.7)) / (~np.isnan(x)).sum() / math.log(2)
+    assert found(models)[INDEPENDENT].bits_per_dim == pytest.approx(expected, abs=0.02)
+    binarised = simple(255 * x, how="threshold")
+    assert list(found(binarised)) == [INDEPENDENT]
+    assert found(binarised)[INDEPENDENT].bits_per_dim == pytest.approx(expected, abs=0.02)
+    assert binarised.structure is None
+
+
+def test_a_table_on_disk_of_which_nothing_is_missing_is_as_in_memory(tmp_path):
+    x = real(200, 4)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    on_disk = SimpleModels(*[Dataset(mapped, describe(x), seed=0)] * 2, 2)
+    assert on_disk.rows.has_missing
+    assert not on_disk.several
+    assert [one.nats for one in on_disk.baselines] == [one.nats for one in simple(x).baselines]
+
+
+def test_extreme_cells_of_several_kinds_are_left_out_of_training():
+    train, rows = several(600), several(200, seed=1)
+    spoilt = train.copy()
+    spoilt[5, 0] = 1e9
+    schemas = [described(x, rows, MIXED_TYPES) for x in (train, spoilt)]
+    assert schemas[1].typical_low is not None
+    one, two = (
+        SimpleModels(Dataset(x, schema, seed=0, hide_extremes=True), Dataset(rows, schema, seed=0), 2)
+        for x, schema in zip((train, spoilt), schemas, strict=True)
+    )
+    assert two.models[0].nats == pytest.approx(one.models[0].nats, abs=0.05)
+
+
+def untrained(schema: Schema) -> VAE:
+    """A model that has not learned anything."""
+    likelihood = parts.likelihoods.Columns.of(schema)
+    encoder = torch.nn.Linear(likelihood.inputs, 2)
+    decoder = torch.nn.Linear(1, likelihood.features)
+    with torch.no_grad():
+        decoder.weight.zero_()
+        encoder.weight.zero_()
+        encoder.bias.zero_()
+        decoder.bias.copy_(likelihood.initial())
+    return VAE(encoder, parts.posteriors.Diagonal(1), parts.priors.StandardNormal(1), decoder, likelihood)
+
+
+def test_an_evaluation_of_several_kinds_and_missing_cells():
+    """Numbers of every kind that has a family, one column hidden in one row, another of which nothing is known."""
+    x = several(500)[:, [0, 2, 3]]
+    types = (ColumnType(), ColumnType(), ColumnType())
+    x[410] = np.nan
+    schema = described(x[:400], x[400:], types)
+    assert schema.kinds == ("real", "integer", "binary")
+    train, rows = (Dataset(part, schema, seed=0) for part in (x[:400], x[400:]))
+    model = untrained(schema)
+    result = evaluate(model, rows, ImportanceSampling(10), train=train)
+    assert [one.name for one in result.baselines] == [INDEPENDENT, CLASSES]
+    assert result.bits_per_dim is None
+    marginals = result.baselines[0]
+    assert marginals.nats == pytest.approx(result.log_likelihood.mean, abs=0.5)  # a logistic for a histogram
+    assert any("Posterior collapse" in line and "a mixture of" in line for line in result.verdicts)
+    assert "mixture of independent columns is better by" in beaten(model, train, rows)
+    assert math.isfinite(result.to_dict()["baselines"][1]["gain"])
+    assert _farthest_cell(rows, 10) == (None, None)  # all of it is missing
+    row = x[400].copy()
+    distance = np.abs(row - schema.array("mean")) / schema.array("scale")
+    column, value = _farthest_cell(rows, 0)
+    assert column == f"column {np.nanargmax(distance)}"
+    assert value == pytest.approx(row[np.nanargmax(distance)])
+
+
+def test_a_code_is_no_number_that_lies_far_out():
+    x = several(300, hidden=0)
+    schema = described(x, x, MIXED_TYPES)
+    x[0] = schema.array("mean")
+    x[0, 0] += 1
+    x[0, 4] = 4
+    assert _farthest_cell(Dataset(x, schema, seed=0), 0)[0] == "column 0"
+
+
+def test_a_model_s_bits_per_dim_are_of_observed_cells():
+    x = several(400)[:, [2, 3]]
+    schema = described(x[:300], x[300:], None)
+    rows = Dataset(x[300:], schema, seed=0)
+    result = evaluate(untrained(schema), rows, ImportanceSampling(10))
+    cells = (~np.isnan(x[300:])).sum()
+    assert result.bits_per_dim == pytest.approx(-result.log_likelihood.mean * 100 / cells / math.log(2))
 
 
 # all of them

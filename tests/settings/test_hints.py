@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data import Dataset, describe
-from vaekit.settings import hints, impossible
+from vaekit.data import Dataset, Schema, describe
+from vaekit.data.columns import ColumnType
+from vaekit.settings import coarse, extremes, hints, impossible, shortfall
 from vaekit.settings.hints import Empty, empty
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -214,3 +215,84 @@ def test_one_cell_left_out_of_training_makes_no_decades():
     x = np.random.default_rng(0).normal(100, 9, (400, 1))
     x[3] = 1e6
     assert hints(x, describe(x), "gaussian") == []
+
+
+# columns of several kinds, and missing cells
+
+
+def of_kinds(n: int = 400, hidden: float = 0.2) -> tuple[np.ndarray, Schema]:
+    """Real, skewed real, skewed positive, count, binary and a skewed category, some cells missing."""
+    rng = np.random.default_rng(0)
+    skewed = [rng.lognormal(5, 2, n) for _ in range(2)]
+    whole = [np.floor(rng.lognormal(6, 2, n)), rng.integers(0, 2, n)]
+    codes = np.where(rng.random(n) < 0.02, 59, rng.integers(0, 3, n))
+    x = np.column_stack([rng.normal(9, 2, n), *skewed, *whole, codes])
+    x[rng.random(x.shape) < hidden] = np.nan
+    types = [ColumnType()] * 6
+    types[2] = ColumnType("positive")
+    types[3] = ColumnType("count")
+    types[5] = ColumnType("category", tuple(f"level {j}" for j in range(60)))
+    return x, describe(x, tuple("abcdef"), types=types)
+
+
+def test_of_several_kinds_only_numbers_without_a_family_of_their_own_want_logarithms():
+    x, schema = of_kinds()
+    (line,) = hints(x, schema, "columns")
+    assert line.startswith("column 'b' is very skewed, from ")
+
+
+def test_missing_cells_hide_no_hint():
+    x = table()
+    x[np.random.default_rng(1).random(x.shape) < 0.2] = np.nan
+    fractions, decades = hints(x, describe(x, TABLE), "gaussian")
+    assert fractions.startswith("column 'pieces' holds whole numbers")
+    assert decades.startswith("column 'reads' is very skewed")
+    assert "nan" not in fractions + decades
+    (line,) = hints(x, describe(x, TABLE), "columns")
+    assert "reads" in line  # whole numbers have a family of their own
+    two = np.array([[0.0, 255.0], [np.nan, 0.0]])
+    assert "every value is 0 or 255" in hints(two, describe(two), "discretized-logistic")[0]
+
+
+def test_of_missing_cells_none_is_extreme():
+    x = np.array([*range(30), 1e6, np.nan, np.nan])[:, None]
+    assert extremes(x, describe(x)) == [
+        "1 of 31 cells of column 0 lies outside 0 … 29, where the others are: it is left out of training."
+    ]
+
+
+def test_an_identifier_is_seen_beside_missing_cells_and_codes():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.integers(0, 10**10, 50), rng.integers(0, 9, 50), rng.integers(0, 3, 50)]).astype(float)
+    x[:5, 1] = np.nan
+    types = [ColumnType(), ColumnType(), ColumnType("category", ("red", "green", "blue"))]
+    for kinds in (None, types):
+        (line,) = coarse(x, describe(x, ("id", "n", "colour"), types=kinds))
+        assert line.startswith("column 'id' has whole numbers from ")
+        assert "it is taken for real numbers, to within " in line
+    x[:, 1] += 0.5
+    assert coarse(x, describe(x, types=types)) == []
+
+
+def test_a_bound_below_equal_chances_is_told_of_probabilities_alone():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, (50, 2)).astype(float)
+    codes[:9, 1] = np.nan
+    types = [ColumnType("category", tuple("abcdefgh")), ColumnType()]
+    assert "below the -3.18 of values" in shortfall(-9.0, describe(codes, types=types))[0]  # log 8 · 3
+    assert shortfall(-3.0, describe(codes, types=types)) == []
+    beside = np.column_stack([codes, rng.normal(size=50)])
+    assert shortfall(-900.0, describe(beside, types=[*types, ColumnType()])) == []
+    assert shortfall(-900.0, of_kinds()[1]) == []
+
+
+def test_what_a_model_draws_of_codes_is_no_fault(monkeypatch):
+    x, schema = of_kinds()
+    rng = np.random.default_rng(1)
+    drawn = np.nan_to_num(x[rng.integers(0, len(x), 2000)], nan=20.0)  # of the category, between its codes
+    drawn[:, 5] = rng.integers(0, 60, 2000)
+    drawn[:, 1] *= np.where(rng.random(2000) < 0.3, -1, 1)
+    monkeypatch.setattr("vaekit.inference.sample", lambda *_: torch.from_numpy(schema.centred(drawn)))
+    lines = impossible(Mock(), Dataset(x, schema, seed=0, hide_extremes=True), 0)
+    assert any(line.startswith("column 'b' is never negative in the data") for line in lines)
+    assert not any("'f'" in line or "nan" in line for line in lines)

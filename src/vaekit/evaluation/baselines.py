@@ -2,7 +2,8 @@
 
 A log p(x) alone says little. Independent columns show what is to be had without shared structure, probabilistic PCA
 what a linear model of the same latent size gets, a full covariance what correlations give, a mixture of those what
-groups and curves give, a codec what a file takes.
+groups and curves give, a codec what a file takes. Where columns are of several kinds, or cells are missing, a mixture
+of independent columns shows what groups of rows give.
 """
 
 import bz2
@@ -10,25 +11,28 @@ import gzip
 import lzma
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
+from torch.distributions import LowRankMultivariateNormal
 
 from vaekit.core import at_once, lazy
-from vaekit.data import Dataset
+from vaekit.data import Dataset, Schema
 from vaekit.distributions import Normal, log_atom
 from vaekit.errors import VaekitError, counted
-from vaekit.maths import LOG_2PI, standard_error
+from vaekit.evaluation import tables
+from vaekit.evaluation.gaussians import RELATIVE_FLOOR, Mixture, Principal, PrincipalGaussian, principal, summed
+from vaekit.evaluation.histograms import Histograms
+from vaekit.evaluation.independent import WIDEST_HISTOGRAM
+from vaekit.evaluation.tables import TableModels, any_missing, seen_blocks
+from vaekit.maths import standard_error
 from vaekit.models.start import factor_analysis
 
-WIDEST_HISTOGRAM = 4096
-"""a column with more possible values has a Gaussian instead"""
 MOST_COLUMNS = 4000
 """more have no covariance matrix, unless there are fewer rows: its eigenvectors take min(n, d)³ operations"""
 MOST_CELLS = 2**25
@@ -45,14 +49,10 @@ COMPONENTS = (2, 3, 4, 6, 8)
 """Gaussians in a mixture"""
 ROWS_PER_NUMBER = 5
 """rows that there must be for each number of the components' means"""
-PSEUDO_COUNTS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""what may be added to the counts of a histogram"""
 CODEC_BYTES = 2**23
 """most that a codec is given"""
 INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
 """what whole numbers may be written in for a codec: the first that holds them all, else as they are stored"""
-RELATIVE_FLOOR = 1e-6
-"""the least standard deviation that a Gaussian gives a column, as a part of the data's: as in `parts.likelihoods`"""
 
 
 @dataclass(frozen=True)
@@ -88,146 +88,15 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Structure:
-    """What probabilistic PCA gains over independent Gaussian columns on the same rows."""
+    """What a simple model with latents gains over independent columns on the same rows."""
 
     gain: float
     """nats per row"""
     gain_se: float | None
     """standard error of the mean of the rows' differences; None for one row"""
     latent_dim: int
-
-
-@dataclass(frozen=True)
-class PrincipalGaussian:
-    """The Gaussian of probabilistic PCA, in columns divided by s (Tipping & Bishop 1999).
-
-        p(x) = N(y; 0, U Λ Uᵀ + σ²(I − U Uᵀ)) / Π_j s_j,    y = (x − m) / s
-
-    Λ and U are the k leading eigenvalues and eigenvectors of the covariance of y, σ² is the mean of the other
-    eigenvalues: the greatest likelihood with k latents. k = 0 are independent columns, k = d − 1 is a full covariance.
-    `mean` m and `scale` s are (d,), `variances` Λ (k,), `axes` U (d, k), `rest` σ².
-
-    >>> p = PrincipalGaussian.fit(torch.zeros(2), torch.ones(2), torch.ones(2), torch.eye(2), k=1)
-    >>> round(p.log_prob(torch.zeros(1, 2)).item(), 6)   # −log 2π
-    -1.837877
-    """
-
-    mean: Tensor
-    scale: Tensor
-    variances: Tensor
-    axes: Tensor
-    rest: float
-
-    @staticmethod
-    def fit(mean: Tensor, scale: Tensor, values: Tensor, vectors: Tensor, k: int) -> "PrincipalGaussian":
-        """The Gaussian by the eigenvalues (m,), ascending, and eigenvectors (d, m) of the covariance of y.
-
-        They are all that are not 0, or for independent columns none.
-        """
-        d, m = vectors.shape
-        k = min(k, m, d - 1)
-        left = float(d)
-        if m:
-            left = values[: m - k].sum().item()
-        rest = max(left / (d - k), RELATIVE_FLOOR**2)
-        return PrincipalGaussian(mean, scale, values[m - k :], vectors[:, m - k :], rest)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density of x (n, d), (n,) nats."""
-        d, k = self.axes.shape
-        y = (x - self.mean) / self.scale
-        squared = (y @ self.axes).square()
-        across = (y.square().sum(1) - squared.sum(1)) / self.rest
-        distance = across + (squared / self.variances).sum(1)
-        log_determinant = self.variances.log().sum() + (d - k) * math.log(self.rest) + 2 * self.scale.log().sum()
-        return -0.5 * (d * LOG_2PI + log_determinant + distance)
-
-    def precision(self) -> Tensor:
-        """The diagonal of Σ⁻¹, (d,), in the data's units."""
-        squared = self.axes.square()
-        across = (1 - squared.sum(1)) / self.rest
-        along = (squared / self.variances).sum(1)
-        return (across + along) / self.scale.square()
-
-
-class Mixture:
-    """A mixture of k Gaussians, in columns divided by s.
-
-        p(x) = Σ_c π_c N(y; μ_c, Σ_c) / Π_j s_j,    y = (x − m) / s
-
-    mean, scale    m and s, (d,)
-    log_weights    log π, (k,)
-    means          μ, (k, d)
-    covariances    Σ, (k, d, d)
-    added          (d,) the variance of noise u that was added to y; with it the score is a lower bound
-
-        log E_u p(y + u) ≥ log Σ_c π_c exp(E_u log N(y + u; μ_c, Σ_c)),    by Jensen's inequality for each component
-
-    >>> zeros = torch.zeros(2)
-    >>> one = Mixture(zeros, torch.ones(2), torch.zeros(1), zeros[None], torch.eye(2)[None], zeros)
-    >>> round(one.log_prob(torch.zeros(1, 2)).item(), 6)   # −log 2π
-    -1.837877
-    """
-
-    def __init__(
-        self, mean: Tensor, scale: Tensor, log_weights: Tensor, means: Tensor, covariances: Tensor, added: Tensor
-    ) -> None:
-        self.mean = mean
-        self.scale = scale
-        self.log_weights = log_weights
-        self.components = MultivariateNormal(means, covariances, validate_args=False)
-        self.lost = 0.5 * self.components.precision_matrix.diagonal(dim1=-2, dim2=-1) @ added
-        """(k,)"""
-
-    def __len__(self) -> int:
-        return len(self.log_weights)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density of x (n, d), or the bound, (n,) nats."""
-        y = (x - self.mean) / self.scale
-        each = self.components.log_prob(y[:, None]) - self.lost
-        return (self.log_weights + each).logsumexp(1) - self.scale.log().sum()
-
-
-class Histograms:
-    """Independent histograms on the grids low_j, low_j + 1, …, high_j of w_j values, seen or not.
-
-        P(x) = Π_j (c_j(x_j) + α_j) / (n + α_j w_j)
-
-    α_j is the one of `PSEUDO_COUNTS` that predicts a training row best from the others; `train` gives (B, d) at a time.
-
-    >>> p = Histograms([torch.tensor([[0.0], [0.0], [2.0]])], torch.zeros(1), 2 * torch.ones(1))
-    >>> round(p.log_prob(torch.arange(3.0)[:, None]).exp().sum().item(), 6)
-    1.0
-    """
-
-    def __init__(self, train: Iterable[Tensor], low: Tensor, high: Tensor) -> None:
-        widths = (high - low).long() + 1
-        self.low = low
-        self.start = widths.cumsum(0) - widths
-        counts = torch.zeros(int(widths.sum()), dtype=torch.float64, device=widths.device)
-        n = 0
-        for x in train:
-            counts += torch.bincount(self.cells(x).flatten(), minlength=len(counts))
-            n += len(x)
-        column = torch.repeat_interleave(widths)
-        left_out = []  # Σ_i log P(x_i | all rows but i) of each column
-        for alpha in PSEUDO_COUNTS:
-            each = counts * ((counts - 1).clamp_min(0) + alpha).log()
-            total = torch.zeros_like(widths, dtype=each.dtype).index_add_(0, column, each)
-            left_out.append(total - n * (n - 1 + alpha * widths).log())
-        best = torch.stack(left_out).argmax(0)
-        alphas = counts.new_tensor(PSEUDO_COUNTS)[best]
-        totals = n + alphas * widths
-        self.log_p = (counts + alphas[column]).log() - totals.log()[column]
-
-    def cells(self, x: Tensor) -> Tensor:
-        """Where in `log_p` x (n, d) lies, (n, d)."""
-        return (x - self.low).long() + self.start
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """The log-probability of x (n, d), (n,) nats."""
-        return self.log_p[self.cells(x)].sum(1)
+    classes: int | None = None
+    """of the mixture of independent columns that gains it; None where it is probabilistic PCA over Gaussian columns"""
 
 
 class SimpleModels:
@@ -236,7 +105,11 @@ class SimpleModels:
     train         rows that hide extreme cells, as a training does: one of them would ruin these models too
     latent_dim    that of probabilistic PCA
     integers      whether the VAE beside them gives probabilities of values on a grid (`likelihood.integers`), so that
-                  they must as well; None: where the data allows it. Else all are densities
+                  they must as well; None: where the data allows it. Else all are densities. Of a table it may be said
+                  for each column
+
+    A table whose columns are `several` has models of its own (`OF_SEVERAL`), whose score of a row is that of its
+    observed cells.
 
     A Gaussian claims no more than the data's resolution r: its covariance has (r/√12)² added to the diagonal. For whole
     numbers that is uniform dequantisation, and the score a lower bound on the log-probability of the unit cell
@@ -252,7 +125,9 @@ class SimpleModels:
     ('independent columns', 1.0)
     """
 
-    def __init__(self, train: Dataset, rows: Dataset, latent_dim: int, integers: bool | None = None) -> None:
+    def __init__(
+        self, train: Dataset, rows: Dataset, latent_dim: int, integers: bool | Sequence[bool] | None = None
+    ) -> None:
         if not len(train) or not len(rows):
             raise VaekitError(f"{len(train)} rows to fit and {len(rows)} to score: give 1 or more of both.")
         self.train = train
@@ -262,11 +137,23 @@ class SimpleModels:
         self.d = self.schema.features
         too_large = len(train) < self.d and self.d * len(train) > MOST_CELLS
         self.wide = too_large or min(self.d, len(train)) > MOST_COLUMNS
-        self.integers = self.schema.kind != "real" and integers is not False
+        self.whole = _whole(self.schema, integers)
+        """(d,) bool, which columns have probabilities and no densities"""
+        self.integers = bool(self.whole.all())
+        self.several = self._several()
+        """whether the columns of a table have measures of different kinds, or missing cells"""
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
         self.varies = self._varying()
         """(d,) the columns that Gaussians are fitted to: a constant has an atom, as in the VAE"""
         self.rank = int(self.varies.sum())
+
+    def _several(self) -> bool:
+        if any_missing(self.train) or any_missing(self.rows):
+            return True
+        if self.schema.binarized != "none":
+            return False
+        of_several = bool(self.whole.any()) and not self.integers
+        return of_several or bool(self.schema.coded.any()) or "positive" in self.schema.groups()
 
     def _varying(self) -> Tensor:
         """Which columns have more than one value, (d,) bool; all of them where none has."""
@@ -279,13 +166,15 @@ class SimpleModels:
 
     @lazy
     def baselines(self) -> tuple[Baseline, ...]:
-        """The scores of those of `MODELS` and `CODECS` that go with this kind of data."""
+        """The scores of those of `MODELS` and `CODECS`, or of `OF_SEVERAL`, that go with this kind of data."""
+        if self.several:
+            return self.models
         return self.models + self._fitted(CODECS)
 
     @lazy
     def models(self) -> tuple[Baseline, ...]:
-        """The scores of those of `MODELS` alone, which score each row."""
-        return self._fitted(MODELS)
+        """The scores of those that score each row."""
+        return self._fitted(OF_SEVERAL if self.several else MODELS)
 
     def _fitted(self, families: "Families") -> tuple[Baseline, ...]:
         found = (family(self, name) for name, family in families.items())
@@ -295,13 +184,29 @@ class SimpleModels:
     def structure(self) -> Structure | None:
         """The evidence that latents have something to carry; binary data counts as the numbers 0 and 1.
 
-        None where there are too many columns to know.
+        None where there are too many columns to know, or too few rows for classes.
         """
+        if self.several:
+            return self._structure_of_classes()
         if self.wide:
             return None
         gained = self.score_principal(self.latents) - self.score_principal(0)
         gain, error = _mean(gained)
         return Structure(gain, error, self.latents)
+
+    def _structure_of_classes(self) -> Structure | None:
+        """The same where columns are of several kinds, or cells are missing: what classes gain."""
+        table = self.table
+        if self.schema.binarized != "none" or table.classes is None:
+            return None
+        gained = table.score(table.classes.log_prob) - table.score(table.independent.log_prob)
+        gain, error = _mean(gained)
+        return Structure(gain, error, self.latents, len(table.classes))
+
+    @lazy
+    def table(self) -> TableModels:
+        """The models of a table of several kinds."""
+        return TableModels(self.train, self.rows, self.whole, self.grid, self.latents)
 
     @property
     def latents(self) -> int:
@@ -314,11 +219,11 @@ class SimpleModels:
         return max(0, min(self.latent_dim, self.rank - 1, directions // 2))
 
     @lazy
-    def principal(self) -> "Principal":
+    def principal(self) -> Principal:
         """The covariance of the training rows' columns that vary."""
         return self._principal(self.train)
 
-    def _principal(self, rows: Dataset) -> "Principal":
+    def _principal(self, rows: Dataset) -> Principal:
         centre = self.varying("mean")  # near it nothing cancels
         resolution = self.varying("resolution")
         return principal(partial(self._blocks, rows), centre, resolution, len(rows), self.wide)
@@ -373,7 +278,7 @@ class SimpleModels:
         return self._dequantised(gaussian.log_prob, gaussian.precision_matrix.diagonal())
 
     @lazy
-    def mixture(self) -> "Mixture | None":
+    def mixture(self) -> Mixture | None:
         """A mixture of Gaussians of full covariance; None where there are too many columns for it, or too few rows.
 
         It has the one of `COMPONENTS` with which four fifths of the training rows predict the others best. Once two
@@ -400,7 +305,7 @@ class SimpleModels:
         _, best = max(found)
         return self._mixture(rows, best)
 
-    def _mixture(self, rows: Dataset, k: int) -> "Mixture":
+    def _mixture(self, rows: Dataset, k: int) -> Mixture:
         """The mixture of k Gaussians that EM finds (Dempster et al. 1977), by scikit-learn.
 
         It begins at k-means, from the rows' seed. Columns are divided by their scale; the least ridge is added to the
@@ -426,7 +331,7 @@ class SimpleModels:
         added = self._dequantisation() / scale.square()
         return Mixture(mean, scale, weights.log(), means, covariances + least.diag(), added)
 
-    def score_mixture(self, mixture: "Mixture") -> Tensor:
+    def score_mixture(self, mixture: Mixture) -> Tensor:
         """The scores (n,) of a mixture: log p(x), or of whole numbers a bound on it."""
         return self.score(lambda x: mixture.log_prob(x[:, self.varies]) + self._constants(x))
 
@@ -479,69 +384,32 @@ class SimpleModels:
         """The same of the columns that vary, (rank,)."""
         return self.column(name)[self.varies]
 
+    def _cells(self) -> float:
+        """How many cells of a row are scored, on average."""
+        if not self.several:
+            return self.d
+        return max(1.0, self.table.observed)
+
     def baseline(self, name: str, log_p: Tensor, note: str) -> Baseline:
         """The baseline of a model that gives the rows log_p (n,), nats."""
         nats, error = _mean(log_p)
         bits = None
         if self.integers:
-            bits = -nats / math.log(2) / self.d
+            bits = -nats / math.log(2) / self._cells()
         return Baseline(name, nats, error, bits, note, log_p)
 
 
-class Principal(NamedTuple):
-    """The covariance of columns divided by their scale, C = U Λ Uᵀ."""
-
-    mean: Tensor
-    """(d,)"""
-    scale: Tensor
-    """(d,)"""
-    values: Tensor
-    """Λ, (m,), ascending: those that are not 0, m ≤ min(n, d)"""
-    vectors: Tensor
-    """U, (d, m)"""
-
-    def ridged(self, rows: int, ridge: float) -> PrincipalGaussian:
-        """The Gaussian of covariance (n C + r I) / (n + r)."""
-        values = (rows * self.values + ridge) / (rows + ridge)
-        d, m = self.vectors.shape
-        if m == d:
-            return PrincipalGaussian.fit(self.mean, self.scale, values, self.vectors, d - 1)
-        rest = max(ridge / (rows + ridge), RELATIVE_FLOOR**2)
-        return PrincipalGaussian(self.mean, self.scale, values, self.vectors, rest)
-
-
-def principal(
-    blocks: Callable[[], Iterable[Tensor]], centre: Tensor, resolution: Tensor, rows: int, wide: bool
-) -> Principal:
-    """The covariance of rows (B, d), given a block at a time.
-
-    Where there are fewer rows than columns, it is made of the products of rows with rows.
-
-    centre    (d,), near the mean
-    wide      no correlations are wanted
-    """
-    d = len(centre)
-    first = _sum((x - centre).sum(0) for x in blocks()) / rows
-    variance = _sum((x - centre - first).square().sum(0) for x in blocks()) / rows
-    least = torch.maximum(resolution.square() / 12, RELATIVE_FLOOR**2 * variance)
-    scale = (variance + least).sqrt()
-    mean = centre + first
-    if wide:
-        return Principal(mean, scale, scale.new_empty(0), scale.new_empty(d, 0))
-    standardised = ((x - mean) / scale for x in blocks())
-    if rows < d:
-        y = torch.cat(list(standardised)) / math.sqrt(rows)
-        values, left = torch.linalg.eigh(y @ y.mT)
-        known = values > RELATIVE_FLOOR * values[-1].clamp_min(RELATIVE_FLOOR)
-        values = values[known]
-        return Principal(mean, scale, values, y.mT @ left[:, known] / values.sqrt())
-    second = _sum(y.mT @ y for y in standardised) / rows
-    values, vectors = torch.linalg.eigh(second.fill_diagonal_(1))
-    return Principal(mean, scale, values.clamp_min(RELATIVE_FLOOR**2), vectors)
-
-
-def _sum(blocks: Iterable[Tensor]) -> Tensor:
-    return sum(blocks, torch.zeros(()))
+def _whole(schema: Schema, integers: bool | Sequence[bool] | None) -> Tensor:
+    """Which columns have probabilities and no densities, (d,) bool: codes and whole numbers, unless `integers` says
+    otherwise of these."""
+    if schema.kinds is None or schema.binarized != "none":
+        whole = torch.full((schema.features,), schema.kind not in DENSE)
+    else:
+        whole = torch.tensor([kind not in DENSE for kind in schema.kinds])
+    if integers is None:
+        return whole
+    coded = torch.from_numpy(schema.coded).flatten()
+    return whole & (torch.as_tensor(integers) | coded)
 
 
 def _blocks(rows: Dataset) -> Iterator[Tensor]:
@@ -562,25 +430,38 @@ def _mean(values: Tensor) -> tuple[float, float | None]:
 def _independent(models: SimpleModels, name: str) -> Baseline:
     """A distribution per column."""
     if models.bernoulli:
-        return models.baseline(name, models.score(_bernoulli(models.train)), "a Bernoulli variable a column")
+        return _bernoulli_columns(models, name)
     if models.integers:
         return _histograms(models, name)
     return models.baseline(name, models.score_principal(0), "a Gaussian a column")
 
 
+def _bernoulli_columns(models: SimpleModels, name: str) -> Baseline:
+    log_prob = _bernoulli(models.train)
+    log_p = torch.cat([log_prob(x) for x in seen_blocks(models.rows)])
+    return models.baseline(name, log_p, "a Bernoulli variable a column")
+
+
 def _bernoulli(train: Dataset) -> Callable[[Tensor], Tensor]:
     """The log-probability x (B, d) ↦ Σ_j x_j log p_j + (1 − x_j) log(1 − p_j), (B,), of independent variables.
 
-    p_j = (Σ_i x_ij + ½)/(n + 1), by Jeffreys' prior. Where rows are binarised afresh each time, x_ij is the grey value:
-    the probability of a 1.
+    p_j = (Σ_i x_ij + ½)/(n_j + 1), by Jeffreys' prior; hidden cells, NaN, count for nothing. Where rows are binarised
+    afresh each time, x_ij is the grey value: the probability of a 1.
     """
-    blocks = _blocks(train)
+    blocks = seen_blocks(train)
     if train.schema.binarized == "dynamic":
         index = torch.arange(len(train), device=train.device).split(at_once(train.schema.features))
         blocks = (train.take(part).flatten(1).double() / train.schema.grey for part in index)
-    ones = _sum(x.sum(0) for x in blocks)
-    p = (ones + 0.5) / (len(train) + 1)
-    return lambda x: x @ p.log() + (1 - x) @ (-p).log1p()
+    counted_cells = [(x.nansum(0), (~x.isnan()).sum(0)) for x in blocks]
+    ones = summed(count for count, _ in counted_cells)
+    p = (ones + 0.5) / (summed(count for _, count in counted_cells) + 1)
+
+    def log_prob(x: Tensor) -> Tensor:
+        seen = ~x.isnan()
+        x = torch.where(seen, x, 0.0)
+        return x @ p.log() + (seen.double() - x) @ (-p).log1p()
+
+    return log_prob
 
 
 def _histograms(models: SimpleModels, name: str) -> Baseline:
@@ -626,6 +507,51 @@ def _mixed(models: SimpleModels, name: str) -> Baseline | None:
         return None
     note = f"{counted(len(models.mixture), 'component')}"
     return models.baseline(name, models.score_mixture(models.mixture), note + _bound(models))
+
+
+def _independent_columns(models: SimpleModels, name: str) -> Baseline:
+    """A distribution per column that suits its kind."""
+    if models.schema.binarized != "none":
+        return _bernoulli_columns(models, name)
+    columns = models.table.columns
+    counts = {
+        "histogram": len(columns.cells),
+        "Gaussian": int((~columns.logs).sum()),
+        "log-normal": int(columns.logs.sum()),
+        "constant": len(columns.atoms),
+    }
+    note = ", ".join(counted(count, kind) for kind, count in counts.items() if count)
+    return models.baseline(name, models.table.score(models.table.independent.log_prob), note)
+
+
+def _classes(models: SimpleModels, name: str) -> Baseline | None:
+    """A mixture of independent columns: what groups of rows give."""
+    if models.schema.binarized != "none" or models.table.classes is None:
+        return None
+    log_p = models.table.score(models.table.classes.log_prob)
+    return models.baseline(name, log_p, counted(len(models.table.classes), "component"))
+
+
+def _factored_observed(models: SimpleModels, name: str) -> Baseline | None:
+    """Factor analysis of which cells are missing."""
+    if models.schema.binarized != "none" or models.table.factors is None:
+        return None
+    return models.baseline(name, models.table.score_gaussian(models.table.factors), _latents(models))
+
+
+def _full_observed(models: SimpleModels, name: str) -> Baseline | None:
+    """A full covariance of which cells are missing."""
+    if models.schema.binarized != "none":
+        return None
+    if models.table.full is None:
+        if models.whole.any() or models.rank <= tables.MOST_COLUMNS:
+            return None
+        return Baseline(
+            name, None, None, None, f"not fitted: more than {tables.MOST_COLUMNS} columns, of which cells are missing"
+        )
+    return models.baseline(
+        name, models.table.score_gaussian(models.table.full), "by EM, the observed cells of each row"
+    )
 
 
 def _latents(models: SimpleModels) -> str:
@@ -675,6 +601,8 @@ def _smallest_type(models: SimpleModels) -> np.dtype:
     return np.dtype(np.float32)
 
 
+DENSE = ("real", "positive")
+"""kinds that have densities"""
 Families = dict[str, Callable[[SimpleModels, str], Baseline | None]]
 """Each gives its score, or None where it does not go with the kind of data."""
 
@@ -685,6 +613,13 @@ MODELS: Families = {
     "full-covariance Gaussian": partial(_correlated, True),
     "mixture of Gaussians": _mixed,
 }
+OF_SEVERAL: Families = {
+    "independent columns": _independent_columns,
+    "factor analysis": _factored_observed,
+    "full-covariance Gaussian": _full_observed,
+    "mixture of independent columns": _classes,
+}
+"""those of tables whose columns are of several kinds, or have missing cells"""
 CODECS: Families = {
     "gzip": partial(_codec, partial(gzip.compress, compresslevel=6)),
     "bz2": partial(_codec, bz2.compress),

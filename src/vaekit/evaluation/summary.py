@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import LatentModel, UnknownError
+from vaekit.core import LatentModel, Likelihood, UnknownError
 from vaekit.data import Dataset
 from vaekit.data.fields import Column
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
@@ -20,6 +20,7 @@ from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
 from vaekit.inference import Averages, active_units, over_rows
 from vaekit.objectives import ELBO
+from vaekit.parts.likelihoods import Columns
 
 MOST_DRAWS = 64
 """of z per row, for the ELBO: many where there are few rows"""
@@ -46,7 +47,7 @@ class Evaluation:
     log_likelihood: LogLikelihood
     """log p(x) with its errors, and every row's own"""
     bits_per_dim: float | None
-    """−log₂ p(x) / dim(x); None where the likelihood is a density or not normalised"""
+    """−log₂ p(x) / dim(x), missing cells not counted; None where the likelihood is a density or not normalised"""
     active_units: int
     """latents with Cov_x(E_q[u|x]) > 0.01"""
     latent_dim: int
@@ -122,11 +123,11 @@ def evaluate(
     likelihood = model.likelihood
     bits = None
     if likelihood.integers and likelihood.normalised:
-        bits = -found.mean / rows.schema.features / math.log(2)
+        bits = -found.mean / _observed(rows) / math.log(2)
     gap = None
     baselines: tuple[Baseline, ...] = ()
     if train is not None:
-        simple = SimpleModels(train, rows, model.latent_dim, likelihood.integers)
+        simple = SimpleModels(train, rows, model.latent_dim, _integers(likelihood))
         gap = _gap(model, averages, train.some(len(rows)), seed)
         baselines = simple.baselines
         said = (*verdicts(found, means["rate"], gap, simple), *said)
@@ -158,15 +159,40 @@ def evaluate(
     )
 
 
+def _integers(likelihood: Likelihood) -> bool | list[bool]:
+    """Whether a likelihood gives probabilities of values on a grid, of a table whose columns differ for each column."""
+    if not isinstance(likelihood, Columns):
+        return likelihood.integers
+    found = [False] * math.prod(likelihood.shape)
+    for family, columns in likelihood.groups:
+        for j in columns.tolist():
+            found[j] = family.integers
+    return found
+
+
+def _observed(rows: Dataset) -> float:
+    """How many cells a row has on average that are not missing; 1 where all are."""
+    if not rows.has_missing:
+        return rows.schema.features
+    counts = (batch.mask[:count].sum().item() if batch.mask is not None else 0 for count, batch in rows.blocks())
+    return max(1.0, sum(counts) / len(rows))
+
+
 def _farthest_cell(rows: Dataset, i: int) -> tuple[str, float] | tuple[None, None]:
-    """The column of a row's cell that is farthest from its mean, in standard deviations, and that cell."""
+    """The column of a row's cell that is farthest from its mean, in standard deviations, and that cell.
+
+    None of either where no cell is a number: they are binarised, missing, or codes.
+    """
     schema = rows.schema
     if schema.binarized != "none":
         return None, None
     stored = rows.take(torch.tensor([i])).cpu().numpy()
     x = schema.uncentred(stored)[0].astype(np.float64)
     distance = np.abs(x - schema.array("mean")) / schema.array("scale")
+    distance = np.where(np.isnan(distance) | schema.coded, -1.0, distance)
     j = int(distance.argmax())
+    if distance.flat[j] < 0:
+        return None, None
     column = schema.names[j] if schema.names else schema.column(j)
     return column, x.item(j)
 
@@ -189,7 +215,7 @@ def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> 
     rows = rows.some(MOST_COMPARED)
     if len(rows) < 2 or not len(train):
         return None
-    simple = SimpleModels(train, rows, model.latent_dim, model.likelihood.integers)
+    simple = SimpleModels(train, rows, model.latent_dim, _integers(model.likelihood))
     found = log_likelihood(model, rows, seed=seed)
     line = below_baselines(found.value, simple.models)
     return line and line[0].lower() + line[1:]

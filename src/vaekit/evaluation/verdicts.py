@@ -44,7 +44,7 @@ class NamedRow:
     log_p: float
     """nats"""
     column: str | None = None
-    """the one whose cell is farthest from its mean, in standard deviations; None where cells are binarised"""
+    """the one whose cell is farthest from its mean, in standard deviations; None where no cell is a number"""
     value: float | None = None
     """that cell, in the data's own units"""
 
@@ -181,8 +181,9 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
     """Whether the latents carry nothing although there is something to carry.
 
     That is a rate near 0 where probabilistic PCA of the same latent size gains over independent columns on the same
-    rows. Without such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component
-    whose eigenvalue is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
+    rows; where columns are of several kinds or cells are missing, where a mixture of independent columns does. Without
+    such a gain a rate of 0 may be the optimum: a linear β-VAE of fixed σ rightly drops every component whose eigenvalue
+    is below βσ² (Lucas et al. 2019, arXiv:1911.02469).
 
     rate         mean KL(q(z|x) ‖ p(z)), nats per row
     structure    None where it is not known
@@ -195,10 +196,14 @@ def collapse(rate: float, structure: Structure | None) -> str | None:
         return None
     if not structure.gain > max(SURE * structure.gain_se, COLLAPSED):
         return None
-    latents = f"{structure.latent_dim} latent{'s' * (structure.latent_dim != 1)}"
+    model = f"probabilistic PCA with {counted(structure.latent_dim, 'latent')}"
+    others = "independent Gaussian columns"
+    if structure.classes is not None:
+        model = f"a mixture of {structure.classes} classes"
+        others = "independent columns"
     return (
-        f"Posterior collapse: the rate is {max(rate, 0.0):.2f} nats, while probabilistic PCA with {latents} gains "
-        f"{structure.gain:,.2f} ± {structure.gain_se:,.2f} nats a row over independent Gaussian columns: "
+        f"Posterior collapse: the rate is {max(rate, 0.0):.2f} nats, while {model} gains "
+        f"{structure.gain:,.2f} ± {structure.gain_se:,.2f} nats a row over {others}: "
         "the latents carry nothing, and there is something to carry."
     )
 

@@ -52,12 +52,14 @@ def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
     if schema.binarized != "none":
         return []
     some = np.asarray(x[:LOOK])
-    of_all_values = _of_all_values(np.unique(some), schema, likelihood)
+    values = np.unique(some)
+    of_all_values = _of_all_values(values[~np.isnan(values)], schema, likelihood)
     if of_all_values is not None:
         return [of_all_values]
     if schema.layout != "table":
         return []
-    columns = [column[~extreme] for column, extreme in zip(some.T, schema.extreme(some).T, strict=True)]
+    hidden = schema.extreme(some) | np.isnan(some)
+    columns = [column[~unseen] for column, unseen in zip(some.T, hidden.T, strict=True)]
     return fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
 
 
@@ -89,7 +91,7 @@ def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) ->
     """
     if schema.kind != "real" or not likelihood.startswith("gaussian"):
         return []
-    whole = [_whole(column) for column in columns]
+    whole = [_whole(column) for column in columns]  # a density of all is of numbers: no column holds codes
     if all(whole):
         return []  # whole numbers too large for 32 bits: see `coarse`
     counts = [len(np.unique(column)) for column in columns]
@@ -105,14 +107,20 @@ def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) ->
 def decades(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:
     """A line for each of the first columns that are very skewed while their logarithms are not.
 
+    Where each column has a family of its own, those of codes, counts and positive numbers have one that is for them.
+
     >>> schema = Schema((1,), "integer", ("reads",), 7.0, 2e6, 1.0, 4e4, 9e4)
     >>> reads = np.exp(np.random.default_rng(0).normal(8, 2, 400)).round()
     >>> decades([reads], schema, "discretized-logistic")[0].split(", ")[2]
     'and its logarithm (np.log1p) is not: that would be modelled better.'
     """
-    if not likelihood.startswith(("gaussian", "discretized-logistic")):
+    if not likelihood.startswith(("gaussian", "discretized-logistic", "columns")):
         return []
-    found = [j for j, column in enumerate(columns) if _wants_logarithms(column)]
+    kinds = {schema.kind_of(j) for j in range(len(columns))}
+    if likelihood.startswith("columns"):
+        kinds &= {"integer", "real"}
+    meant = [j for j in range(len(columns)) if schema.kind_of(j) in kinds and not schema.coded.flat[j]]
+    found = [j for j in meant if _wants_logarithms(columns[j])]
     lines = []
     for j in found[:MOST_LINES]:
         logarithm = "np.log1p" if _whole(columns[j]) else "np.log"
@@ -164,15 +172,20 @@ def extremes(x: np.ndarray, schema: Schema) -> list[str]:
     """
     if schema.typical_low is None:
         return []
-    count = sum(schema.extreme(x[rows]).reshape(-1, schema.features).sum(0) for rows in row_blocks(x.shape))
+    count = np.zeros(schema.features, np.int64)
+    seen = np.zeros(schema.features, np.int64)
+    for rows in row_blocks(x.shape):
+        block = x[rows]
+        count += schema.extreme(block).reshape(-1, schema.features).sum(0)
+        seen += (~np.isnan(block)).reshape(-1, schema.features).sum(0)
     low, high = schema.array("typical_low").flatten(), schema.array("typical_high").flatten()
     columns = np.flatnonzero(count)
     lines = []
     for j in columns[:MOST_LINES]:
         lie, they = ("lies", "it is") if count[j] == 1 else ("lie", "they are")
         lines.append(
-            f"{count[j]:,} of {len(x):,} cells of {schema.column(j)} {lie} outside {low[j]:.6g} … {high[j]:.6g}, where "
-            f"the others are: {they} left out of training."
+            f"{count[j]:,} of {seen[j]:,} cells of {schema.column(j)} {lie} outside {low[j]:.6g} … {high[j]:.6g}, "
+            f"where the others are: {they} left out of training."
         )
     return lines + _more(columns)
 
@@ -191,7 +204,9 @@ def impossible(model: LatentModel, rows: Dataset, seed: int, most: float = EMPTY
     drawn = inference.sample(model, min(DRAWN, count), source).cpu().numpy()
     drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
     rounded_to_0 = -0.5 * schema.array("resolution").flatten()
-    negative = np.where(schema.array("low").flatten() >= 0, (drawn < rounded_to_0).mean(0), 0.0)
+    numbers = ~schema.coded.flatten()  # of codes no others are drawn
+    never = numbers & (schema.array("low").flatten() >= 0)
+    negative = np.where(never, (drawn < rounded_to_0).mean(0), 0.0)
     columns = np.flatnonzero(negative > most)
     lines = [
         f"{schema.column(j)} is never negative in the data, and {negative[j]:.0%} of what the model draws is."
@@ -200,7 +215,7 @@ def impossible(model: LatentModel, rows: Dataset, seed: int, most: float = EMPTY
     lines += _more(columns)
     gaps = {}
     for j, values in enumerate(_columns(rows.some(count))):
-        found = empty(values, drawn[:, j])
+        found = empty(values, drawn[:, j]) if numbers[j] else None
         if found is not None and negative[j] <= most:
             gaps[j] = found
     lines += [
@@ -299,39 +314,49 @@ def _more(columns: Sized, named: int = MOST_LINES) -> list[str]:
 def coarse(x: Rows, schema: Schema) -> list[str]:
     """A line where the rows x (n, *X) are whole numbers and taken for real ones, since 32 bits cannot hold them.
 
+    Columns that hold codes are no numbers; where columns are of several kinds, only those that 32 bits cannot hold are
+    taken for real ones.
+
     >>> from vaekit.data import describe
     >>> x = np.array([[7], [7 * 10**9]])
     >>> coarse(x, describe(x))[0].split(',')[0]
     'column 0 has whole numbers from 7 to 7000000000'
     """
-    some = x[:LOOK]
-    if schema.kind != "real" or schema.binarized != "none" or (some != np.round(some)).any():
+    if schema.kind not in ("real", "mixed") or schema.binarized != "none":
+        return []
+    numbers = ~schema.coded.flatten()
+    some = np.asarray(x[:LOOK]).reshape(-1, schema.features)[:, numbers]
+    if not (np.isnan(some) | (some == np.round(some))).all():
         return []
     reach = np.maximum(np.abs(schema.shifted("low")), np.abs(schema.shifted("high"))).flatten()
-    columns = np.flatnonzero(reach > EXACT)
+    columns = np.flatnonzero(numbers & (reach > EXACT))
     if not len(columns):
         return []
     j = int(columns[reach[columns].argmax()])
     low, high, step = (schema.array(name).flatten()[j] for name in ("low", "high", "resolution"))
     remedy = f" (--exclude {quoted(schema.names[j])})" if schema.names else ""
+    taken = "all columns are taken for real numbers, this one"
+    if schema.kinds is not None:
+        taken = "it is taken for real numbers,"
     return [
-        f"{schema.column(j)} has whole numbers from {low:.0f} to {high:.0f}, a wider range than 32 bits hold: all "
-        f"columns are taken for real numbers, this one to within {step:.0f}. An identifier is better left out{remedy}."
+        f"{schema.column(j)} has whole numbers from {low:.0f} to {high:.0f}, a wider range than 32 bits hold: {taken} "
+        f"to within {step:.0f}. An identifier is better left out{remedy}."
     ]
 
 
 def shortfall(bound: float, schema: Schema, error: float = 0.0) -> list[str]:
     """A line where a model of whole numbers says less of a row than all values being equally likely would, by more than
-    a nat and twice the standard error of the bound.
+    a nat and twice the standard error of the bound. Of real columns a density may be any number.
 
     >>> from vaekit.data import describe
     >>> schema = describe(np.array([[0, 1], [1, 0]]))
     >>> shortfall(-1.5, schema), shortfall(-9.5, schema)[0][:40]
     ([], 'a bound of -9.50 nats is below the -1.39')
     """
-    if schema.kind == "real":
+    if schema.kind == "real" or not set(schema.groups()).isdisjoint({"real", "positive"}):
         return []
-    uniform = -float(np.log(schema.array("high") - schema.array("low") + 1).sum())
+    values = np.maximum(schema.array("high") - schema.array("low") + 1, np.reshape(schema.sizes(), schema.shape))
+    uniform = -float(np.log(values).sum())
     if bound >= uniform - 1 - 2 * error:
         return []
     return [
