@@ -175,16 +175,17 @@ def _table(result: "Evaluation", name: str, binarized: str, method: "Method") ->
         lines += _line(label, value, meaning)
     if result.baselines:
         lines.append("beside simple models of the training rows, on the same rows, it is")
+    width = max([26, *(len(one.name) + 2 for one in result.baselines)])
     for one in result.baselines:
-        lines += _beside(one, result.log_likelihood.value)
+        lines += _beside(one, result.log_likelihood.value, width)
     said = dict.fromkeys(line for line in (result.comparison, *result.verdicts) if line)
     for line in said:
         lines += textwrap.wrap(line, WIDTH)
     return lines
 
 
-def _beside(one: "Baseline", log_p: "Tensor") -> list[str]:
-    """A simple model: its nats, by how much the run's are better, and below what it is."""
+def _beside(one: "Baseline", log_p: "Tensor", width: int) -> list[str]:
+    """A simple model: its nats, by how much the run's are better, and below what it is; its name in so many columns."""
     about = one.note
     if one.bits_per_dim is not None:
         about = f"{one.bits_per_dim:.4f} bits/dim; {about}"
@@ -195,10 +196,10 @@ def _beside(one: "Baseline", log_p: "Tensor") -> list[str]:
     gain, error = one.gain(log_p)
     side = "better" if gain > 0 else "worse"
     beside = f"{side} by {abs(gain):,.2f}{_give_or_take(error, ',.2f')}"
-    line = f"  {one.name:<26}{nats:<27} {beside}"
+    line = f"  {one.name:<{width}}{nats:<27} {beside}"
     if len(line) <= WIDTH:
         return [line, *note]
-    return [f"  {one.name:<26}{nats}", f"{'':<28}{beside}", *note]
+    return [f"  {one.name:<{width}}{nats}", f"{'':<{width + 2}}{beside}", *note]
 
 
 Line = tuple[str, str, str]
@@ -221,6 +222,9 @@ def _of_log_p(result: "Evaluation", binarized: str, method: "Method") -> list[Li
     lines = [(name, value, f"{_way(method)}; ± over rows"), ("", "", _error(estimate))]
     if result.decisive is not None:
         lines.append(("  median", f"{result.decisive.median:.3f} nats", "few rows decide the mean: see below"))
+    if result.observed < 1:
+        each = estimate.mean / (result.observed * result.features)
+        lines.append(("per cell", f"{each:.4f} nats", f"of the {result.observed:.1%} of cells that are observed"))
     if result.bits_per_dim is not None:
         lines.append(("bits/dim", f"{result.bits_per_dim:.4f}", "−log₂ p(x) / dimensions"))
     if len(estimate.curve) > 1:

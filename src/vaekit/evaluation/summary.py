@@ -64,6 +64,10 @@ class Evaluation:
     """what the numbers say that their owner should know"""
     two_sided: TwoSided | None = None
     """log p(x) of rows that the model made, from both sides: what annealing is worth here; None for other methods"""
+    observed: float = 1.0
+    """the part of the rows' cells that are there: log p(x) is of these"""
+    features: int = 1
+    """cells in a row"""
     decisive: Decisive | None = None
     """the few rows that decide the mean log p(x), and that of the others; None where it is everyone's"""
 
@@ -81,7 +85,17 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it ready for JSON, single rows apart."""
-        plain = ("elbo", "rate", "distortion", "bits_per_dim", "active_units", "latent_dim", "n")
+        plain = (
+            "elbo",
+            "rate",
+            "distortion",
+            "bits_per_dim",
+            "active_units",
+            "latent_dim",
+            "n",
+            "observed",
+            "features",
+        )
         return {
             **{name: getattr(self, name) for name in plain},
             "log_likelihood": self.log_likelihood.to_dict(),
@@ -155,6 +169,8 @@ def evaluate(
         baselines=baselines,
         verdicts=said,
         two_sided=both_sides,
+        observed=_observed(rows) / rows.schema.features,
+        features=rows.schema.features,
         decisive=decisive,
     )
 

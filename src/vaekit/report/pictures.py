@@ -12,6 +12,7 @@ import torch
 from vaekit import inference
 from vaekit.core import LatentModel, at_once
 from vaekit.data import Dataset
+from vaekit.data.dates import DAY
 from vaekit.data.schema import Schema
 from vaekit.errors import counted
 from vaekit.noise import generator, normal_noise
@@ -26,6 +27,8 @@ GRID = 10
 PAGE = 4000
 CELL_PIXELS = 56
 GAP = 2
+LEVELS = 12
+"""levels of a column that have a bar each, the most frequent ones"""
 PANELS = 16
 """histograms on a page"""
 MARGINAL_ROWS = 100_000
@@ -284,15 +287,12 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
     for j, axis in enumerate(axes):
         axis.set_visible(j < count)
         if j < count:
-            bins = _bins(np.concatenate([data[:, j], np.percentile(drawn[:, j], [1, 99])]))
-            axis.hist(data[:, j], bins, density=True, alpha=0.5, label=shown)
-            axis.hist(drawn[:, j], bins, density=True, histtype="step", lw=1.5, label=f"model: {len(drawn):,} draws")
+            observed = data[:, j][~np.isnan(data[:, j])]
+            _panel(axis, schema, j, observed, drawn[:, j], (shown, f"model: {len(drawn):,} draws"))
             title = schema.names[j] if schema.names else schema.column(j)
             axis.set_title(title, fontsize=9)
             axis.set_yticks([])
             axis.tick_params(labelsize=8)
-            axis.xaxis.get_offset_text().set_fontsize(8)
-            axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together
     figure.legend(
         *axes[0].get_legend_handles_labels(),
         loc="outside upper center",
@@ -303,6 +303,42 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
         title_fontsize=9,
     )
     return _save(figure, path)
+
+
+def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.ndarray, labels: tuple[str, str]) -> None:
+    """One column: its observed cells beside the model's draws, levels as bars."""
+    levels = schema.levels[j] if schema.levels else ()
+    if levels:
+        counts = [np.bincount(values.astype(np.int64), minlength=len(levels)) for values in (data, drawn)]
+        order = np.argsort(-counts[0], kind="stable")[:LEVELS]
+        if schema.kind_of(j) == "ordinal":
+            order = np.arange(len(levels))[:LEVELS]
+        places = np.arange(len(order))
+        axis.bar(places, counts[0][order] / max(1, len(data)), alpha=0.5, label=labels[0])
+        axis.bar(places, counts[1][order] / max(1, len(drawn)), fill=False, ec="C1", lw=1.5, label=labels[1])
+        axis.set_xticks(places, [_short(levels[k]) for k in order], rotation=30, ha="right")
+        return
+    written = schema.written[j] if schema.written else "number"
+    if written == "datetime":
+        data = data / DAY
+        drawn = drawn / DAY
+    bins = _bins(np.concatenate([data, np.percentile(drawn, [1, 99])]))
+    axis.hist(data, bins, density=True, alpha=0.5, label=labels[0])
+    axis.hist(drawn, bins, density=True, histtype="step", lw=1.5, label=labels[1])
+    if written in ("date", "datetime"):
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator(minticks=2, maxticks=4)  # of days since 1970, as these are
+        axis.xaxis.set_major_locator(locator)
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        return
+    axis.xaxis.get_offset_text().set_fontsize(8)
+    axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together
+
+
+def _short(level: str) -> str:
+    """A level's name as far as there is room for it."""
+    return level if len(level) <= 12 else f"{level[:11]}…"
 
 
 def _bins(values: np.ndarray) -> list[float]:
