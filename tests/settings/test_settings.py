@@ -78,7 +78,7 @@ def test_what_is_written_is_what_is_read(source):
 @pytest.mark.parametrize(
     ("source", "changes", "likelihood"),
     [
-        (REAL, {}, "gaussian"),
+        (REAL, {}, "student-t"),
         (BINARY, {}, "bernoulli"),
         (COUNTS, {}, "discretized-logistic"),
         (GREY, {}, "discretized-logistic"),

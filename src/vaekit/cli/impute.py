@@ -108,9 +108,7 @@ def impute(
     ess = found.ess.cpu().numpy()[rows_filled]
     few = int((ess < FEW).sum())
     if few:
-        said = (
-            f"in {counted(few)} of {counted(len(ess))} with missing cells fewer than {FEW} of {samples:,} draws count"
-        )
+        said = f"in {few:,} of {counted(len(ess))} with missing cells fewer than {FEW} of {samples:,} draws count"
         print(f"vaekit: {said}: more --samples make these estimates better.", file=sys.stderr)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}

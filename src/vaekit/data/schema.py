@@ -30,6 +30,8 @@ BLOCK_CELLS = 2**22
 """cells worked on at a time"""
 LOOKED_AT_CELLS = 2**24
 """the smallest step between values, and how far typical ones lie, are looked for in so many, in rows evenly spaced"""
+LOOKED_AT_ROWS = 4096
+"""how skewed a column is, and which values are repeated, is seen in so many"""
 EXACT = 2.0**24
 """whole numbers up to here are themselves in 32-bit arithmetic"""
 COARSE = 1e-5
@@ -90,7 +92,7 @@ class Schema:
     typical_high: Values | None = None
     """the range outside which a cell is extreme, and hidden in training; None where every cell lies inside"""
     kinds: tuple[str, ...] | None = None
-    """of each column of a table (`columns.KINDS`); None where all are of `kind`"""
+    """of each feature (`columns.KINDS`); None where all are of `kind`"""
     levels: tuple[tuple[str, ...], ...] | None = None
     """of each column what its codes 0, 1, … stand for, () where it holds numbers; None where all do"""
     written: tuple[str, ...] | None = None
@@ -229,7 +231,7 @@ class Schema:
         return {kind: columns for kind, columns in found.items() if columns}
 
     def select(self, columns: Sequence[int]) -> "Schema":
-        """The schema of some columns of a table, all of one kind or of several: one of its own.
+        """The schema of some features by their places, of one kind or of several, as columns of a table.
 
         >>> Schema((3,), "real", None, (0.0, 1.0, 2.0), 3.0, 1.0, 0.5, 0.5).select((2, 1)).low
         (2.0, 1.0)
@@ -238,22 +240,27 @@ class Schema:
         kinds = [self.kind_of(j) for j in index]
         of_one_kind = len(set(kinds)) == 1 and kinds[0] in WHOLES
         bounded = self.typical_low is not None
+
+        def of_each(name: str) -> np.ndarray:
+            return self.array(name).flatten()[index]
+
         return replace(
             self,
+            layout="table",
             shape=(len(index),),
             kind=_of_all(kinds),
             kinds=None if of_one_kind else tuple(kinds),
             names=_picked(self.names, index),
-            low=_pack(self.array("low")[index]),
-            high=_pack(self.array("high")[index]),
-            resolution=_pack(self.array("resolution")[index]),
-            mean=_pack(self.array("mean")[index]),
-            scale=_pack(self.array("scale")[index]),
-            offset=_pack(self.array("offset")[index]),
-            typical_low=_pack(self.array("typical_low")[index]) if bounded else None,
-            typical_high=_pack(self.array("typical_high")[index]) if bounded else None,
-            constant=_pack_truths(self.array("constant")[index]),
-            missing=_pack_truths(self.array("missing")[index]),
+            low=_pack(of_each("low")),
+            high=_pack(of_each("high")),
+            resolution=_pack(of_each("resolution")),
+            mean=_pack(of_each("mean")),
+            scale=_pack(of_each("scale")),
+            offset=_pack(of_each("offset")),
+            typical_low=_pack(of_each("typical_low")) if bounded else None,
+            typical_high=_pack(of_each("typical_high")) if bounded else None,
+            constant=_pack_truths(of_each("constant")),
+            missing=_pack_truths(of_each("missing")),
             levels=_picked(self.levels, index),
             written=_picked(self.written, index),
             decimals=_picked(self.decimals, index),
@@ -469,8 +476,10 @@ def described(
     offset = _offset(least, most, whole, mean, constant)
     exact = _exact(least, most, offset)
     kinds = _kinds(low, high, whole & exact, constant, types, layout)
-    if layout.kind == "table":
-        kinds = _skewed(kinds, x, train, types, least, most)
+    some = np.empty((0, len(low)))
+    if not image:
+        some = _flat(x[train[:: -(-len(train) // LOOKED_AT_ROWS)]])
+        kinds = _skewed(kinds, some, types, least, most)
     kind = _of_all(kinds)
     resolution = np.ones_like(low)
     if kind in ("real", "mixed"):
@@ -497,8 +506,8 @@ def described(
     )
     if types is not None:
         schema = _with_types(schema, types)
-    if layout.kind == "table" and "integer" in kinds:
-        schema = _with_repeated(schema, x, train)
+    if not image and "integer" in kinds:
+        schema = _with_repeated(schema, some)
     if extremes:
         schema = replace(schema, typical_low=_pack(least), typical_high=_pack(most))
     _check_scale(schema, scale, constant)
@@ -522,13 +531,13 @@ def _kinds(
     types: Sequence[ColumnType] | None,
     layout: Layout,
 ) -> list[str]:
-    """The kind of each column of a table; elsewhere all features are of one.
+    """The kind of each feature; the pixels of images are all of one.
 
     whole    which columns hold whole numbers that 32 bits can hold
     """
     binary = whole & (low >= 0) & (high <= 1)
     found = np.where(binary, "binary", np.where(whole, "integer", "real"))
-    if layout.kind != "table":
+    if layout.kind == "image":
         return [_of_all(found.tolist())] * len(found)
     if (found == "real").any():  # a constant has an atom among real numbers
         found = np.where(constant, "real", found)
@@ -540,19 +549,16 @@ def _kinds(
 
 def _skewed(
     kinds: list[str],
-    x: Rows,
-    train: np.ndarray,
+    cells: np.ndarray,
     types: Sequence[ColumnType] | None,
     low: np.ndarray,
     high: np.ndarray,
 ) -> list[str]:
-    """The kinds of columns, by the rows `train`: real ones are amounts where many are 0 and the others above, and
+    """The kinds of columns, by some rows (n, columns): real ones are amounts where many are 0 and the others above, and
     positive where logarithms serve them better.
 
     low, high    the typical range
     """
-    every = -(-(len(train) * len(kinds)) // LOOKED_AT_CELLS)
-    cells = _flat(x[train[::every]])
     found = list(kinds)
     for j, kind in enumerate(kinds):
         stated = types is not None and (types[j].kind != AUTO or types[j].written not in ("number", "integer"))
@@ -579,10 +585,8 @@ def _better_as_logarithm(values: np.ndarray) -> bool:
     return bool(log_normal - normal > GAIN)
 
 
-def _with_repeated(schema: Schema, x: Rows, train: np.ndarray) -> Schema:
-    """The schema with the values that are repeated in columns of whole numbers, by the rows `train`."""
-    every = -(-(len(train) * schema.features) // LOOKED_AT_CELLS)
-    cells = _flat(x[train[::every]])
+def _with_repeated(schema: Schema, cells: np.ndarray) -> Schema:
+    """The schema with the values that are repeated in columns of whole numbers, by some rows (n, columns)."""
     found = []
     for j, column in enumerate(cells.T):
         if schema.kind_of(j) == "integer":

@@ -107,9 +107,11 @@ class ModelSettings(Section):
     latent_dim: int | str = setting(AUTO, int, "number of latents, or auto", within=Range(1, below=WIDEST + 1))
     likelihood: str = part(
         AUTO, tables.LIKELIHOODS,
-        "bernoulli, gaussian (sigma=column, a σ per column; shared, one learned σ; or unit, σ = 1), "
-        "discretized-logistic (whole numbers; range=open: also beyond the range seen), colour-logistic (images in "
-        "colour) or auto",
+        "columns (of each kind its own: columns:real=gaussian,count=poisson); of real numbers student-t, gaussian "
+        "(sigma=column, a σ per column; shared, one learned σ; or unit, σ = 1), laplace, logistic-mixture, log-normal, "
+        "zero-inflated-log-normal; of whole ones discretized-logistic (range=open: also beyond the range seen), "
+        "discretized-mixture, negative-binomial, zero-inflated-negative-binomial, poisson; bernoulli, categorical, "
+        "ordinal; colour-logistic (images in colour); or auto",
     )  # fmt: skip
     posterior: str = part(
         AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"

@@ -76,7 +76,12 @@ def check_rows_fit(likelihood: Likelihood, schema: Schema, source: Source) -> No
     """Refuse rows of another shape, other columns, or values to which the likelihood gives no density."""
     x = source.x
     if x.shape[1:] != schema.shape:
-        raise VaekitError(f"{source.name} has rows of shape {x.shape[1:]}; this model was fitted to {schema.shape}.")
+        remedy = ""
+        if source.names and x.ndim == 2 and len(schema.shape) == 1 and x.shape[1] > schema.features:
+            remedy = f" Its columns are {listed(source.names, 12)}: leave out what is too many (--exclude)."
+        raise VaekitError(
+            f"{source.name} has rows of shape {x.shape[1:]}; this model was fitted to {schema.shape}.{remedy}"
+        )
     if schema.names and source.names and schema.names != source.names:
         raise VaekitError(
             f"{source.name} has the columns {listed(source.names)}; this model was fitted to {listed(schema.names)}, "

@@ -18,6 +18,7 @@ class Columns(Likelihood):
 
     families    one per group, each of shape (n_g,)
     columns     the places of its columns in a row, per group
+    shape       X, of a row; (n,) where it is not given
 
     The encoder sees the codes of all groups, one group after another, and the decoder's numbers lie likewise.
 
@@ -29,9 +30,14 @@ class Columns(Likelihood):
 
     order: Tensor
 
-    def __init__(self, families: Sequence[Likelihood], columns: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        families: Sequence[Likelihood],
+        columns: Sequence[Sequence[int]],
+        shape: Sequence[int] | None = None,
+    ) -> None:
         places = [place for group in columns for place in group]
-        super().__init__((len(places),))
+        super().__init__(shape or (len(places),))
         self.families = nn.ModuleList(families)
         self.codes = sum(family.codes for family in families)
         self.features = sum(family.features for family in families)
@@ -72,7 +78,7 @@ class Columns(Likelihood):
             if misfit is not None:
                 raise VaekitError(f"columns of kind {kind}: {misfit}")
             families.append(FAMILIES[name].of(own))
-        return cls(families, list(groups.values()))
+        return cls(families, list(groups.values()), schema.shape)
 
     @classmethod
     def suits(cls, schema: Schema) -> str | None:
@@ -87,10 +93,10 @@ class Columns(Likelihood):
 
     @classmethod
     def misfit(cls, schema: Schema) -> str | None:
-        """That the rows are no table."""
-        if schema.layout == "table" and schema.binarized == "none":
+        """That the rows are images."""
+        if not schema.is_image and schema.binarized == "none":
             return None
-        return "columns is for tables, each of whose columns has a family of its own: choose another likelihood."
+        return "columns is for rows whose columns have a family each: choose another likelihood for images."
 
     @property
     def groups(self) -> list[tuple[Likelihood, Tensor]]:
@@ -103,19 +109,21 @@ class Columns(Likelihood):
 
     def _cells(self, x: Tensor, of_each: Callable[[Likelihood, Tensor], Tensor]) -> Tensor:
         """What a function of a family makes of its columns of x, put side by side."""
-        return torch.cat([of_each(family, x.index_select(-1, columns)) for family, columns in self.groups], -1)
+        flat = x.flatten(-len(self.shape))
+        return torch.cat([of_each(family, flat.index_select(-1, columns)) for family, columns in self.groups], -1)
 
     def standardise(self, x: Tensor) -> Tensor:
         """The codes of all columns, a group after another, (…, U)."""
         return self._cells(x, lambda family, cells: family.standardise(cells))
 
     def spread_out(self, mask: Tensor) -> Tensor:
-        """What holds of each cell, (…, n), for each of its codes, (…, U)."""
+        """What holds of each cell, (…, *X), for each of its codes, (…, U)."""
         return self._cells(mask, lambda family, cells: family.spread_out(cells))
 
     def supports(self, x: Tensor) -> Tensor:
-        """Which cells of x have a density under their family, (…, n) bool."""
-        return self._cells(x, lambda family, cells: family.supports(cells)).index_select(-1, self.order)
+        """Which cells of x have a density under their family, (…, *X) bool."""
+        fits = self._cells(x, lambda family, cells: family.supports(cells))
+        return fits.index_select(-1, self.order).unflatten(-1, self.shape)
 
     def initial(self) -> Tensor:
         """The decoder's initial output bias, (features,)."""
@@ -147,4 +155,4 @@ class Columns(Likelihood):
         families = [family for family, _ in self.groups]
         numbers = y.split([family.features for family in families], -1)
         parts = [family(own) for family, own in zip(families, numbers, strict=True)]
-        return distributions.Columns(parts, [columns for _, columns in self.groups], self.order)
+        return distributions.Columns(parts, [columns for _, columns in self.groups], self.order, self.shape)

@@ -147,8 +147,8 @@ class StudentT(LocationScale):
 
     @classmethod
     def suits(cls, schema: Schema) -> str | None:
-        """That the data are a table of real numbers, each column in a unit of its own."""
-        if schema.layout == "table" and schema.kind == "real":
+        """That the data are real numbers, and no pixels."""
+        if not schema.is_image and schema.kind == "real":
             return "real numbers, some of them far from the others"
         return None
 

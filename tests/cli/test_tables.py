@@ -1,0 +1,149 @@
+"""A table as people have it, from its file to what is made of it: levels, dates, amounts, counts, holes."""
+
+import datetime
+import json
+
+import numpy as np
+import polars
+import pytest
+
+STATED = "grade=ordinal:low<mid<high,visits=count"
+LEARNED = ["age", "sex", "region", "price", "visits", "grade", "day", "height", "country"]
+
+
+def people(rows: int, seed: int = 0) -> polars.DataFrame:
+    """Columns of every kind that go together by one factor; a tenth of the cells is missing."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=rows)
+    near = lambda: factor + rng.normal(size=rows)  # noqa: E731
+    start = datetime.date(2020, 1, 1)
+    columns = {
+        "age": np.clip(45 + 10 * near(), 18, 90).round().astype(int).tolist(),
+        "sex": np.where(near() > 0, "f", "m").tolist(),
+        "region": np.array(["east", "north", "west"])[np.digitize(near(), [-1, 1])].tolist(),
+        "price": np.where(near() > 0, np.exp(3 + 0.3 * factor).round(2), 0.0).tolist(),
+        "visits": rng.poisson(np.exp(0.5 * factor)).tolist(),
+        "grade": np.array(["low", "mid", "high"])[np.digitize(near(), [-1, 1])].tolist(),
+        "day": [start + datetime.timedelta(days=int(days)) for days in np.clip(500 + 200 * near(), 0, 1000)],
+        "height": (170 + 8 * near()).round(1).tolist(),
+    }
+    for values in columns.values():
+        for row in np.flatnonzero(rng.random(rows) < 0.1):
+            values[row] = None
+    names = [f"P-{row:04d}" for row in range(rows)]
+    return polars.DataFrame({"id": names, **columns, "country": ["DE"] * rows, "nothing": [None] * rows})
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """(the frame, its file)"""
+    frame = people(300)
+    path = tmp_path_factory.mktemp("people") / "people.csv"
+    frame.write_csv(path)
+    return frame, path
+
+
+@pytest.fixture(scope="module")
+def run(vaekit, table):
+    """A finished run on the table, and what was said of it. Only to be read."""
+    _, path = table
+    options = ("--columns", STATED, "--epochs", 3, "--hidden", "8", "--latent-dim", 2)
+    result = vaekit("fit", path, "--out", path.parent / "run", *options)
+    assert result.code == 0, result.err
+    return path.parent / "run", result.out
+
+
+@pytest.mark.slow
+def test_fit_says_what_each_column_is(run):
+    _, said = run
+    words = {words[0]: words[1] for line in said.splitlines() if len(words := line.split()) > 2}
+    kinds = {name: words[name] for name in LEARNED}
+    assert kinds == {
+        "age": "integer", "sex": "binary", "region": "category", "price": "amount", "visits": "count",
+        "grade": "ordinal", "day": "integer", "height": "real", "country": "category",
+    }  # fmt: skip
+    assert "'id' left out" in said
+    assert "'nothing' left out" in said
+    assert "missing" in said
+
+
+@pytest.mark.slow
+def test_what_is_drawn_is_written_as_the_data_was(vaekit, run, tmp_path):
+    assert vaekit("sample", run[0], "-n", 40, "-o", tmp_path / "new.csv").code == 0
+    drawn = polars.read_csv(tmp_path / "new.csv", try_parse_dates=True)
+    assert drawn.columns == LEARNED
+    assert drawn["age"].dtype == drawn["visits"].dtype == polars.Int64
+    assert drawn["day"].dtype == polars.Date
+    assert set(drawn["region"]) <= {"east", "north", "west"}
+    assert set(drawn["grade"]) <= {"low", "mid", "high"}
+    assert set(drawn["country"]) == {"DE"}
+    assert drawn["price"].min() >= 0
+    assert (drawn["price"] == 0).any()
+    assert not drawn.null_count().sum_horizontal().item()
+
+
+@pytest.mark.slow
+def test_holes_are_filled_and_nothing_else_is_changed(vaekit, run, table, tmp_path):
+    frame, path = table
+    done = vaekit("impute", run[0], path, "-o", tmp_path / "filled.csv", "--keep", "id", "--samples", 100, "--json")
+    assert done.code == 0, done.err
+    filled = polars.read_csv(tmp_path / "filled.csv", try_parse_dates=True)
+    assert filled.columns == ["row", "id", *LEARNED]
+    assert filled["id"].to_list() == frame["id"].to_list()
+    holes = 0
+    for name in LEARNED:
+        there = frame[name].is_not_null()
+        holes += frame[name].null_count()
+        assert filled[name].filter(there).to_list() == frame[name].filter(there).to_list(), name
+        assert not filled[name].null_count()
+    assert json.loads(done.out)["filled"] == holes
+
+
+@pytest.mark.slow
+def test_draws_of_holes_differ_where_there_are_holes(vaekit, run, table, tmp_path):
+    frame, path = table
+    options = ("--draws", 5, "--samples", 100)
+    assert vaekit("impute", run[0], path, "-o", tmp_path / "drawn.csv", *options).code == 0
+    drawn = polars.read_csv(tmp_path / "drawn.csv")
+    assert len(drawn) == 5 * len(frame)
+    values = drawn["height"].to_numpy().reshape(len(frame), 5)
+    missing = frame["height"].is_null().to_numpy()
+    assert (values.std(1) > 0).tolist() == missing.tolist()
+
+
+@pytest.mark.slow
+def test_levels_that_were_never_seen_are_refused_or_missing(vaekit, run, table, tmp_path):
+    frame, _ = table
+    frame[:30].with_columns(region=polars.lit("mars")).write_csv(tmp_path / "mars.csv")
+    refused = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv")
+    assert refused.code == 2
+    assert "'mars' (30)" in refused.err
+    assert "--unseen missing" in refused.err
+    scored = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv", "--unseen", "missing")
+    assert scored.code == 0, scored.err
+    frame[:30].with_columns(region=polars.lit(None)).write_csv(tmp_path / "hole.csv")
+    assert vaekit("score", run[0], tmp_path / "hole.csv", "-o", tmp_path / "y.csv").code == 0
+    assert polars.read_csv(tmp_path / "x.csv")["log_p"].equals(polars.read_csv(tmp_path / "y.csv")["log_p"])
+    assert (
+        "mising" in vaekit("score", run[0], tmp_path / "hole.csv", "-o", tmp_path / "y.csv", "--unseen", "mising").err
+    )
+
+
+@pytest.mark.slow
+def test_columns_in_any_order_have_the_same_scores(vaekit, run, table, tmp_path):
+    frame, _ = table
+    frame[:20].write_csv(tmp_path / "a.csv")
+    frame[:20].select(reversed(frame.columns)).write_csv(tmp_path / "b.csv")
+    for name in "ab":
+        scored = vaekit("score", run[0], tmp_path / f"{name}.csv", "-o", tmp_path / f"{name}-scores.csv")
+        assert scored.code == 0, scored.err
+    first, second = (polars.read_csv(tmp_path / f"{name}-scores.csv") for name in "ab")
+    assert first.equals(second)
+
+
+@pytest.mark.slow
+def test_evaluation_says_what_part_is_observed(vaekit, run):
+    result = json.loads(vaekit("evaluate", run[0], "--samples", 20, "--json").out)
+    assert 0.8 < result["observed"] < 0.98
+    names = [one["name"] for one in result["baselines"]]
+    assert names == ["independent columns", "mixture of independent columns"]
