@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vaekit.cli import main
+from vaekit.report import pictures
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 
@@ -46,6 +47,18 @@ def write_table(path: Path, rows: int = 80, seed: int = 0) -> Path:
 @pytest.fixture(scope="session")
 def vaekit():
     return call
+
+
+@pytest.fixture(autouse=True)
+def unrendered(monkeypatch):
+    """Charts are put together and their files made, but not rendered, which takes most of a short fit's time. Those of
+    the runs that several tests look at are: such a run is there before this."""
+
+    def save(figure, path: Path) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr(pictures, "_save", save)
 
 
 @pytest.fixture
