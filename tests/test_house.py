@@ -291,6 +291,7 @@ print(json.dumps({"changed": changed, "added": added, "modules": sum(m.startswit
 """
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_global():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,13 +2,15 @@
 
 import contextlib
 import io
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from vaekit.cli import main
+from vaekit.cli import common, main
+from vaekit.report import pictures
 
 TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 
@@ -46,6 +48,24 @@ def write_table(path: Path, rows: int = 80, seed: int = 0) -> Path:
 @pytest.fixture(scope="session")
 def vaekit():
     return call
+
+
+@pytest.fixture(autouse=True)
+def unrendered(monkeypatch):
+    """Charts are put together and their files made, but not rendered, which takes most of a short fit's time. Those of
+    the runs that several tests look at are: such a run is there before this."""
+
+    def save(figure, path: Path) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr(pictures, "_save", save)
+
+
+@pytest.fixture(autouse=True)
+def unannounced(monkeypatch):
+    """No command says what log p(x) will cost: whether that is much depends on the machine, and on who else uses it."""
+    monkeypatch.setattr(common, "LONG", math.inf)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from runs.conftest import newest
 
 from vaekit import VAE
 from vaekit import load as load_estimator
-from vaekit.cli import app
+from vaekit.cli import app, common
 from vaekit.cli.common import training_source, whole_numbers
 from vaekit.cli.evaluate import _beside
 from vaekit.cli.fit import claimed
@@ -442,6 +442,13 @@ def test_a_column_of_ones_own_named_part_stays(vaekit, tmp_path):
     assert scores.columns[:3] == ["row", "part (data)", "part"]
     assert set(scores["part (data)"]) == {"left", "right"}
     assert set(scores["part"]) == {"train", "validation", "test"}
+
+
+def test_what_takes_long_is_announced(vaekit, digits_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "LONG", -1.0)  # whatever the machine, everything takes longer
+    found = vaekit("score", digits_run, "-o", tmp_path / "s.csv", "--samples", 30)
+    assert "log p(x) of 180 rows by iwae will take about" in found.err
+    assert "Fewer --samples take less" in found.err
 
 
 def test_scores_that_cannot_be_trusted_are_pointed_out_in_the_words_of_evaluate(vaekit, digits_run, tmp_path):

@@ -229,6 +229,7 @@ def of_kinds(n: int = 400, hidden: float = 0.2) -> tuple[np.ndarray, Schema]:
     x = np.column_stack([rng.normal(9, 2, n), *skewed, *whole, codes])
     x[rng.random(x.shape) < hidden] = np.nan
     types = [ColumnType()] * 6
+    types[1] = ColumnType("real")
     types[2] = ColumnType("positive")
     types[3] = ColumnType("count")
     types[5] = ColumnType("category", tuple(f"level {j}" for j in range(60)))
