@@ -52,7 +52,7 @@ def array(columns: dict) -> np.ndarray:
 @pytest.mark.parametrize(
     ("columns", "kind", "likelihood"),
     [
-        (REAL, "real", "gaussian"),
+        (REAL, "real", "student-t"),
         (WHOLE, "integer", "discretized-logistic"),
         (TRUTHS, "binary", "bernoulli"),
         (WHOLE | TRUTHS, "integer", "columns"),

@@ -10,7 +10,7 @@ from vaekit.data import Dataset, describe
 from vaekit.distributions import Normal
 from vaekit.evaluation import ImportanceSampling, evaluate
 from vaekit.models import VAE
-from vaekit.nets import MLP
+from vaekit.nets import MLP, Experts
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods, posteriors, priors
 
@@ -20,7 +20,7 @@ LIKELIHOODS = {
     "bernoulli": lambda: likelihoods.Bernoulli((X,)),
     "discretized-logistic": lambda: likelihoods.DiscretizedLogistic((X,), low=0, high=9, mean=4.0, scale=2.0),
 }
-POSTERIORS = {"diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance}
+POSTERIORS = {"diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts}
 OBJECTIVES = {"elbo": ELBO(K), "iwae": ImportanceWeighted(K)}
 
 
@@ -28,6 +28,9 @@ def make(likelihood="gaussian", posterior="diagonal", prior=None, encoder=None, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         q, family = POSTERIORS[posterior](D), LIKELIHOODS[likelihood]()
+        if posterior == "experts":
+            family.indicates = True
+            encoder = encoder or Experts(family.inputs, (6,), D)
         encoder = encoder or MLP(X, (6,), q.features)
         decoder = decoder or MLP(D, (6,), family.features)
         return VAE(encoder, q, prior or priors.StandardNormal(D), decoder, family)

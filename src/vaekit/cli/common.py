@@ -3,7 +3,7 @@
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -319,11 +319,13 @@ def write_rows(
     schema: Schema | None = None,
     *,
     means: bool = False,
+    after: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
     known     columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
     schema    of the data, where the rows are like its: a table's cells are written as the data's were
+    after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
     """
     buffer = io.BytesIO()
@@ -342,7 +344,8 @@ def write_rows(
         csv = path.suffix.lower() == ".csv"
         if csv:
             values = as_text(values, decimals)
-        table = polars.DataFrame({**_named_apart(known or {}, names), **{column.name: column for column in values}})
+        own = {column.name: column for column in values}
+        table = polars.DataFrame({**_named_apart(known or {}, names), **own, **(after or {})})
         if csv:
             table.write_csv(buffer)
         else:

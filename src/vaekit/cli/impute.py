@@ -48,8 +48,8 @@ def impute(
         M: instead of one estimate of each cell (the mean of numbers, the most probable level of categories) M draws of
         it, for multiple imputation: the M versions of a row in turn, numbered in the column draw; in an .npy (M, n, …)
     spread
-        beside each column with missing cells how uncertain they are: the standard deviation of numbers, of categories
-        the probability of another level; 0 where a cell was observed
+        behind all columns, for each with missing cells, how uncertain these are: the standard deviation of numbers, of
+        categories the probability of another level; 0 where a cell was observed
     exclude
         a column of a table to leave out, beside those of the run; may be given several times
     keep
@@ -98,11 +98,12 @@ def impute(
         if output.suffix.lower() != ".npy":
             filled = filled.swapaxes(0, 1).reshape(-1, *missing.shape[1:])
             known = of_each(known, len(rows), draws)
+    after: dict[str, np.ndarray] = {}
     if spread:
         deviation = found.spread.cpu().double().numpy()
         holey = np.flatnonzero(missing.any(0))
-        known = {**known, **{f"spread of {names[j]}": deviation[:, j] for j in holey}}
-    write_rows(output, filled, names, known, opened.schema)
+        after = {f"spread of {names[j]}": deviation[:, j] for j in holey}
+    write_rows(output, filled, names, known, opened.schema, after=after)
     count = int(missing.sum())
     rows_filled = missing.reshape(len(missing), -1).any(1)
     ess = found.ess.cpu().numpy()[rows_filled]

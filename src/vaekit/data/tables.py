@@ -189,10 +189,13 @@ def read_columns(
     notes: list[str],
     refused: Callable[[list[Fault]], VaekitError],
     separator: str = ",",
+    *,
+    keeps: bool = True,
 ) -> Fields:
     """The columns of a table as x (n, columns) float64, NaN where a cell is missing, with their names and types.
 
     refused    the error about columns that cannot be read
+    keeps      whether columns can be kept beside the rows (--keep)
 
     Raises this one about all of them; and VaekitError where no column is worth learning.
     """
@@ -210,7 +213,7 @@ def read_columns(
         place = {name: j for j, name in enumerate(learned.columns)}
         raise refused(sorted(found.faults, key=lambda fault: place[fault.column]))
     names = [name for name in learned.columns if name not in found.left_out]
-    left_out = _left_out(found.left_out)
+    left_out = _left_out(found.left_out, keeps)
     if not names:
         raise VaekitError(f"{file}: no columns are left to learn from. {' '.join(left_out)}")
     notes += [*found.notes, *left_out]
@@ -222,7 +225,7 @@ def read_columns(
     }
 
 
-def _left_out(why: Mapping[str, str]) -> list[str]:
+def _left_out(why: Mapping[str, str], keeps: bool) -> list[str]:
     """A sentence about each of the columns left out, for whatever reason; one about many that have the same."""
     said = [f"{listed([name])} left out: {reason}." for name, reason in why.items() if reason != EMPTY]
     naming = [name for name, reason in why.items() if reason != EMPTY]
@@ -230,7 +233,10 @@ def _left_out(why: Mapping[str, str]) -> list[str]:
         said = [f"{listed(naming)} left out: text of too many levels to learn, or that names the rows."]
     if naming:
         first = naming[0]
-        said[-1] += f" {as_type(first)} learns it all the same, {option('--keep', first)} writes it beside results."
+        said[-1] += f" {as_type(first)} learns it all the same"
+        if keeps:
+            said[-1] += f", {option('--keep', first)} writes it beside results"
+        said[-1] += "."
     empty = [name for name, reason in why.items() if reason == EMPTY]
     if empty:
         said.append(f"{listed(empty)} left out: {EMPTY}.")

@@ -126,7 +126,7 @@ def read_frame(X: object, columns: Columns) -> Fields | None:
     def refused(faults: list[Fault]) -> VaekitError:
         return refusal("X", "rows counted from 0", faults, _without(faults, learned.width, columns.needed, drop))
 
-    fields = read_columns(learned, "X", columns, [], refused)
+    fields = read_columns(learned, "X", columns, [], refused, keeps=False)
     if columns.needed is None:
         fields["notes"] += _index_notes(fields)
     if not all(isinstance(name, str) for name in names):  # numbers, as pandas counts columns, are no names

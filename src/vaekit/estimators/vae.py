@@ -312,6 +312,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
+        for several in ("columns", "missing"):
+            if isinstance(given[several], str):
+                given[several] = (given[several],)
         changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
         return Settings().changed(**changes, test=0.0)
 
