@@ -249,8 +249,7 @@ def test_missing_cells_hide_no_hint():
     assert fractions.startswith("column 'pieces' holds whole numbers")
     assert decades.startswith("column 'reads' is very skewed")
     assert "nan" not in fractions + decades
-    (line,) = hints(x, describe(x, TABLE), "columns")
-    assert "reads" in line  # whole numbers have a family of their own
+    assert hints(x, describe(x, TABLE), "columns") == []  # each has a family of its own
     two = np.array([[0.0, 255.0], [np.nan, 0.0]])
     assert "every value is 0 or 255" in hints(two, describe(two), "discretized-logistic")[0]
 
