@@ -124,3 +124,30 @@ def test_bernoulli_columns_start_near_the_linear_model():
     p = x.mean(0)
     independent = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1).mean()
     assert log_w.mean() > independent
+
+
+def test_levels_start_no_worse_than_independent_columns():
+    """Codes of levels sum to 1: a factor analysis of them explains nearly all of their variance."""
+    random = np.random.default_rng(0)
+    factor = random.normal(size=(500, 1))
+    x = np.column_stack([np.digitize(factor[:, 0] + random.normal(size=500), [-1, 0, 1]) for _ in range(5)]) * 1.0
+    likelihood = parts.likelihoods.Categorical((5,), sizes=[4] * 5)
+    q = POSTERIORS["diagonal"](3)
+    encoder = nets.SkipMLP(likelihood.inputs, (8,), q.features, "silu")
+    decoder = nets.SkipMLP(3, (8,), likelihood.features, "silu")
+    model = VAE(encoder, q, parts.priors.StandardNormal(3), decoder, likelihood)
+    rows = torch.tensor(x, dtype=torch.float32)
+    codes = likelihood.encode(rows).double().numpy()
+    zeros, ones = np.zeros(codes.shape[1]), np.ones(codes.shape[1])
+    noise = torch.randn(50, 500, 3, generator=torch.manual_seed(0))
+
+    def bound(least) -> float:
+        start(model, factor_analysis([codes], zeros, ones, 3, least))
+        with torch.no_grad():
+            return model.draw(Batch(rows), noise).log_w.mean().item()
+
+    counts = np.stack([np.bincount(column.astype(int), minlength=4) / 500 for column in x.T])
+    independent = (counts * np.log(counts)).sum()
+    held_back = bound(likelihood.unexplained().numpy())
+    assert held_back > bound(5e-3)
+    assert held_back > independent - 0.3

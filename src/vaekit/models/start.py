@@ -63,11 +63,18 @@ class LinearLikelihood(Protocol):
         ...
 
 
-def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.ndarray, latents: int) -> Factors:
+def factor_analysis(
+    blocks: Iterable[np.ndarray],
+    mean: np.ndarray,
+    scale: np.ndarray,
+    latents: int,
+    least: np.ndarray | float = LEAST_VARIANCE,
+) -> Factors:
     """The factor analysis of rows (B, d), given a block at a time.
 
     mean, scale    (d,), of the columns: where and in what units sums are taken. Cells more than 30 scales away count as
                    30.
+    least          the part of each column's variance, (d,) or one for all, that factors do not explain at the least
     """
     rows = 0
     first = np.zeros(len(mean))
@@ -87,6 +94,7 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
     weights, unique = _fitted(
         correlation, min(latents, max(1, len(mean) - 1))
     )  # with as many as columns, EM stands still
+    weights, unique = _held_back(weights, unique, least)
     weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
     precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
     units = scale * deviation
@@ -98,7 +106,9 @@ def factor_analysis(blocks: Iterable[np.ndarray], mean: np.ndarray, scale: np.nd
     )
 
 
-def factor_analysis_observed(rows: np.ndarray, observed: np.ndarray, latents: int) -> Factors:
+def factor_analysis_observed(
+    rows: np.ndarray, observed: np.ndarray, latents: int, least: np.ndarray | float = LEAST_VARIANCE
+) -> Factors:
     """The factor analysis of rows (n, d) of which the cells that are not `observed` are missing, by EM.
 
     E step    q(z_i) = N(P_i⁻¹ h_i, P_i⁻¹),  P_i = I + Σ_j W_j W_jᵀ / ψ_j,  h_i = Σ_j W_j (x_ij − m_j) / ψ_j,  over the
@@ -106,6 +116,7 @@ def factor_analysis_observed(rows: np.ndarray, observed: np.ndarray, latents: in
     M step    the regression of each column on (z, 1), over the rows that have it
 
     (Rubin & Thayer 1982; with missing cells Little & Rubin 2019.) `RIDGE` rows of uncorrelated columns are added.
+    `least` is as in `factor_analysis`.
     """
     counts = np.maximum(observed.sum(0), 1)
     mean = rows.sum(0, where=observed) / counts
@@ -137,6 +148,7 @@ def factor_analysis_observed(rows: np.ndarray, observed: np.ndarray, latents: in
         weights = solution[:, :-1]
         centre = solution[:, -1]
         unique = np.maximum((left + RIDGE) / (counts + RIDGE), LEAST_VARIANCE)
+    weights, unique = _held_back(weights, unique, least)
     weights = np.pad(weights, ((0, 0), (0, latents - factors)))
     precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
     return Factors(
@@ -145,6 +157,14 @@ def factor_analysis_observed(rows: np.ndarray, observed: np.ndarray, latents: in
         deviation=deviation * np.sqrt(unique),
         precision=precision[::-1].copy(),
     )
+
+
+def _held_back(weights: np.ndarray, unique: np.ndarray, least: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """The factors of a correlation matrix, shrunk where they leave less than a part `least` of a column's variance."""
+    allowed = np.maximum(unique, least)
+    explained = np.maximum(1 - unique, 1e-12)
+    shrunk = np.sqrt(np.clip((1 - allowed) / explained, 0, 1))
+    return weights * np.where(allowed > unique, shrunk, 1.0)[:, None], allowed
 
 
 def _positive(correlation: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from vaekit.core import Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE
-from vaekit.models.start import Factors, factor_analysis, factor_analysis_observed
+from vaekit.models.start import LEAST_VARIANCE, Factors, factor_analysis, factor_analysis_observed
 from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
 from vaekit.parts.likelihoods import Likelihood
@@ -78,12 +78,15 @@ def build_state(
 def _factors(model: VAE, train: Dataset) -> Factors:
     """The best linear model of the codes of the training rows; of some of these where cells are missing."""
     codes = model.likelihood.inputs
+    least: np.ndarray | float = LEAST_VARIANCE
+    if isinstance(model.likelihood, Likelihood):
+        least = model.likelihood.unexplained().cpu().double().numpy()
     if not isinstance(model.posterior, Experts):
-        return factor_analysis(_codes(model, train), np.zeros(codes), np.ones(codes), model.latent_dim)
+        return factor_analysis(_codes(model, train), np.zeros(codes), np.ones(codes), model.latent_dim, least)
     some = train.some(max(FEWEST_ROWS, min(MOST_ROWS, MOST_CODES // codes)))
     both = np.concatenate(list(_codes(model, some)))
     rows, observed = np.split(both, 2, 1)
-    return factor_analysis_observed(rows, observed > 0, model.latent_dim)
+    return factor_analysis_observed(rows, observed > 0, model.latent_dim, least)
 
 
 def _codes(model: VAE, rows: Dataset) -> Iterator[np.ndarray]:

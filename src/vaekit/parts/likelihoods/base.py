@@ -22,6 +22,8 @@ class Likelihood(nn.Module):
     integers: bool = False
     """whether it is a probability of values on a grid, so that bits per dimension mean something"""
     support: str = "real numbers"
+    left: float = 5e-3
+    """see `unexplained`"""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -77,6 +79,13 @@ class Likelihood(nn.Module):
     def spread_out(self, mask: Tensor) -> Tensor:
         """What holds of each cell, (…, *X), for each of its codes, (…, *X) or (…, U)."""
         return mask
+
+    def unexplained(self) -> Tensor:
+        """The part of each code's variance, (U,), that a linear start is to leave unexplained at the least.
+
+        What stands for levels is no normal variable: a linear model of few rows' codes explains them too well.
+        """
+        return torch.full((self.codes,), self.left)
 
     def initial(self) -> Tensor:
         """The decoder's initial output bias, (features,)."""

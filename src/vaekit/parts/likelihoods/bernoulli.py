@@ -23,6 +23,7 @@ class Bernoulli(Likelihood):
     """
 
     integers = True
+    left = 0.5
     support = "0 and 1 only"
 
     centre: Tensor

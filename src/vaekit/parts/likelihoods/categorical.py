@@ -31,6 +31,7 @@ class Categorical(Likelihood):
     """
 
     integers = True
+    left = 0.9
     support = "the levels seen in fitting"
 
     frequencies: Tensor

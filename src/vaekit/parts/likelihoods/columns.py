@@ -125,6 +125,10 @@ class Columns(Likelihood):
         fits = self._cells(x, lambda family, cells: family.supports(cells))
         return fits.index_select(-1, self.order).unflatten(-1, self.shape)
 
+    def unexplained(self) -> Tensor:
+        """The part of each code's variance that a linear start leaves unexplained at the least, (U,)."""
+        return torch.cat([family.unexplained() for family, _ in self.groups])
+
     def initial(self) -> Tensor:
         """The decoder's initial output bias, (features,)."""
         return torch.cat([family.initial() for family, _ in self.groups])

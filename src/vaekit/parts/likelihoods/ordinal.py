@@ -40,6 +40,7 @@ class Ordinal(Likelihood):
     """
 
     integers = True
+    left = 0.7
     support = "the levels seen in fitting"
 
     size: Tensor
