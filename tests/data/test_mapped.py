@@ -8,7 +8,7 @@ import torch
 
 from vaekit.data import Dataset, Source, describe, load, readers
 from vaekit.data.ondisk import Stack
-from vaekit.data.schema import row_blocks
+from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError
 from vaekit.settings import Settings, prepare
 from vaekit.training import fit
@@ -109,8 +109,8 @@ def test_little_memory_is_taken(tmp_path, monkeypatch):
     x.flush()
     del x
     monkeypatch.setattr(readers, "MAPPED", 500)
-    monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
-    monkeypatch.setattr("vaekit.data.schema.LOOKED_AT_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.survey.BLOCK_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.survey.LOOKED_AT_CELLS", 2**18)
     tracemalloc.start()
     source = load(tmp_path / "x.npy")
     split = source.split(0, 0.1, 0.1)

@@ -144,8 +144,8 @@ def test_m1_a_file_of_four_times_the_ceiling(tmp_path, monkeypatch):
         assert in_a_process_of_its_own(peak_in_the_long_form, tmp_path) < 256
         return
     monkeypatch.setattr(readers, "MAPPED", MIB)
-    monkeypatch.setattr("vaekit.data.schema.BLOCK_CELLS", 2**18)
-    monkeypatch.setattr("vaekit.data.schema.LOOKED_AT_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.survey.BLOCK_CELLS", 2**18)
+    monkeypatch.setattr("vaekit.data.survey.LOOKED_AT_CELLS", 2**18)
     peaks = [peak_of_fit(tmp_path, mebibytes) for mebibytes in (2, 14, 140)]
     assert peaks[2] < peaks[1] + 70  # of 126 more in the file
 

@@ -17,7 +17,7 @@ from vaekit.data.columns import parse_types
 from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
-from vaekit.data.schema import row_blocks
+from vaekit.data.survey import row_blocks
 from vaekit.data.written import as_table, as_text, of_means
 from vaekit.errors import VaekitError, counted, unknown
 from vaekit.evaluation import LogLikelihood, Method, log_likelihood

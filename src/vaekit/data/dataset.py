@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vaekit.core import Batch, Likelihood, at_once, lazy
 from vaekit.data.ondisk import Rows, in_memory
-from vaekit.data.schema import Schema, row_blocks
+from vaekit.data.schema import Schema
+from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError
 from vaekit.noise import bytes_below, derive_seed, generator, keyed_uniform, row_keys
 

@@ -14,7 +14,8 @@ from vaekit.data.columns import ColumnType
 from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
-from vaekit.data.schema import Schema, check_rows, described, row_blocks
+from vaekit.data.schema import Schema
+from vaekit.data.survey import check_rows, described, row_blocks
 from vaekit.data.tables import Columns
 from vaekit.data.united import united
 from vaekit.errors import VaekitError, listed

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Schema
-from vaekit.data.schema import SMALLEST
+from vaekit.data.survey import SMALLEST
 from vaekit.distributions import log_atom
 from vaekit.evaluation.gaussians import RELATIVE_FLOOR, summed
 from vaekit.evaluation.histograms import Histograms

@@ -11,7 +11,7 @@ from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema
 from vaekit.data.cells import quoted
 from vaekit.data.ondisk import Rows
-from vaekit.data.schema import EXACT, SMALLEST, row_blocks
+from vaekit.data.survey import EXACT, SMALLEST, row_blocks
 from vaekit.noise import generator
 
 LOOK = 1000

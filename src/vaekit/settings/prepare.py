@@ -7,7 +7,7 @@ import torch
 
 from vaekit.core import Likelihood
 from vaekit.data import Dataset, Schema, Source
-from vaekit.data.schema import row_blocks
+from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError, listed
 from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.settings.build import build_state, choose_device
