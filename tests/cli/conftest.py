@@ -89,6 +89,6 @@ def table_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("table") / "run"
     path = write_table(folder.parent / "table.csv")
     options = ("--exclude", "id", "--label", "kind", "--latent-dim", 1, "--hidden", "none", "--test", 0.25)
-    result = call("fit", path, "--out", folder, *options, "--epochs", 20)
+    result = call("fit", path, "--out", folder, *options, "--epochs", 20, "--likelihood", "gaussian")
     assert result.code == 0, result.err
     return folder

@@ -184,7 +184,7 @@ def _table(result: "Evaluation", name: str, binarized: str, method: "Method") ->
     return lines
 
 
-def _beside(one: "Baseline", log_p: "Tensor", width: int) -> list[str]:
+def _beside(one: "Baseline", log_p: "Tensor", width: int = 26) -> list[str]:
     """A simple model: its nats, by how much the run's are better, and below what it is; its name in so many columns."""
     about = one.note
     if one.bits_per_dim is not None:

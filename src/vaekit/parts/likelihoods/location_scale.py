@@ -18,7 +18,7 @@ LEAST_DF = 2.1
 """degrees of freedom stay above, so that there is a standard deviation"""
 MOST_DF = 100.0
 """and below: Student's t is then as good as normal"""
-FIRST_DF = 8.0
+FIRST_DF = 30.0
 
 
 class LocationScale(Likelihood):
@@ -126,7 +126,7 @@ class LocationScale(Likelihood):
 class StudentT(LocationScale):
     """The likelihood of Student's t: (μ, log σ) from the decoder for each cell, ν degrees of freedom of each column.
 
-        log p(x|z) = Σ_j log t_ν_j((x_j − μ_j(z))/σ_j(z)) − log σ_j(z),    2.1 < ν < 100, learned, 8 at the start
+        log p(x|z) = Σ_j log t_ν_j((x_j − μ_j(z))/σ_j(z)) − log σ_j(z),    2.1 < ν < 100, learned, 30 at the start
 
     A cell far from where the decoder puts it costs a logarithm of its distance: the rest is not spread out for it, nor
     does a σ that is too small cost squares. `mean`, `scale`, `floor` (of σ) and `constant` as in
