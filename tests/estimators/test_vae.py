@@ -553,7 +553,7 @@ def test_a_fit_that_ends_below_simple_models_says_so():
         VAE(start="random", max_epochs=1, device="cpu").fit(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        VAE(latent_dim=4, max_epochs=1, device="cpu").fit(x)  # starts at factor analysis, the truth
+        VAE(4, "gaussian", max_epochs=1, device="cpu").fit(x)  # starts at factor analysis, the truth
         VAE(start="random", max_epochs=1, validation_fraction=0.0, device="cpu").fit(x)  # not known
 
 

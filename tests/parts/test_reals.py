@@ -213,9 +213,9 @@ def test_sigma_of_cells_follows_the_decoder(generator):
 # Student's t
 
 
-def test_degrees_of_freedom_start_at_8_and_stay_between_their_bounds():
+def test_degrees_of_freedom_start_at_30_and_stay_between_their_bounds():
     likelihood = likelihoods.StudentT((2, 3))
-    assert torch.allclose(likelihood.df(), torch.full((2, 3), 8.0), rtol=1e-4)
+    assert torch.allclose(likelihood.df(), torch.full((2, 3), 30.0), rtol=1e-4)
     for raw, wanted in ((-1e4, 2.1), (1e4, 100.0)):
         with torch.no_grad():
             likelihood.raw.fill_(raw)

@@ -298,7 +298,9 @@ def test_among_few_rows_held_out_nothing_is_better_by_chance(seed, monkeypatch):
     """Of rows from one Gaussian, the linear model that training starts from is the best there is."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 8)) + rng.normal(size=(50, 8))
-    settings = Settings().changed(validation=0.1, test=0.0, epochs=150, compile="off", device="cpu")
+    settings = Settings().changed(
+        likelihood="gaussian", validation=0.1, test=0.0, epochs=150, compile="off", device="cpu"
+    )
 
     def chosen() -> int:
         prepared = prepare(settings, Source(x))
