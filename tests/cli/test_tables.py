@@ -100,6 +100,18 @@ def test_holes_are_filled_and_nothing_else_is_changed(vaekit, run, table, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["impute", "score", "encode", "reconstruct"])
+def test_what_is_read_is_never_written_over(vaekit, run, table, command):
+    _, path = table
+    before = path.read_bytes()
+    refused = vaekit(command, run[0], path, "-o", path)
+    assert refused.code == 2
+    assert "choose another -o" in refused.err
+    assert vaekit("sample", run[0], "-o", path).code == 2
+    assert path.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_draws_of_holes_differ_where_there_are_holes(vaekit, run, table, tmp_path):
     frame, path = table
     options = ("--draws", 5, "--samples", 100)

@@ -85,7 +85,7 @@ def test_cells_that_are_no_numbers_are_named(tmp_path, cells, words):
 
 
 TYPES = {
-    "a gap": (polars.Series([1.5, None, float("nan")]), [1.5, np.nan, np.nan], ColumnType()),
+    "a gap": (polars.Series([1.5, None, float("nan")]), [1.5, np.nan, np.nan], ColumnType(decimals=1)),
     "whole": (polars.Series([1, None, 3], dtype=polars.UInt8), [1, np.nan, 3], ColumnType(written="integer")),
     "money": (
         polars.Series(["1.50", None, "3"]).cast(polars.Decimal(9, 2)), [1.5, np.nan, 3], ColumnType(decimals=2),

@@ -56,7 +56,7 @@ class Doubles(Dataset):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
 def test_every_draw_has_the_marginal_density_of_what_is_observed(share):
-    """Up to log scales, which are clamped smoothly: by 2.5e-3 per latent."""
+    """Up to σ of the likelihood, whose logarithm is clamped smoothly."""
     x = holey(share)
     model, mean, covariance = linear(x)
     observed = ~np.isnan(x)
@@ -70,6 +70,17 @@ def test_every_draw_has_the_marginal_density_of_what_is_observed(share):
             exact = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)]).logpdf(x[row, seen])
         assert log_w[:, row] == pytest.approx(exact, abs=0.1)
         assert log_w[:, row].mean() == pytest.approx(exact, abs=0.03)
+
+
+def test_of_a_row_without_any_cell_every_draw_has_probability_1():
+    """Whatever the correction has learned: q is the prior, and nothing is left to explain."""
+    x = holey(0.4)
+    model, _, _ = linear(x)
+    torch.nn.init.normal_(model.encoder.correction.last.weight)
+    batch = Batch(torch.zeros(1, COLUMNS).double(), torch.zeros(1, COLUMNS, dtype=torch.bool))
+    noise = torch.randn(4, 1, LATENTS, generator=torch.manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        assert model.draw(batch, noise).log_w.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6])

@@ -311,6 +311,17 @@ def check_output(path: Path, *endings: str) -> None:
         raise VaekitError(f"{path.parent} is no folder: make it first, or choose another -o.")
 
 
+def check_apart(output: Path, run: Run, data: Sequence[str]) -> None:
+    """Refuse an output that would be written over rows that are read, or that the run was fitted to."""
+    if not output.exists():
+        return
+    section = run.settings.data
+    own = [path for _, path in _parts_of_its_own(section)]
+    for place in (*data, *_places(section), *own):
+        if Path(place).exists() and Path(place).samefile(output):
+            raise VaekitError(f"-o {output} would be written over the rows that {place} holds: choose another -o.")
+
+
 def write_rows(
     path: Path,
     rows: np.ndarray,

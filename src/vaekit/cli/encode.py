@@ -56,11 +56,12 @@ def encode(
     import numpy as np
 
     from vaekit import inference
-    from vaekit.cli.common import check_output, counted, open_model, rows_of, write_rows
+    from vaekit.cli.common import check_apart, check_output, counted, open_model, rows_of, write_rows
     from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
+    check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
     mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
     latents = model.latent_dim

@@ -75,7 +75,7 @@ def impute(
     import numpy as np
 
     from vaekit import inference
-    from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
+    from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.reconstruct import of_each
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
@@ -85,6 +85,7 @@ def impute(
     if spread and (draws or output.suffix.lower() == ".npy"):
         raise VaekitError("--spread goes with one estimate of each cell, in a table: leave out --draws, or it.")
     opened, model, place = open_model(run, device, trust)
+    check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
     x = np.asarray(source.x)
     missing = source.missing

@@ -68,7 +68,7 @@ def reconstruct(
     import json as json_module
 
     from vaekit import inference
-    from vaekit.cli.common import check_output, counted, feature_names, open_model, rows_of, write_rows
+    from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
@@ -80,6 +80,7 @@ def reconstruct(
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     picture = output.suffix.lower() == ".png"
     opened, model, place = open_model(run, device, trust)
+    check_apart(output, opened, data)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep, unseen)
     count = len(rows)
     if n is not None or picture:

@@ -44,7 +44,7 @@ def sample(
     import json as json_module
 
     from vaekit import inference
-    from vaekit.cli.common import check_output, feature_names, open_model, whole_numbers, write_rows
+    from vaekit.cli.common import check_apart, check_output, feature_names, open_model, whole_numbers, write_rows
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
@@ -54,6 +54,7 @@ def sample(
         raise VaekitError(f"-n is {n}: give 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
+    check_apart(output, opened, ())
     source = generator(seed, "sample", device=place)
     rows = inference.sample(model, n, source, mean=mean).cpu().numpy()
     shown = ""

@@ -61,6 +61,7 @@ def score(
 
     from vaekit.cli.common import (
         announce,
+        check_apart,
         check_output,
         counted,
         doubt,
@@ -76,6 +77,7 @@ def score(
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
+    check_apart(output, opened, data)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep, unseen)
     seed = opened.settings.training.seed
     announce(model, rows, way, seed)

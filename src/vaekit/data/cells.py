@@ -21,7 +21,7 @@ MOST_DECIMALS = 9
 """digits behind the point with which people write numbers; more are a machine's"""
 NOTHING_LEFT = "These are all the columns there are."
 """where a table without the columns concerned would have none"""
-NEEDED = "The model was fitted to these columns: it needs them as they were."
+NEEDED = "The model was fitted to these columns: empty such cells, and they are missing."
 """where it is too late to do without them"""
 COPIED = 12
 """columns that a message offers to leave out, each by its name"""
@@ -241,6 +241,7 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
     where    how rows are counted
     """
     kinds = [kind for kind in WHERE if any(fault.kind == kind for fault in faults)]
+    fitted = without == NEEDED
     most = 3 if len(faults) <= COPIED else 2
     found = []
     for kind in kinds:
@@ -249,7 +250,8 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         if len(of_kind) > most:
             shown += f" and {len(of_kind) - most:,} more"
         found.append(f"{WHERE[kind]} {shown}")
-    advice = " ".join(filter(None, (_remedy(kind, faults) for kind in kinds)))
+    said = [_remedy(kind, faults) for kind in kinds if not (fitted and kind == "text")]
+    advice = " ".join(filter(None, said))
     lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
     return VaekitError("\n".join(filter(None, lines)))
 

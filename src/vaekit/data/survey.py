@@ -36,7 +36,7 @@ GAIN = 0.1
 """nats per value by which a log-normal has to be the better law for a column to be positive, or an amount"""
 OFTEN = 0.05
 """the part of an amount that is exactly 0"""
-REPEATED = 0.01
+REPEATED = 0.005
 """the part of a column's cells from which on a value is repeated"""
 TIMES_USUAL = 5.0
 """and by how many times it is more frequent than the column's usual value"""
@@ -320,9 +320,10 @@ def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
         if bad.any():
             row, column = (int(i[0]) for i in np.nonzero(bad))
             where = f"column '{names[column]}'" if names else f"column {column}"
+            cells = "infinite" if x.ndim == 2 else "NaN, infinite"
             raise VaekitError(
                 f"row {rows.start + row}, {where} is {block[row, column]} (rows counted from 0): "
-                f"fill or drop cells that are NaN, infinite or beyond ±{LARGEST:g}."
+                f"fill or drop cells that are {cells} or beyond ±{LARGEST:g}."
             )
 
 

@@ -443,12 +443,36 @@ def _of_type(column: "polars.Series", kind: ColumnType, found: Found) -> None:
         kind = replace(kind, written="integer", reason=kind.reason or "whole numbers")
         _take_numbers(column, _floats(column), kind, found)
     elif dtype.is_numeric() or dtype == polars.Null:
-        scale = dtype.scale if isinstance(dtype, polars.Decimal) else None
-        kind = replace(kind, written="number", decimals=scale, reason=kind.reason or "numbers")
-        _take_numbers(column, _floats(column), kind, found)
+        values = _floats(column)
+        digits = dtype.scale if isinstance(dtype, polars.Decimal) else _digits(values)
+        kind = replace(kind, written="number", decimals=digits, reason=kind.reason or "numbers")
+        _take_numbers(column, values, kind, found)
     else:
         row = _row(column.is_not_null())
         found.faults.append(Fault("type", column.name, row, f"of type {dtype}"))
+
+
+MOST_DIGITS = 4
+"""behind the point, of numbers that are not text"""
+
+
+LARGEST_ROUNDED = 1e9
+"""beyond, four digits behind the point are near what 64 bits hold"""
+
+
+def _digits(values: np.ndarray) -> int | None:
+    """The fewest digits behind the point, at most four, with which numbers are themselves; None where there are more.
+
+    >>> _digits(np.array([1.5, 2.25, np.nan])), _digits(np.array([1 / 3]))
+    (2, None)
+    """
+    known = values[np.isfinite(values)]
+    if not len(known) or np.abs(known).max() > LARGEST_ROUNDED:
+        return None
+    for digits in range(1, MOST_DIGITS + 1):
+        if np.array_equal(np.round(known, digits), known):
+            return digits
+    return None
 
 
 def _floats(column: "polars.Series") -> np.ndarray:

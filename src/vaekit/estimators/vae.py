@@ -315,6 +315,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         for several in ("columns", "missing"):
             if isinstance(given[several], str):
                 given[several] = (given[several],)
+        given["missing"] = tuple(
+            f"{value:g}" if isinstance(value, int | float) else value for value in given["missing"]
+        )
         changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
         return Settings().changed(**changes, test=0.0)
 

@@ -53,4 +53,5 @@ class Experts(nn.Module):
         dim = self.factors.shape[1]
         row, column = torch.tril_indices(dim, dim, device=x.device)
         products = self.factors[:, row] * self.factors[:, column]
-        return torch.cat([natural, observed @ products, self.correction(x)], -1)
+        heard = observed.amax(-1, keepdim=True)  # of a row without any cell nothing is known: q is the prior
+        return torch.cat([natural, observed @ products, heard * self.correction(x)], -1)

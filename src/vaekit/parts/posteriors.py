@@ -124,4 +124,6 @@ class Experts(nn.Module):
         lower = h.new_zeros(*h.shape[:-1], dim, dim)
         lower[..., row, column] = entries
         precision = lower + lower.tril(-1).mT + torch.eye(dim, dtype=h.dtype, device=h.device)
-        return PrecisionNormal(natural, precision, shift, soft_clamp(log_scale, *LOG_SCALE_RANGE))
+        bounded = soft_clamp(log_scale, *LOG_SCALE_RANGE)
+        at_zero = soft_clamp(torch.zeros_like(log_scale), *LOG_SCALE_RANGE)  # no correction has to be none
+        return PrecisionNormal(natural, precision, shift, bounded - at_zero)

@@ -326,11 +326,11 @@ def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.nda
     axis.hist(data, bins, density=True, alpha=0.5, label=labels[0])
     axis.hist(drawn, bins, density=True, histtype="step", lw=1.5, label=labels[1])
     if written in ("date", "datetime"):
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib.dates import DateFormatter
 
-        locator = AutoDateLocator(minticks=2, maxticks=4)  # of days since 1970, as these are
-        axis.xaxis.set_major_locator(locator)
-        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axis.locator_params(axis="x", nbins=4)
+        axis.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # of days since 1970, as these are
+        axis.tick_params(axis="x", rotation=20)
         return
     axis.xaxis.get_offset_text().set_fontsize(8)
     axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together

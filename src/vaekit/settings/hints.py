@@ -60,7 +60,7 @@ def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
         return []
     hidden = schema.extreme(some) | np.isnan(some)
     columns = [column[~unseen] for column, unseen in zip(some.T, hidden.T, strict=True)]
-    return fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
+    return sentinels(columns, schema) + fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
 
 
 def _of_all_values(values: np.ndarray, schema: Schema, likelihood: str) -> str | None:
@@ -80,6 +80,33 @@ def _of_all_values(values: np.ndarray, schema: Schema, likelihood: str) -> str |
             "probabilities."
         )
     return None
+
+
+def sentinels(columns: Sequence[np.ndarray], schema: Schema) -> list[str]:
+    """A line for each of the first columns many of whose cells are one number far from all others: -999, say.
+
+    >>> schema = Schema((1,), "integer", ("score",), -999.0, 800.0, 1.0, 400.0, 200.0)
+    >>> sentinels([np.array([-999.0] * 5 + [140.0, 300.0, 520.0, 800.0] * 9)], schema)[0][:45]
+    "12% of column 'score' is exactly -999, and th"
+    """
+    found = {}
+    for j, column in enumerate(columns):
+        if len(column) < FEWEST_SKEWED // 2 or schema.coded.flat[j]:
+            continue
+        values, counts = np.unique(column, return_counts=True)
+        if len(values) < 4:
+            continue
+        for end, others in ((0, values[1:]), (-1, values[:-1])):
+            reach = others[-1] - others[0]
+            apart = np.abs(values[end] - others).min()
+            if apart > reach and counts[end] > FREQUENT / 4 * len(column) and counts[end] > 1:
+                found[j] = (values[end], counts[end] / len(column), others[0], others[-1])
+    lines = [
+        f"{part:.0%} of {schema.column(j)} is exactly {value:g}, and the others lie from {low:g} to {high:g}: if that "
+        f"says that a cell is missing, --missing={value:g}."
+        for j, (value, part, low, high) in list(found.items())[:MOST_LINES]
+    ]
+    return lines + _more(found)
 
 
 def fractions(columns: Sequence[np.ndarray], schema: Schema, likelihood: str) -> list[str]:

@@ -134,7 +134,7 @@ class StudentT(LocationScale):
 
     >>> p = StudentT((2,), mean=[0.0, 5.0])(torch.zeros(1, 1, 4))
     >>> p.mean.tolist(), round(p.log_prob(torch.tensor([0.0, 5.0])).item(), 2)
-    ([[[0.0, 5.0]]], -1.91)
+    ([[[0.0, 5.0]]], -1.86)
     """
 
     raw: nn.Parameter
