@@ -235,7 +235,6 @@ def test_parquet_in_and_out(vaekit, table, tmp_path):
     assert same(tensors(one.folder), tensors(other.folder))
     assert vaekit("encode", other.folder, tmp_path / "table.parquet", "-o", tmp_path / "z.parquet").code == 0
     assert polars.read_parquet(tmp_path / "z.parquet").columns == ["row", "kind", "z0", "z1"]
-    assert_refused(vaekit("fit", tmp_path / "table.parquet", "--out", tmp_path / "x"), "'kind'", "--exclude")
 
 
 def write_strange(path: Path, rows: int = 40, seed: int = 0) -> Path:
