@@ -159,3 +159,15 @@ def test_evaluation_says_what_part_is_observed(vaekit, run):
     assert 0.8 < result["observed"] < 0.98
     names = [one["name"] for one in result["baselines"]]
     assert names == ["independent columns", "mixture of independent columns"]
+
+
+@pytest.mark.slow
+def test_text_in_a_column_of_numbers_is_never_a_code(vaekit, tmp_path):
+    rng = np.random.default_rng(0)
+    polars.DataFrame({"a": rng.normal(size=40), "b": rng.normal(size=40)}).write_csv(tmp_path / "x.csv")
+    fitted = vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "run", "--epochs", 1, "--hidden", "none")
+    assert fitted.code == 0, fitted.err
+    (tmp_path / "y.csv").write_text("a,b\n1,red\n2,blue\n")
+    refused = vaekit("score", tmp_path / "run", tmp_path / "y.csv", "-o", tmp_path / "z.csv")
+    assert refused.code == 2
+    assert "'red'" in refused.err

@@ -541,7 +541,7 @@ def test_extreme_cells_cost_the_other_rows_next_to_nothing(value, cells):
     found = vae.score_samples(x)
     assert np.abs(found[cells:].mean() - wanted.mean()) < 0.1
     assert np.isfinite(found).all()  # every cell counts, and is as surprising as it is
-    assert (found[:cells] < -1000).all()
+    assert (found[:cells] < -100).all()
     assert np.isfinite(vae.transform(x)).all()
     assert np.abs(vae.sample(200)).max() < 300
 

@@ -24,7 +24,7 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     size  real    0.5 … 2.5
     well  binary  0, 1       33 % missing
     """
-    if schema.layout != "table" or (schema.types is None and not schema.has_missing):
+    if schema.layout != "table" or (schema.of_one_kind and not schema.has_missing):
         return []
     missing = source.missing.mean(0)
     if schema.features > MOST:

@@ -159,9 +159,14 @@ class Schema:
         return bool(np.any(self.missing))
 
     @property
+    def of_one_kind(self) -> bool:
+        """Whether all features are plain numbers of one kind."""
+        return self.kinds is None and self.levels is None and self.written is None
+
+    @property
     def types(self) -> tuple[ColumnType, ...] | None:
-        """What each column of a table was when it was described; None where all are plain numbers of one kind."""
-        if self.kinds is None and self.levels is None and self.written is None:
+        """What each column of a table with names was when it was described; None where it has no names."""
+        if self.names is None:
             return None
         features = range(self.features)
         levels = self.levels or ((),) * self.features
