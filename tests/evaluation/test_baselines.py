@@ -967,3 +967,19 @@ def test_to_dict_is_plain():
     assert Baseline("gzip", -1.0, None, 2.0, "3 rows").to_dict() == {
         "name": "gzip", "nats": -1.0, "nats_se": None, "bits_per_dim": 2.0, "note": "3 rows",
     }  # fmt: skip
+
+
+def test_an_amount_has_a_mass_at_0_and_a_density_above_it():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((900, 2)) < [0.3, 0.6], 0.0, np.exp(rng.normal([1.0, 4.0], [0.5, 0.2], (900, 2))))
+    models = of_kinds(x[:600], x[600:], (ColumnType("amount"),) * 2)
+    expected = np.zeros(300)
+    for train, rows in zip(x[:600].T, x[600:].T, strict=True):
+        above = np.log(train[train > 0])
+        law = stats.norm(above.mean(), above.std())
+        logs = np.log(np.where(rows > 0, rows, 1.0))
+        expected += np.where(
+            rows > 0, np.log((train > 0).mean()) + law.logpdf(logs) - logs, np.log((train == 0).mean())
+        )
+    assert found(models)["independent columns"].nats == pytest.approx(expected.mean(), abs=0.01)
+    assert abs(found(models)["mixture of independent columns"].nats - expected.mean()) < 0.2

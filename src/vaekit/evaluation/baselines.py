@@ -140,6 +140,8 @@ class SimpleModels:
         self.whole = _whole(self.schema, integers)
         """(d,) bool, which columns have probabilities and no densities"""
         self.integers = bool(self.whole.all())
+        self.of_densities = integers is False
+        """whether the VAE beside them has a density for every cell"""
         self.several = self._several()
         """whether the columns of a table have measures of different kinds, or missing cells"""
         self.bernoulli = self.schema.binarized == "expected" or (self.integers and self.schema.kind == "binary")
@@ -153,7 +155,8 @@ class SimpleModels:
         if self.schema.binarized != "none":
             return False
         of_several = bool(self.whole.any()) and not self.integers
-        return of_several or bool(self.schema.coded.any()) or "positive" in self.schema.groups()
+        skewed = not {"amount", "positive"}.isdisjoint(self.schema.groups()) and not self.of_densities
+        return of_several or bool(self.schema.coded.any()) or skewed
 
     def _varying(self) -> Tensor:
         """Which columns have more than one value, (d,) bool; all of them where none has."""
@@ -601,7 +604,7 @@ def _smallest_type(models: SimpleModels) -> np.dtype:
     return np.dtype(np.float32)
 
 
-DENSE = ("real", "positive")
+DENSE = ("real", "positive", "amount")
 """kinds that have densities"""
 Families = dict[str, Callable[[SimpleModels, str], Baseline | None]]
 """Each gives its score, or None where it does not go with the kind of data."""

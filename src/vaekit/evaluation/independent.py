@@ -1,7 +1,8 @@
 """Independent columns of a table of several kinds, some of whose cells are missing.
 
 A column of few possible values has a histogram; whole numbers of a wide range have a Gaussian, rounded; real numbers a
-Gaussian, and positive ones a Gaussian of their logarithms. A constant among those that have a density has an atom.
+Gaussian, and positive ones a Gaussian of their logarithms. A constant among those that have a density has an atom. An
+amount has a histogram of whether it is above 0, and a Gaussian of the logarithms of those that are.
 """
 
 import math
@@ -34,16 +35,27 @@ class Columns:
     whole        (d,) bool, which columns have probabilities, and no densities
     low, high    (d,) the range of those, in the units of the rows
 
+    amounts    (M,) the columns of amounts; each is followed, behind all columns, by whether it is above 0: see `split`
     cells      (C,) the columns that have histograms
     numbers    (J,) those that have Gaussians
     atoms      (A,) those that have atoms
     """
 
     def __init__(self, schema: Schema, whole: Tensor, low: Tensor, high: Tensor) -> None:
-        def known(name: str) -> Tensor:
-            return torch.from_numpy(schema.array(name).copy()).to(whole.device)
+        kinds = [schema.kind_of(j) for j in range(schema.features)]
+        amount = torch.tensor([kind == "amount" for kind in kinds]).to(whole.device) & ~whole
+        self.amounts = amount.nonzero()[:, 0]
+        more = torch.ones_like(self.amounts)
 
-        positive = torch.tensor([schema.kind_of(j) == "positive" for j in range(schema.features)]).to(whole.device)
+        def known(name: str, of_more: float = 0.0) -> Tensor:
+            own = torch.from_numpy(schema.array(name).copy()).to(whole.device)
+            return torch.cat([own.flatten(), (of_more * more).to(own)])
+
+        positive = torch.tensor([kind == "positive" for kind in kinds]).to(whole.device) & (low > 0)
+        positive = torch.cat([positive | amount, more < 0])
+        whole = torch.cat([whole, more > 0])
+        low = torch.cat([low, 0 * more.to(low)])
+        high = torch.cat([high, more.to(high)])
         widths = torch.where(whole, high - low + 1, torch.inf)
         narrow = widths <= max(WIDEST_HISTOGRAM, _widest(widths))
         constant = known("constant") & ~whole
@@ -54,18 +66,30 @@ class Columns:
         """(C,) those of so many values that most are never seen"""
         self.low = low[self.cells]
         self.high = high[self.cells]
-        self.coded = torch.from_numpy(schema.coded).to(whole.device)[self.cells]
+        coded = torch.from_numpy(schema.coded).flatten().to(whole.device)
+        self.coded = torch.cat([coded, more < 0])[self.cells]
         """(C,) which of `cells` are codes of levels"""
-        self.value = torch.from_numpy(schema.shifted("mean")).to(whole.device)[self.atoms].float().double()
+        self.value = (known("mean") - known("offset"))[self.atoms].float().double()
         """(A,) of the atoms, as the rows hold it"""
         self.rounded = whole[self.numbers]
         """(J,) which Gaussians are of whole numbers"""
-        self.logs = (positive & ~whole & (known("low") > 0))[self.numbers]
+        self.logs = (positive & ~whole)[self.numbers]
         """(J,) which are of logarithms"""
+        self.zero = -known("offset")[self.amounts]
+        """(M,) what 0 is in the units of the rows"""
         self.offset = known("offset")[self.numbers]
-        self.resolution = known("resolution")[self.numbers]
+        self.resolution = known("resolution", 1.0)[self.numbers]
         self.mean = (known("mean") - known("offset"))[self.numbers]
-        self.scale = known("scale")[self.numbers]
+        self.scale = known("scale", 1.0)[self.numbers]
+
+    def split(self, x: Tensor) -> Tensor:
+        """Rows (B, d) as (B, d + M): amounts that are 0 hidden, and behind whether each is above it."""
+        if not len(self.amounts):
+            return x
+        amounts = x[:, self.amounts]
+        above = torch.where(amounts.isnan(), torch.nan, (amounts > self.zero).to(x))
+        x = x.index_copy(1, self.amounts, torch.where(above == 1, amounts, torch.nan))
+        return torch.cat([x, above], 1)
 
     def units(self, x: Tensor) -> Tensor:
         """The numbers that Gaussians are of, (B, J) of rows (B, d)."""

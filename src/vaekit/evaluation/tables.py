@@ -47,10 +47,14 @@ class TableModels:
         high = torch.maximum(high, torch.where(sizes > 0, sizes - 1, high))
         return Columns(self.train.schema, self.whole.to(low.device), low, high)
 
+    def _blocks(self, rows: Dataset) -> Iterator[Tensor]:
+        """Rows a block at a time, as `columns` has them, hidden cells NaN."""
+        return (self.columns.split(x) for x in seen_blocks(rows))
+
     @lazy
     def independent(self) -> Independent:
         """A distribution per column, of the cells that it has."""
-        return Independent(partial(seen_blocks, self.train), self.columns)
+        return Independent(partial(self._blocks, self.train), self.columns)
 
     @lazy
     def classes(self) -> LatentClasses | None:
@@ -58,17 +62,17 @@ class TableModels:
         rows = self.train.some(most_rows(self.train.schema.features))
         if not possible_sizes(len(rows) - len(rows) // 5):
             return None
-        x = torch.cat(list(seen_blocks(rows)))
+        x = torch.cat(list(self._blocks(rows)))
         return latent_classes(x, self.independent, rows.seed)
 
     def _densities(self) -> Tensor | None:
         """Rows (n, J) that a Gaussian with missing cells is fitted to; None where some column has no density, or there
         are too many columns."""
         rank = len(self.columns.numbers)
-        if self.whole.any() or not 1 <= rank <= MOST_COLUMNS:
+        if self.whole.any() or len(self.columns.amounts) or not 1 <= rank <= MOST_COLUMNS:
             return None
         rows = self.train.some(MOST_PRODUCTS // rank**2)
-        return torch.cat([self.columns.units(x) for x in seen_blocks(rows)])
+        return torch.cat([self.columns.units(x) for x in self._blocks(rows)])
 
     @lazy
     def full(self) -> ObservedGaussian | None:
@@ -108,7 +112,7 @@ class TableModels:
 
     def score(self, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
         """A function (B, d) ↦ (B,) of all rows, hidden cells NaN, (n,)."""
-        return torch.cat([log_prob(x) for x in seen_blocks(self.rows)])
+        return torch.cat([log_prob(x) for x in self._blocks(self.rows)])
 
     @lazy
     def observed(self) -> float:
