@@ -393,3 +393,10 @@ def test_the_order_in_which_training_rows_are_named_does_not_matter():
     assert found == describe(x, train=np.sort(train))
     assert found.array("mean") == pytest.approx(x[train].mean(0))
     assert found.array("scale") == pytest.approx(x[train].std(0))
+
+
+def test_a_pixel_that_varies_by_too_little_is_named_by_its_place():
+    x = np.random.default_rng(0).normal(size=(40, 8, 9))
+    x[:, 2, 5] = np.arange(40) * 1e-38
+    with pytest.raises(VaekitError, match=r"pixel \(2, 5\) has a standard deviation"):
+        describe(x, layout="image")

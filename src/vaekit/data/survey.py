@@ -99,7 +99,6 @@ def described(
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
         mean, scale, constant = _moments(x, train, least, most).found()
-    _check_scale(scale, constant, names)
     offset = _offset(least, most, whole, mean, constant)
     exact = _exact(least, most, offset)
     kinds = _kinds(low, high, whole & exact, constant, types, layout)
@@ -133,6 +132,7 @@ def described(
         kinds=None if set(kinds) == {kind} else tuple(kinds),
         missing=packed_truths(moments.count < len(train)),
     )
+    _check_scale(schema, scale, constant)
     return _with_repeated(_with_types(schema, types), some)
 
 
@@ -148,8 +148,12 @@ def _check_observed(low: np.ndarray, names: tuple[str, ...] | None) -> None:
     empty = np.isnan(low)
     if empty.any():
         column = int(empty.argmax())
-        where = f"column '{names[column]}'" if names else f"column {column}"
-        raise VaekitError(f"{where} has no cell that is not missing: leave it out.")
+        raise VaekitError(f"{_named(names, column)} has no cell that is not missing: leave it out.")
+
+
+def _named(names: tuple[str, ...] | None, column: int) -> str:
+    """A column as messages call it before there is a schema."""
+    return f"column '{names[column]}'" if names else f"column {column}"
 
 
 def _kinds(
@@ -271,15 +275,14 @@ def _range_of_pixels(low: np.ndarray, high: np.ndarray, dtype: np.dtype) -> tupl
     return np.full_like(low, low.min()), np.full_like(high, high.max())
 
 
-def _check_scale(scale: np.ndarray, constant: np.ndarray, names: tuple[str, ...] | None) -> None:
+def _check_scale(schema: Schema, scale: np.ndarray, constant: np.ndarray) -> None:
     """Refuse columns that vary by less than 32-bit numbers can hold."""
     too_small = ~constant & (scale < SMALLEST)
     if too_small.any():
         column = int(too_small.argmax())
-        where = f"column '{names[column]}'" if names else f"column {column}"
         raise VaekitError(
-            f"{where} has a standard deviation of {scale[column]:.2g}, too small for 32-bit arithmetic: give it in a "
-            f"smaller unit, so that its numbers are larger."
+            f"{schema.column(column)} has a standard deviation of {scale[column]:.2g}, too small for 32-bit "
+            f"arithmetic: give it in a smaller unit, so that its numbers are larger."
         )
 
 
@@ -319,10 +322,9 @@ def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
             bad &= ~np.isnan(block)
         if bad.any():
             row, column = (int(i[0]) for i in np.nonzero(bad))
-            where = f"column '{names[column]}'" if names else f"column {column}"
             cells = "infinite" if x.ndim == 2 else "NaN, infinite"
             raise VaekitError(
-                f"row {rows.start + row}, {where} is {block[row, column]} (rows counted from 0): "
+                f"row {rows.start + row}, {_named(names, column)} is {block[row, column]} (rows counted from 0): "
                 f"fill or drop cells that are {cells} or beyond ±{LARGEST:g}."
             )
 
