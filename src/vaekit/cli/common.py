@@ -18,7 +18,7 @@ from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
 from vaekit.data.survey import row_blocks
-from vaekit.data.written import as_table, as_text, of_means
+from vaekit.data.written import as_table, as_text, as_those
 from vaekit.errors import VaekitError, counted, unknown
 from vaekit.evaluation import LogLikelihood, Method, log_likelihood
 from vaekit.evaluation.importance import most_shape
@@ -345,16 +345,10 @@ def write_rows(
     else:
         import polars
 
-        written = schema.written if schema is not None else None
-        levels = schema.levels if schema is not None else None
-        decimals = schema.decimals if schema is not None else None
-        if means:
-            written = of_means(written)
-            decimals = None
-        values = as_table(rows, names, written, levels, decimals)
+        values = as_table(rows, names) if schema is None else as_those(rows, names, schema, means=means)
         csv = path.suffix.lower() == ".csv"
         if csv:
-            values = as_text(values, decimals)
+            values = as_text(values, None if schema is None or means else schema.decimals)
         own = {column.name: column for column in values}
         table = polars.DataFrame({**_named_apart(known or {}, names), **own, **(after or {})})
         if csv:

@@ -61,23 +61,21 @@ def _name(schema: Schema, j: int) -> str:
 
 def _held(schema: Schema, j: int) -> str:
     """The levels of a column, or its range as its cells are written."""
-    levels = schema.levels[j] if schema.levels else ()
-    if levels:
-        between = " < " if schema.kind_of(j) == "ordinal" else ", "
-        shown = _cut(between.join(levels))
-        return f"{shown} ({len(levels)})" if shown.endswith("…") else shown
+    own = schema.type_of(j)
+    if own.levels:
+        between = " < " if own.kind == "ordinal" else ", "
+        shown = _cut(between.join(own.levels))
+        return f"{shown} ({len(own.levels)})" if shown.endswith("…") else shown
+    if own.kind == "binary":
+        return "0, 1"
     low = schema.array("low")[j]
     high = schema.array("high")[j]
-    if schema.kind_of(j) == "binary":
-        return "0, 1"
     if low == high:
         return f"always {low:g}"
-    if schema.written is None:
+    if own.written == "number":
         return f"{low:g} … {high:g}"
-    ends = as_table(np.array([[low], [high]]), ["end"], schema.written[j : j + 1], [()])["end"].to_list()
-    if isinstance(ends[0], float):
-        return f"{low:g} … {high:g}"
-    return f"{ends[0]} … {ends[1]}"
+    first, last = as_table(np.array([[low], [high]]), ["end"], [own.written], [()])["end"].to_list()
+    return f"{first} … {last}"
 
 
 def _percent(part: float) -> str:

@@ -193,10 +193,11 @@ class Dataset:
         size = at_once(self.schema.features)
         for start in range(0, len(self), size):
             rows = torch.arange(start, min(start + size, len(self)), device=self.device)
-            for x in self._possible(self.take(rows)):
+            stored = self.take(rows)
+            for x in self._possible(stored):
                 right = likelihood.supports(x)
                 if self.has_missing:
-                    right = right | self.take(rows).isnan()
+                    right = right | stored.isnan()
                 if not right.all():
                     raise VaekitError(
                         f"{self._first_cell(x, ~right, start)}: the likelihood takes {likelihood.support}."

@@ -168,11 +168,14 @@ class Schema:
         """What each column of a table with names was when it was described; None where it has no names."""
         if self.names is None:
             return None
-        features = range(self.features)
-        levels = self.levels or ((),) * self.features
-        written = self.written or ("number",) * self.features
-        decimals = self.decimals or (None,) * self.features
-        return tuple(ColumnType(self.kind_of(j), levels[j], written[j], decimals[j]) for j in features)
+        return tuple(map(self.type_of, range(self.features)))
+
+    def type_of(self, index: int) -> ColumnType:
+        """What feature `index` is, and how its cells are written."""
+        levels = self.levels[index] if self.levels else ()
+        written = self.written[index] if self.written else "number"
+        decimals = self.decimals[index] if self.decimals else None
+        return ColumnType(self.kind_of(index), levels, written, decimals)
 
     def kind_of(self, index: int) -> str:
         """The kind of feature `index`."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaekit.data.dates import DAY, MICRO
+from vaekit.data.schema import Schema
 
 if TYPE_CHECKING:
     import polars
@@ -47,6 +48,16 @@ def as_table(
         digits = decimals[j] if decimals is not None else None
         columns[name] = _column(values.astype(np.float64), written[j], own, digits)
     return polars.DataFrame(columns)
+
+
+def as_those(x: np.ndarray, names: Sequence[str], schema: Schema, *, means: bool = False) -> "polars.DataFrame":
+    """Rows x (n, *X) like those of a schema, as a table whose cells are written as theirs were.
+
+    means    the rows are means of such: they are not rounded to the data's own numbers
+    """
+    if means:
+        return as_table(x, names, of_means(schema.written), schema.levels)
+    return as_table(x, names, schema.written, schema.levels, schema.decimals)
 
 
 def _column(values: np.ndarray, written: str, levels: Sequence[str], digits: int | None) -> "polars.Series":

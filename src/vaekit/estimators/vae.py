@@ -17,7 +17,7 @@ from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source
 from vaekit.data.columns import parse_types
 from vaekit.data.tables import Columns
-from vaekit.data.written import as_table, of_means
+from vaekit.data.written import as_those
 from vaekit.errors import VaekitError, as_arguments
 from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows
 from vaekit.inference import over_rows
@@ -383,9 +383,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         schema = self.schema_
         if not library or schema.names is None:
             return x
-        written = of_means(schema.written) if means else schema.written
-        table = as_table(x, schema.names, written, schema.levels, None if means else schema.decimals)
-        return as_given(table, library)
+        return as_given(as_those(x, schema.names, schema, means=means), library)
 
     def _device(self) -> torch.device:
         return next(self.model_.parameters()).device

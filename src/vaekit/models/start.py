@@ -95,15 +95,7 @@ def factor_analysis(
         correlation, min(latents, max(1, len(mean) - 1))
     )  # with as many as columns, EM stands still
     weights, unique = _held_back(weights, unique, least)
-    weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
-    precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
-    units = scale * deviation
-    return Factors(
-        mean=mean + scale * shift,
-        loading=units[:, None] * (weights @ turn[:, ::-1]),
-        deviation=units * np.sqrt(unique),
-        precision=precision[::-1].copy(),
-    )
+    return _factors(mean + scale * shift, scale * deviation, weights, unique, latents)
 
 
 def factor_analysis_observed(
@@ -149,12 +141,17 @@ def factor_analysis_observed(
         centre = solution[:, -1]
         unique = np.maximum((left + RIDGE) / (counts + RIDGE), LEAST_VARIANCE)
     weights, unique = _held_back(weights, unique, least)
-    weights = np.pad(weights, ((0, 0), (0, latents - factors)))
+    return _factors(mean + deviation * centre, deviation, weights, unique, latents)
+
+
+def _factors(mean: np.ndarray, units: np.ndarray, weights: np.ndarray, unique: np.ndarray, latents: int) -> Factors:
+    """The factors W (d, D) and ψ (d,) of columns in these units, turned so that M is diagonal."""
+    weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
     precision, turn = np.linalg.eigh(np.eye(latents) + (weights / unique[:, None]).T @ weights)
     return Factors(
-        mean=mean + deviation * centre,
-        loading=deviation[:, None] * (weights @ turn[:, ::-1]),
-        deviation=deviation * np.sqrt(unique),
+        mean=mean,
+        loading=units[:, None] * (weights @ turn[:, ::-1]),
+        deviation=units * np.sqrt(unique),
         precision=precision[::-1].copy(),
     )
 

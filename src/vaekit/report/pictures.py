@@ -307,25 +307,25 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
 
 def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.ndarray, labels: tuple[str, str]) -> None:
     """One column: its observed cells beside the model's draws, levels as bars."""
-    levels = schema.levels[j] if schema.levels else ()
+    own = schema.type_of(j)
+    levels = own.levels
     if levels:
         counts = [np.bincount(values.astype(np.int64), minlength=len(levels)) for values in (data, drawn)]
         order = np.argsort(-counts[0], kind="stable")[:LEVELS]
-        if schema.kind_of(j) == "ordinal":
+        if own.kind == "ordinal":
             order = np.arange(len(levels))[:LEVELS]
         places = np.arange(len(order))
         axis.bar(places, counts[0][order] / max(1, len(data)), alpha=0.5, label=labels[0])
         axis.bar(places, counts[1][order] / max(1, len(drawn)), fill=False, ec="C1", lw=1.5, label=labels[1])
         axis.set_xticks(places, [_short(levels[k]) for k in order], rotation=30, ha="right")
         return
-    written = schema.written[j] if schema.written else "number"
-    if written == "datetime":
+    if own.written == "datetime":
         data = data / DAY
         drawn = drawn / DAY
     bins = _bins(np.concatenate([data, np.percentile(drawn, [1, 99])]))
     axis.hist(data, bins, density=True, alpha=0.5, label=labels[0])
     axis.hist(drawn, bins, density=True, histtype="step", lw=1.5, label=labels[1])
-    if written in ("date", "datetime"):
+    if own.written in ("date", "datetime"):
         from matplotlib.dates import DateFormatter
 
         axis.locator_params(axis="x", nbins=4)

@@ -74,11 +74,12 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
             f"skip, or hidden () with mlp."
         )
     posterior = settings.model.posterior
+    why_posterior = ""
     if posterior == AUTO:
-        posterior, _ = _posterior(schema, network)
+        posterior, why_posterior = _posterior(schema, network)
     choices = {
         "likelihood": (likelihood, why_likelihood),
-        "posterior": _posterior(schema, network),
+        "posterior": (posterior, why_posterior),
         "latent_dim": _latent_dim(schema, network, hidden),
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),

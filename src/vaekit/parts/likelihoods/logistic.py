@@ -84,17 +84,21 @@ class DiscretizedLogistic(Likelihood):
         range    "seen": no values outside those between the least and the greatest of each column are drawn; "open":
                  larger ones are possible, and smaller ones where some are negative
         """
-        return cls(
-            schema.shape,
-            low=schema.shifted("low"),
-            high=schema.shifted("high"),
-            mean=schema.shifted("mean"),
-            scale=schema.array("scale"),
-            bounded=range == "seen",
-            least=0 - schema.array("offset"),  # and not −offset, which may be −0, and be drawn as that
-            by_scale=not schema.is_image,
-            beyond=cls.tails[schema.is_image],
-        )
+        return cls(schema.shape, **cls.grid(schema, range))
+
+    @classmethod
+    def grid(cls, schema: Schema, range: Literal["seen", "open"]) -> Grid:
+        """What a schema says of the grid, and of where the decoder starts; `range` as in `of`."""
+        return {
+            "low": schema.shifted("low"),
+            "high": schema.shifted("high"),
+            "mean": schema.shifted("mean"),
+            "scale": schema.array("scale"),
+            "bounded": range == "seen",
+            "least": 0 - schema.array("offset"),  # and not −offset, which may be −0, and be drawn as that
+            "by_scale": not schema.is_image,
+            "beyond": cls.tails[schema.is_image],
+        }
 
     @classmethod
     def suits(cls, schema: Schema) -> str | None:

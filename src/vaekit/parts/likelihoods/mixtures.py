@@ -178,14 +178,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
             components=components,
             atoms=atoms,
             frequencies=frequencies,
-            low=schema.shifted("low"),
-            high=schema.shifted("high"),
-            mean=schema.shifted("mean"),
-            scale=schema.array("scale"),
-            bounded=range == "seen",
-            least=0 - schema.array("offset"),  # and not −offset, which may be −0, and be drawn as that
-            by_scale=not schema.is_image,
-            beyond=cls.tails[schema.is_image],
+            **cls.grid(schema, range),
         )
 
     @classmethod
