@@ -120,6 +120,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("case", TYPES)
+@pytest.mark.usefixtures("untried")
 def test_a_column_is_what_its_type_says(tmp_path, case):
     column, values, kind = TYPES[case]
     fields = read(write(tmp_path / "x.parquet", a=[1, 2, 3], b=column))
@@ -130,6 +131,7 @@ def test_a_column_is_what_its_type_says(tmp_path, case):
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("untried")
 def test_an_empty_column_is_left_out(tmp_path):
     path = write(tmp_path / "x.parquet", a=[1, 2], b=[None, None], c=[float("nan"), None])
     fields = read(path)

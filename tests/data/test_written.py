@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vaekit.data import tables as table_files
 from vaekit.data.columns import WRITTEN, ColumnType
 from vaekit.data.readers import read
 from vaekit.data.schema import Schema
@@ -67,6 +68,12 @@ def decimals(fields) -> list:
 often = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.fixture
+def untried(monkeypatch):
+    """Whole files need no process of their own that reads them first, and there are sixty to read."""
+    monkeypatch.setattr(table_files, "_try_parquet", lambda path: None)
+
+
 @often
 @given(tables())
 def test_a_frame_comes_back(table):
@@ -77,7 +84,7 @@ def test_a_frame_comes_back(table):
 
 @often
 @given(tables())
-def test_a_parquet_file_comes_back(tmp_path, table):
+def test_a_parquet_file_comes_back(tmp_path, untried, table):
     table.write_parquet(tmp_path / "x.parquet")
     fields = read(tmp_path / "x.parquet")
     found = again(fields)

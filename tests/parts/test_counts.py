@@ -72,9 +72,11 @@ def test_a_hidden_cell_touches_neither_value_nor_gradient_nor_code(build, genera
     assert (results[0][2][1] == 0).all()
 
 
-@every_family
-def test_a_step_is_compiled_whole(build, generator):
-    compiled_as_eager(build(), torch.randint(0, 2, (B, 3), generator=generator).float(), generator)
+@pytest.mark.parametrize(
+    "name", ["ordinal", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILT if name != "ordinal")]
+)
+def test_a_step_is_compiled_whole(name, generator):
+    compiled_as_eager(BUILT[name](), torch.randint(0, 2, (B, 3), generator=generator).float(), generator)
 
 
 @every_family

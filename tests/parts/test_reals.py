@@ -35,6 +35,9 @@ def mixture(**others) -> likelihoods.DiscretizedLogisticMixture:
     return likelihoods.DiscretizedLogisticMixture((2,), **{**data, **others})
 
 
+BUILT = {**CONTINUOUS, "whole": lambda shape: mixture()}
+
+
 def schema_of(low=0.5, high=90.0, kinds=("positive", "positive"), **others) -> Schema:
     return Schema((2,), "real", ("a", "b"), low, high, 0.01, 4.0, 6.0, kinds=kinds, **others)
 
@@ -150,9 +153,11 @@ def test_a_constant_has_its_value_and_no_part_in_the_rest(build, generator):
     assert (y.grad[..., 1::2] == 0).all()
 
 
-@pytest.mark.parametrize("build", [*CONTINUOUS.values(), lambda shape: mixture()], ids=[*CONTINUOUS, "whole"])
-def test_it_is_compiled_whole(build, generator):
-    likelihood = build((2,))
+@pytest.mark.parametrize(
+    "name", ["laplace", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILT if name != "laplace")]
+)
+def test_it_is_compiled_whole(name, generator):
+    likelihood = BUILT[name]((2,))
     y = torch.randn(K, B, likelihood.features, generator=generator)
     x = torch.tensor([40.0, 3.0])
     value = lambda y, mask: likelihood(y).log_prob(x, mask)  # noqa: E731
@@ -161,7 +166,7 @@ def test_it_is_compiled_whole(build, generator):
     assert torch.allclose(compiled(y, mask), value(y, mask), rtol=1e-6)
 
 
-@pytest.mark.parametrize("build", [*CONTINUOUS.values(), lambda shape: mixture()], ids=[*CONTINUOUS, "whole"])
+@pytest.mark.parametrize("build", BUILT.values(), ids=BUILT)
 def test_its_shapes_are_known_without_its_numbers(build):
     """As a saved run is compared with what describes it before memory is taken for either."""
     with torch.device("meta"):
