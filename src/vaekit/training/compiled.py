@@ -76,7 +76,9 @@ class Compiled(Stepper):
         layout = Flat(trainable.parameters)
         self.flat = layout.of(trainable)
         function = compiled(tensor_step(trainable, layout, self.settled), OPTIONS)
-        found = self._call(function, trainable, batch, noise, pace)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what the compiler has to say of its own code
+            found = self._call(function, trainable, batch, noise, pace)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found
