@@ -75,9 +75,10 @@ class Compiled(Stepper):
         began = time.monotonic()
         layout = Flat(trainable.parameters)
         self.flat = layout.of(trainable)
-        function = compiled(tensor_step(trainable, layout, self.settled), OPTIONS)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what the compiler has to say of its own code
+            for category in (FutureWarning, DeprecationWarning):  # what the compiler has to say of its own code
+                warnings.simplefilter("ignore", category)
+            function = compiled(tensor_step(trainable, layout, self.settled), OPTIONS)
             found = self._call(function, trainable, batch, noise, pace)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
