@@ -104,7 +104,6 @@ class Experts(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
         self.sizes = (latent_dim, latent_dim**2, latent_dim, latent_dim)
-        self.at_zero = soft_clamp(torch.zeros(()), *LOG_SCALE_RANGE).item()  # no correction has to be none
         self.features = sum(self.sizes)
 
     @property
@@ -121,5 +120,6 @@ class Experts(nn.Module):
         natural, entries, shift, log_scale = h.split(self.sizes, -1)
         products = entries.unflatten(-1, (self.latent_dim, self.latent_dim))
         precision = products + torch.eye(self.latent_dim, dtype=h.dtype, device=h.device)
-        bounded = soft_clamp(log_scale, *LOG_SCALE_RANGE) - self.at_zero
-        return PrecisionNormal(natural, precision, shift, bounded)
+        bounded = soft_clamp(log_scale, *LOG_SCALE_RANGE)
+        at_zero = soft_clamp(torch.zeros_like(log_scale), *LOG_SCALE_RANGE)  # no correction has to be none
+        return PrecisionNormal(natural, precision, shift, bounded - at_zero)
