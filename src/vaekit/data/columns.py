@@ -15,8 +15,11 @@ KINDS = (*NUMERIC, *CODED)
 KIND = rf"(?:{'|'.join(KINDS)})"
 STATED = re.compile(rf"\s*([^=]+)=({KIND}(?::.*?)?)\s*(?:,(?=[^=]+=)|$)", re.DOTALL)
 """one of several NAME=KIND with commas between them, which may be in names and levels too"""
-WRITTEN = ("number", "integer", "text", "boolean", "date", "datetime", "time", "duration")
-"""how the cells of a column may be written: what they are given back as"""
+WRITTEN = ("number", "integer", "text", "enum", "categorical", "boolean", "date", "datetime", "time", "duration")
+"""how the cells of a column may be written: what they are given back as. Levels of a frame that says which there are,
+and in which order, are an enum, or ordered categories; those of one that does not are categorical"""
+FORMAT = re.compile(r"(%-?[YmdHMS]|[-/.:T ]|Z|[-+]\d{2}:?\d{2})*")
+"""how moments may be written as text, in the words of strftime, and the time zone"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class ColumnType:
     written    one of `WRITTEN`. Dates and times are numbers: days, or seconds, since 1970-01-01T00:00, and since
                midnight; durations are seconds
     decimals   digits behind the point with which its numbers were written; None where nothing says so
+    format     how its dates, times or durations were written as text, as strftime says it; "" where they were none, or
+               ISO durations
     reason     why it was taken for what it is, in a few words
     """
 
@@ -36,10 +41,12 @@ class ColumnType:
     levels: tuple[str, ...] = ()
     written: str = "number"
     decimals: int | None = None
+    format: str = ""
     reason: str = ""
 
     def __post_init__(self) -> None:
         assert self.kind in (AUTO, *KINDS)
+        assert FORMAT.fullmatch(self.format)
         assert self.written in WRITTEN
 
 

@@ -254,11 +254,13 @@ def _with_types(schema: Schema, types: Sequence[ColumnType] | None) -> Schema:
     levels = tuple(own.levels for own in types)
     written = tuple(own.written for own in types)
     decimals = tuple(own.decimals for own in types)
+    formats = tuple(own.format for own in types)
     return replace(
         schema,
         levels=levels if any(levels) else None,
         written=written if set(written) != {"number"} else None,
         decimals=decimals if any(digits is not None for digits in decimals) else None,
+        formats=formats if any(formats) else None,
     )
 
 

@@ -48,6 +48,8 @@ class Columns:
     """what the `needed` columns were when a model was fitted to them; None: found out"""
     unseen: str = "error"
     """what becomes of levels that the model was not fitted to: an "error", or they are "missing" cells"""
+    whole: bool = False
+    """keep the table as it came, with all its columns, beside what is read of it"""
 
     @property
     def refused_without_names(self) -> bool:
@@ -179,6 +181,8 @@ def _fields(
         "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
         "label_name": columns.label or "label",
         "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
+        "separator": separator,
+        "whole": table if columns.whole else None,
     }
 
 
@@ -221,6 +225,7 @@ def read_columns(
         "x": np.stack([found.values[name] for name in names], 1),
         "names": tuple(names),
         "types": tuple(found.types[name] for name in names),
+        "decimal": found.decimal,
         "notes": tuple(notes),
     }
 
