@@ -120,7 +120,7 @@ def impute(
         known = of_each(known, len(rows), draws) if draws else known
         write_rows(output, filled, names, known, opened.schema, after=after)
     else:
-        numbered = {name: known[name] for name in ("row", "file") if name in known and name not in source.whole}
+        numbered = {name: column for name, column in known.items() if name not in source.whole}
         repeated = np.repeat(np.arange(len(rows)), max(1, draws))
         if draws:
             numbered = of_each(numbered, len(rows), draws)

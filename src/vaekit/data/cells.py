@@ -38,7 +38,7 @@ REMEDY = {
     "decimal": "Write decimals with a point.",
     "ambiguous": "Write such numbers without the comma, or decimals with a point.",
     "points": "Write such numbers without the point, or decimals with a comma.",
-    "unseen": "--unseen missing takes such cells for missing.",
+    "unseen": "--unseen=missing takes such cells for missing.",
 }
 """kinds of faults, as a message names them, and what helps beside leaving the column out"""
 READ = {

@@ -71,9 +71,22 @@ def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
                 raise VaekitError(f"--columns is '{given}': give NAME=KIND,…, as age=count,zip=category.")
             name, kind = one.groups()
             split_kind(kind)
-            found[name.strip()] = kind
+            found[_bare(name)] = kind
             place = one.end()
     return found
+
+
+def _bare(name: str) -> str:
+    """A name without the blanks around it, or the quotes that set it apart from others.
+
+    >>> _bare(" 'income, gross'")
+    'income, gross'
+    """
+    name = name.strip()
+    for mark in ("'", '"'):
+        if len(name) > 2 and name[0] == name[-1] == mark and mark not in name[1:-1]:
+            return name[1:-1]
+    return name
 
 
 def split_kind(stated: str) -> tuple[str, tuple[str, ...]]:

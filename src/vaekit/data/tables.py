@@ -17,7 +17,7 @@ from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
 from vaekit.data.typed import EMPTY, Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
-from vaekit.errors import VaekitError, listed, unknown
+from vaekit.errors import VaekitError, listed, separated, unknown
 
 if TYPE_CHECKING:
     import polars
@@ -254,12 +254,10 @@ def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 
 def _names(given: str, columns: Sequence[str]) -> list[str]:
-    """The columns that an option names: one whose name this is, or those between its commas."""
+    """The columns that an option names: one whose name this is, or those between its commas, in quotes or not."""
     if given in columns:
         return [given]
-    if "," not in given:
-        return [given.strip()]
-    return [part.strip() for part in given.split(",") if part.strip()]
+    return separated(given) or [given.strip()]
 
 
 def _needed(
@@ -274,7 +272,7 @@ def _needed(
         )
     missing = [name for name in needed if name not in has]
     if missing:
-        others = [name for name in table.columns if name not in needed]
+        others = [name for name in table.columns if name not in needed and name not in aside]
         remedy = "Add them."
         if others:
             remedy = f"It has {listed(others)} instead: rename what is meant, or add them."

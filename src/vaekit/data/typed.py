@@ -546,15 +546,20 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
     own = _sorted(words)
     name = column.name
     numeric = all(map(_is_number, own))
-    if not levels and kind == "ordinal" and _is_levelled(column):
+    ordered = _written_levels(column, own) == "enum"
+    if not levels and kind == "ordinal" and ordered:
         _levelled(column, False, found)
         found.types[name] = replace(found.types[name], kind=kind, reason="as stated")
         return
     if not levels and kind == "ordinal" and not numeric:
-        order = "<".join(own[:5]) + "<…" * (len(own) > 5)
-        more = f"its levels are text, state their order, as in {as_type(name, f'ordinal:{order}')}"
-        found.faults.append(Fault("kind", name, _row(words.is_not_null()), "", more))
+        more = f"its levels are text, whose order is yours to say. By the alphabet it is {_stating(name, own)}"
+        found.faults.append(Fault("kind", name, _row(words.is_not_null()), "", f"{more}: put them in theirs, lowest first"))
         return
+    if not levels and kind == "ordinal":
+        found.notes.append(
+            f"levels of {listed([name])} ordered as the numbers they are, {_order_of(own)}: for another order, "
+            f"{_stating(name, own[::-1])}."
+        )
     if kind == "binary" and len(own) > 2:
         found.faults.append(Fault("kind", name, 0, "", f"{len(own):,} levels, {listed(own)}, are not two"))
         return
@@ -573,6 +578,22 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
         _mark(bare(column), words, found)
     written = _written_levels(column, levels or own)
     found.take(name, codes, ColumnType(kind, levels or own, written, reason="as stated"))
+
+
+MOST_STATED = 12
+"""levels whose order a message shows whole"""
+
+
+def _order_of(levels: Sequence[str]) -> str:
+    """Levels in their order, of many the first and the last."""
+    if len(levels) <= MOST_STATED:
+        return "<".join(levels)
+    return f"{'<'.join(levels[:3])}<…<{levels[-1]}"
+
+
+def _stating(name: str, levels: Sequence[str]) -> str:
+    """The option that states an order of levels."""
+    return as_type(name, f"ordinal:{_order_of(levels)}")
 
 
 def _written_levels(column: "polars.Series", levels: Sequence[str]) -> str:

@@ -203,8 +203,7 @@ def _as_text(column: "polars.Series", digits: int | None, form: str, decimal: st
         return column.dt.to_string(form if whole else form.replace("%S", "%S%.6f"))
     if isinstance(dtype, polars.Duration):
         micros = column.dt.total_microseconds()
-        texts = [None if each is None else _duration(each, form) for each in micros]
-        return polars.Series(texts, dtype=polars.String)
+        return polars.Series([None if each is None else _duration(each, form) for each in micros], dtype=polars.String)
     return column
 
 
