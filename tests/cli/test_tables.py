@@ -65,6 +65,11 @@ def test_fit_says_what_each_column_is(run):
     assert "'id' left out" in said
     assert "'nothing' left out" in said
     assert "missing" in said
+    reasons = {words[0]: line.partition("(")[2] for line in said.splitlines() if (words := line.split())}
+    assert reasons["grade"] == reasons["visits"] == "as stated)"
+    assert reasons["price"] == "often 0, else positive)"
+    assert reasons["day"] == "dates, year first)" or reasons["day"] == "dates)"
+    assert reasons["region"] == "text of 3 levels)"
 
 
 @pytest.mark.slow
@@ -130,7 +135,7 @@ def test_levels_that_were_never_seen_are_refused_or_missing(vaekit, run, table, 
     refused = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv")
     assert refused.code == 2
     assert "'mars' (30)" in refused.err
-    assert "--unseen missing" in refused.err
+    assert "--unseen=missing" in refused.err
     scored = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv", "--unseen", "missing")
     assert scored.code == 0, scored.err
     frame[:30].with_columns(region=polars.lit(None)).write_csv(tmp_path / "hole.csv")

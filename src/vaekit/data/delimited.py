@@ -221,9 +221,7 @@ def _steps(numbers: list[float]) -> set[float]:
     return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
 
 
-def _cells(
-    header: list[str], body: memoryview, separator: str, file: str, line: int
-) -> tuple["polars.DataFrame", int]:
+def _cells(header: list[str], body: memoryview, separator: str, file: str, line: int) -> tuple["polars.DataFrame", int]:
     """The rows below the header as text, under names of no meaning, and the number of comments among them.
 
     line    of the file, counted from 1, with which they begin

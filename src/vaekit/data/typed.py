@@ -553,7 +553,9 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
         return
     if not levels and kind == "ordinal" and not numeric:
         more = f"its levels are text, whose order is yours to say. By the alphabet it is {_stating(name, own)}"
-        found.faults.append(Fault("kind", name, _row(words.is_not_null()), "", f"{more}: put them in theirs, lowest first"))
+        found.faults.append(
+            Fault("kind", name, _row(words.is_not_null()), "", f"{more}: put them in theirs, lowest first")
+        )
         return
     if not levels and kind == "ordinal":
         found.notes.append(

@@ -95,8 +95,8 @@ def digits_of_means(schema: Schema) -> tuple[int | None, ...]:
 def significant(values: np.ndarray, digits: int) -> np.ndarray:
     """Numbers rounded to so many significant digits.
 
-    >>> significant(np.array([84.87144470, 0.0, 0.00123456]), 4)
-    array([84.87    ,  0.      ,  0.001235])
+    >>> significant(np.array([84.87144470, 0.0, 0.00123456]), 4).tolist()
+    [84.87, 0.0, 0.001235]
     """
     found = np.array(values, np.float64)
     nonzero = np.isfinite(found) & (found != 0)
