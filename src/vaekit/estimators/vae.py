@@ -388,7 +388,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             if names is None or library_of(X):
                 raise
             raise VaekitError(
-                f"X is an array, and this VAE was fitted to a frame with the columns {listed(names)}: give such a frame."
+                f"X is an array, and this VAE was fitted to a frame of columns {listed(names)}: give such a frame."
             ) from error
         seed = self.settings_.training.seed
         return source, Dataset(source.x, self.schema_, seed=seed, device=self._device())
