@@ -71,7 +71,7 @@ def test_true_and_false_are_1_and_0(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (["1", "four"], ["row 1", "'b'", "'four'", "exclude 'b'"]),
+        (["1", "four"], ["row 1", "'b'", "'four'", "exclude='b'"]),
         ([[1], [2]], ["row 0", "'b'", "List"]),
         ([{"c": 1}] * 2, ["row 0", "'b'", "Struct"]),
         ([b"1", b"2"], ["row 0", "'b'", "Binary"]),
