@@ -109,12 +109,12 @@ TYPES = {
     "categories": (
         polars.Series(["b", None, "a"], dtype=polars.Categorical),
         [1, np.nan, 0],
-        ColumnType("binary", ("a", "b"), "text"),
+        ColumnType("binary", ("a", "b"), "categorical"),
     ),
     "an order": (
         polars.Series(["mid", None, "low"], dtype=polars.Enum(["low", "mid", "high"])),
         [1, np.nan, 0],
-        ColumnType("ordinal", ("low", "mid", "high"), "text"),
+        ColumnType("ordinal", ("low", "mid", "high"), "enum"),
     ),
 }  # fmt: skip
 
