@@ -8,7 +8,7 @@ from vaekit.distributions.truncated_logistic import TruncatedLogistic
 
 
 class DiscretizedLogisticMixture(TruncatedLogistic):
-    """A probability of integers: A repeated values, and C logistic variables between the ends of a grid, rounded to that.
+    """A probability of integers: A repeated values, and C logistic variables rounded to a grid and kept within it.
 
         P(x) = Σ_a w_a [x = v_a] + Σ_c w_c P_c(x),    w = softmax(logits),    P_c a `TruncatedLogistic`
 

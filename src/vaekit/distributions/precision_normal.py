@@ -129,11 +129,11 @@ class _InverseFactor(torch.autograd.Function):
         return _factorised(precision)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401  torch's own
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401  torch's own
         (inverse,) = ctx.saved_tensors
         product = gradient @ inverse.mT
         half = product.tril() - 0.5 * torch.diag_embed(product.diagonal(dim1=-2, dim2=-1))

@@ -52,11 +52,10 @@ class Columns(Likelihood):
         self.support = "; ".join(dict.fromkeys(family.support for family in families))
         for number, group in enumerate(columns):
             self.register_buffer(f"columns_{number}", torch.tensor(group), persistent=False)
-            middle = spread = None
-            if around is not None and around[number] is not None:
-                middle, spread = (expanded(each, (len(group),)) for each in around[number])
-            self.register_buffer(f"middle_{number}", middle)
-            self.register_buffer(f"spread_{number}", spread)
+            place = None if around is None else around[number]
+            middle, spread = place or (None, None)
+            self.register_buffer(f"middle_{number}", None if middle is None else expanded(middle, (len(group),)))
+            self.register_buffer(f"spread_{number}", None if spread is None else expanded(spread, (len(group),)))
         self.register_buffer("order", torch.tensor(places).argsort(), persistent=False)
 
     @classmethod
