@@ -14,11 +14,11 @@ class Experts(nn.Module):
         h = Σ_j m_j (u_j − b_j) C_j,    Σ_j m_j A_j A_jᵀ,    (δ, s) = MLP(u, m)
 
     Codes u (B, U) and indicators m (B, U), 1 where a code is observed, side by side ↦ what `parts.posteriors.Experts`
-    takes: (h, the lower triangle of the sum, δ, s), (B, 3D + D(D+1)/2). A and C (U, D) and b (U,) start at random and
-    0, and the last layer of the perceptron at zero.
+    takes: (h, the sum of matrices, δ, s), (B, 3D + D²). A and C (U, D) and b (U,) start at random and 0, and the last
+    layer of the perceptron at zero.
 
     >>> Experts(6, (8,), 2)(torch.zeros(5, 6)).shape
-    torch.Size([5, 9])
+    torch.Size([5, 10])
     """
 
     def __init__(self, in_features: int, hidden: Sequence[int], latent_dim: int, activation: str = "silu") -> None:
@@ -32,7 +32,7 @@ class Experts(nn.Module):
         """b"""
         correction = torch.zeros(2 * latent_dim)
         self.correction = MLP(in_features, hidden, 2 * latent_dim, activation, start=correction)
-        self.width = max(self.correction.width, latent_dim * (latent_dim + 1) // 2)
+        self.width = max(self.correction.width, latent_dim**2)
         with torch.no_grad():
             self.correction.last.weight.zero_()
 
@@ -47,11 +47,9 @@ class Experts(nn.Module):
         self.directions.copy_(loading / deviation.square()[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """The posterior's numbers (B, 3D + D(D+1)/2) of codes and indicators x (B, 2U)."""
+        """The posterior's numbers (B, 3D + D²) of codes and indicators x (B, 2U)."""
         codes, observed = x.chunk(2, -1)
         natural = ((codes - self.centre) * observed) @ self.directions
-        dim = self.factors.shape[1]
-        row, column = torch.tril_indices(dim, dim, device=x.device)
-        products = self.factors[:, row] * self.factors[:, column]
+        products = self.factors.unsqueeze(2) * self.factors.unsqueeze(1)
         heard = observed.amax(-1, keepdim=True)  # of a row without any cell nothing is known: q is the prior
-        return torch.cat([natural, observed @ products, heard * self.correction(x)], -1)
+        return torch.cat([natural, observed @ products.flatten(1), heard * self.correction(x)], -1)
