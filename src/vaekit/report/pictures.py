@@ -1,6 +1,7 @@
 """Pictures of a trained model: what it generates, what it reconstructs, how it learned, what its latents mean."""
 
 import io
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -325,7 +326,8 @@ def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.nda
     if _is_long_tailed(data) and own.written == "number":
         _panel_of_logarithms(axis, data, drawn, labels)
         return
-    bins = _bins(np.concatenate([data, np.percentile(drawn, [1, 99])]))
+    ends = np.percentile(drawn, [1, 99], method="nearest")
+    bins = _bins(np.concatenate([data, ends]))
     axis.hist(data, bins, density=True, alpha=0.5, label=labels[0])
     axis.hist(drawn, bins, density=True, histtype="step", lw=1.5, label=labels[1])
     if own.written in ("date", "datetime"):
@@ -376,15 +378,28 @@ def _short(level: str) -> str:
     return level if len(level) <= 12 else f"{level[:11]}…"
 
 
+BINS = 30
+MOST_COUNTED = 1000
+"""whole numbers from the least to the greatest up to which bins hold as many of them each"""
+
+
 def _bins(values: np.ndarray) -> list[float]:
-    """Edges of 30 bins over the values; where these are all but one number, around it."""
+    """Edges of 30 bins over the values, of whole numbers of at most 30 with as many of them in each; where the values
+    are all but one number, around it.
+
+    >>> _bins(np.array([18.0, 30.0, 80.0]))[:3], len(_bins(np.array([1.0, 2.0, 4.0])))
+    ([17.5, 20.5, 23.5], 5)
+    """
     low = float(values.min())
     high = float(values.max())
+    if low < high < low + MOST_COUNTED and (values == values.round()).all():
+        width = math.ceil((high - low + 1) / BINS)
+        return np.arange(low - 0.5, high + width, width).tolist()
     size = max(abs(low), abs(high))
     if high - low < 1e-9 * size:
         low -= 1e-3 * size
         high += 1e-3 * size
-    return np.histogram_bin_edges(values, 30, (low, high)).tolist()
+    return np.histogram_bin_edges(values, BINS, (low, high)).tolist()
 
 
 def _images(schema: Schema, model: LatentModel, rows: Dataset, folder: Path, seed: int) -> list[Path]:
