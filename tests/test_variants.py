@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from lanes import but_few_slow
 
 import vaekit
 from vaekit import VAE
@@ -23,7 +24,7 @@ VARIANTS = {
 SMALL = {"latent_dim": 4, "hidden": (8,), "device": "cpu", "network": "mlp"}
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=but_few_slow(VARIANTS, quick=2))
 def parts(request) -> dict[str, str]:
     return VARIANTS[request.param]
 

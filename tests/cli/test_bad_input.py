@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lanes import but_few_slow
 from runs.conftest import named
 
 from vaekit.runs import Lock, storage
@@ -220,7 +221,7 @@ def test_a_folder_in_use_is_left_alone(vaekit, table, tmp_path):
     assert vaekit("resume", folder, "--epochs", 3).code == 0  # free again
 
 
-@pytest.mark.parametrize("name", ["run.toml", "schema.json", "model.safetensors", "checkpoint"])
+@pytest.mark.parametrize("name", but_few_slow(["run.toml", "schema.json", "model.safetensors", "checkpoint"], quick=2))
 def test_a_damaged_run_is_named(vaekit, table_run, tmp_path, name):
     folder = shutil.copytree(table_run, tmp_path / "run")
     path = named(folder, name)

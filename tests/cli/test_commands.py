@@ -10,6 +10,7 @@ import polars
 import pytest
 import safetensors.torch
 import torch
+from lanes import but_few_slow
 from PIL import Image
 from rich.console import Console
 from runs.conftest import newest
@@ -302,7 +303,7 @@ def test_evaluate_takes_some_of_the_rows(vaekit, digits_run):
     assert vaekit("evaluate", digits_run, "--rows", 0).code == 2
 
 
-@pytest.mark.parametrize("rows", [(), ("--rows", 79)])
+@pytest.mark.parametrize("rows", but_few_slow([("--rows", 79), ()]))
 def test_a_wild_cell_that_decides_the_mean_is_named(vaekit, table_run, tmp_path, rows):
     header, *lines = (table_run.parent / "table.csv").read_text().splitlines()
     number, length, _, kind = lines[33].split(",")
@@ -526,7 +527,7 @@ def test_samples_of_a_table_keep_its_columns(vaekit, table_run, tmp_path):
     assert np.allclose(polars.read_parquet(tmp_path / "x.parquet").to_numpy(), frame.to_numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("most", [1, 900])
+@pytest.mark.parametrize("most", but_few_slow([900, 1]))
 def test_samples_of_whole_numbers_are_whole_numbers(vaekit, tmp_path, most):
     x = np.random.default_rng(1).integers(0, most + 1, (90, 4))
     np.savetxt(tmp_path / "x.csv", x, fmt="%d", delimiter=",", header="a,b,c,d", comments="")
@@ -717,8 +718,8 @@ MOVED = {
 }
 
 
-@pytest.mark.parametrize("name", MOVED)
-@pytest.mark.parametrize("epochs", [None, 5])
+@pytest.mark.parametrize("name", but_few_slow(MOVED, quick=2))
+@pytest.mark.parametrize("epochs", but_few_slow([None, 5]))
 def test_moved_data_are_named_once(vaekit, tmp_path, name, epochs):
     files, options, own = MOVED[name]
     for seed, file in enumerate(files):

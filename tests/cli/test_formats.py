@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+from lanes import but_few_slow
 from PIL import Image
 
 from vaekit.cli.common import training_source
@@ -65,6 +66,7 @@ def test_a_folder_of_images_is_fitted(vaekit, pictures_run):
             assert picture.mode == "RGB"
 
 
+@pytest.mark.slow
 def test_the_run_s_size_is_applied_to_other_images(vaekit, pictures_run, tmp_path):
     other = paint(tmp_path / "other", 6, (10, 9), seed=1)
     one = other / "warm" / "001.png"
@@ -116,6 +118,7 @@ def test_images_of_two_sizes_are_refused_before_anything_is_written(vaekit, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_folders_of_ones_own_to_validate_and_to_test(vaekit, tmp_path):
     paint(tmp_path / "train", 30)
     paint(tmp_path / "validation", 4, (12, 16), seed=1)
@@ -132,7 +135,9 @@ def test_folders_of_ones_own_to_validate_and_to_test(vaekit, tmp_path):
 # Arrays of images
 
 
-@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (6, 8, 1), (1, 6, 8), (6, 8, 4), (2, 6, 8), (8, 9, 6)])
+@pytest.mark.parametrize(
+    "shape", but_few_slow([(3, 6, 8), (6, 8, 1), (6, 8, 3), (1, 6, 8), (6, 8, 4), (2, 6, 8), (8, 9, 6)], quick=2)
+)
 def test_arrays_are_given_back_in_the_layout_in_which_they_came(vaekit, tmp_path, shape):
     x = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     np.save(tmp_path / "x.npy", x)

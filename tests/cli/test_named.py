@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import own_parts
 import pytest
+from lanes import but_few_slow
 from runs.conftest import named
 
 import vaekit
@@ -113,7 +114,7 @@ def test_an_objective_without_a_bound_is_fitted_and_nothing_is_called_one(tmp_pa
 # strangers
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", but_few_slow(OWN))
 def test_each_kind_of_part_may_be_of_ones_own(kind, tmp_path):
     vae = VAE(**{kind: OWN[kind]}, latent_dim=2, hidden=(4,), max_epochs=2, device="cpu").fit(X)
     vae.save(tmp_path / "run")

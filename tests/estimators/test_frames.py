@@ -5,6 +5,7 @@ import decimal
 
 import numpy as np
 import pytest
+from lanes import but_few_slow
 
 import vaekit
 from vaekit import VAE
@@ -68,7 +69,7 @@ def test_a_frame_is_its_array_with_names(frame, columns, kind, likelihood):
     assert np.array_equal(vae.score_samples(frame(columns)), other.score_samples(array(columns)))
 
 
-@pytest.mark.parametrize("method", ["transform", "score_samples"])
+@pytest.mark.parametrize("method", but_few_slow(["transform", "score_samples"]))
 def test_columns_in_another_order_are_put_right(frame, method):
     vae = VAE(**TINY).fit(frame(REAL))
     turned = getattr(vae, method)(frame(dict(reversed(REAL.items()))))
@@ -204,7 +205,7 @@ def test_categories_keep_their_levels_and_their_order():
     assert np.array_equal(fields["x"], np.stack([WHOLE["grade"] - 1, size], 1), equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "index"])
+@pytest.mark.parametrize("name", but_few_slow(["Unnamed: 0", "__index_level_0__", "index"]))
 def test_an_index_among_the_columns_is_warned_of(frame, name):
     with pytest.warns(UserWarning, match=f"'{name}' of X numbers the rows"):
         VAE(**TINY).fit(frame({name: np.arange(ROWS)} | REAL))
@@ -275,7 +276,7 @@ def test_masked_cells_are_not_learned():
     assert len(vae.fit(np.ma.compress_rows(masked)).transform(array(REAL))) == ROWS
 
 
-@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+@pytest.mark.parametrize("kind", but_few_slow(["csr_array", "csc_matrix", "coo_array"]))
 def test_a_sparse_matrix_is_its_array(kind):
     x = array(WHOLE) * (array(WHOLE) > 3)
     sparse = getattr(pytest.importorskip("scipy.sparse"), kind)(x)

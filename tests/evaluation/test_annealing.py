@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lanes import but_few_slow
 from scipy import stats
 from torch import Tensor, nn
 from touchstone import Touchstone
@@ -52,7 +53,7 @@ def vague() -> Touchstone:
     return stone
 
 
-@pytest.fixture(params=STARTS)
+@pytest.fixture(params=but_few_slow(STARTS))
 def case(request, stone, vague) -> tuple[str, Touchstone]:
     """Where to start, and a model for which that is a fair place."""
     return request.param, {"encoder": stone, "prior": vague}[request.param]
@@ -205,7 +206,7 @@ def test_where_q_is_exact_every_weight_is_p():
     assert torch.allclose(scores.terms["ess"], torch.full_like(scores.value, 4))
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", but_few_slow(STARTS))
 def test_it_finds_log_p_of_a_curved_model(curved, start):
     model, x, log_p = curved
     scores = AnnealedImportance(chains=2000, temperatures=50, start=start)(model, keyed(x), seed=0)
@@ -227,7 +228,7 @@ def test_the_error_is_how_far_the_estimate_is_off(stone):
     assert off == pytest.approx(scores.error.square().mean().sqrt().item(), rel=0.2)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", but_few_slow(STARTS))
 def test_hidden_cells_leave_log_p_of_what_was_seen(stone, start):
     mask = torch.ones_like(stone.x, dtype=torch.bool)
     mask[:, 1] = False
@@ -328,7 +329,7 @@ def test_both_sides_of_a_curved_model(curved):
 # what it must not do
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", but_few_slow(STARTS))
 def test_a_row_s_score_repeats_and_is_its_own(stone, start):
     method, batch = AnnealedImportance(chains=8, temperatures=20, start=start), keyed(stone.x)
     random = torch.get_rng_state(), np.random.get_state()[1].copy()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lanes import but_few_slow
 
 from vaekit.data import Schema
 from vaekit.distributions.categorical import Levels
@@ -72,9 +73,7 @@ def test_a_hidden_cell_touches_neither_value_nor_gradient_nor_code(build, genera
     assert (results[0][2][1] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["ordinal", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILT if name != "ordinal")]
-)
+@pytest.mark.parametrize("name", but_few_slow(BUILT))
 def test_a_step_is_compiled_whole(name, generator):
     compiled_as_eager(BUILT[name](), torch.randint(0, 2, (B, 3), generator=generator).float(), generator)
 

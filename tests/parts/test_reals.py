@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lanes import but_few_slow
 from scipy import integrate, stats
 
 from vaekit import distributions
@@ -153,9 +154,7 @@ def test_a_constant_has_its_value_and_no_part_in_the_rest(build, generator):
     assert (y.grad[..., 1::2] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["laplace", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILT if name != "laplace")]
-)
+@pytest.mark.parametrize("name", but_few_slow(BUILT))
 def test_it_is_compiled_whole(name, generator):
     likelihood = BUILT[name]((2,))
     y = torch.randn(K, B, likelihood.features, generator=generator)
