@@ -41,6 +41,7 @@ def parsed(options: Sequence[str], schema: Schema) -> dict[str, str]:
     Raises VaekitError for what is none of this, and for names of no condition.
     """
     names = schema.given
+    _check_some(schema)
     found: dict[str, str] = {}
     starts = "|".join(re.escape(name) for name in names)
     for option in options:
@@ -50,6 +51,12 @@ def parsed(options: Sequence[str], schema: Schema) -> dict[str, str]:
                 raise VaekitError(f"--given is '{option}': give NAME=VALUE,…, as {names[0]}=…")
             found[_known(name.strip(), names)] = value.strip()
     return found
+
+
+def _check_some(schema: Schema) -> None:
+    """Refuse values of conditions for a model that has none."""
+    if schema.conditions is None:
+        raise VaekitError("this model was fitted without conditions, and none can be given: fit with --condition.")
 
 
 def _known(name: object, names: Sequence[str]) -> str:
@@ -67,9 +74,9 @@ def given_cells(given: Mapping[str, object], schema: Schema) -> dict[int, float]
 
     Raises VaekitError for names of no condition, and for values that no such cell has, naming the levels known.
     """
+    _check_some(schema)
     conditions = schema.conditions
-    if conditions is None:
-        raise VaekitError("this model was fitted without conditions: nothing can be given. Fit with --condition.")
+    assert conditions is not None
     found: dict[int, float] = {}
     for name, value in given.items():
         j = schema.given.index(_known(name, schema.given))
