@@ -6,9 +6,14 @@ from collections.abc import Iterable
 
 LONGEST = 40
 """characters of a name in a message"""
+ITEM = re.compile(r"""\s*(?:'([^']*)'\s*(?=,|$)|"([^"]*)"\s*(?=,|$)|([^,]*))(?:,|$)""")
+"""one of a list with commas between them"""
 MOST = 30
 """names in one message"""
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+VALUE = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?:=(-?[\w.]+)| ('[^']*'))")
+"""an option with its value"""
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class VaekitError(ValueError):
@@ -35,11 +40,22 @@ def as_arguments(text: str) -> str:
 
     >>> as_arguments("see --resize, or run `vaekit fit x.csv --lr 0.1`")
     'see resize, or run `vaekit fit x.csv --lr 0.1`'
+    >>> print(as_arguments("--unseen=missing, --missing=-999, or --columns 'zip=category'"))
+    unseen='missing', missing=-999, or columns='zip=category'
     """
     plain_and_quoted = text.split("`")
     for i in range(0, len(plain_and_quoted), 2):
+        plain_and_quoted[i] = VALUE.sub(_argument, plain_and_quoted[i])
         plain_and_quoted[i] = OPTION.sub(lambda option: option[1].replace("-", "_"), plain_and_quoted[i])
     return "`".join(plain_and_quoted)
+
+
+def _argument(option: re.Match) -> str:
+    """An option with its value as an argument of Python."""
+    name, value, quoted = option.groups()
+    if quoted is None:
+        quoted = value if NUMBER.fullmatch(value) else f"'{value}'"
+    return f"{name.replace('-', '_')}={quoted}"
 
 
 def reason(error: BaseException) -> str:
@@ -69,13 +85,38 @@ def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:
     >>> print(unknown("likelihood", "gausian", ["gaussian", "bernoulli"]))
     unknown likelihood 'gausian'; did you mean 'gaussian'? Choose from: gaussian, bernoulli.
     """
-    names = [str(choice) for choice in choices]
+    names = [_apart(str(choice)) for choice in choices]
     near = difflib.get_close_matches(str(given), names, 1, 0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
+    hint = f"; did you mean '{near[0].strip(chr(39))}'?" if near else "."
     shown = ", ".join(names[:MOST])
     if len(names) > MOST:
         shown += f" and {len(names) - MOST:,} more"
     return VaekitError(f"unknown {kind} '{given}'{hint} Choose from: {shown}.")
+
+
+def _apart(name: str) -> str:
+    """A name as an item of a list, in quotes where it has commas or blanks at its ends itself.
+
+    >>> print(_apart("age"), _apart("income, gross"))
+    age 'income, gross'
+    """
+    if name and "," not in name and name == name.strip():
+        return name
+    return f"'{name}'"
+
+
+def separated(given: str) -> list[str]:
+    """The items of a list with commas between them; those in quotes may have commas themselves.
+
+    >>> separated("age, 'income, gross'"), separated('"a,b",c')
+    (['age', 'income, gross'], ['a,b', 'c'])
+    """
+    found = []
+    for single, double, bare in ITEM.findall(given):
+        item = single or double or bare.strip()
+        if item:
+            found.append(item)
+    return found
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

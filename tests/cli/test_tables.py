@@ -65,6 +65,11 @@ def test_fit_says_what_each_column_is(run):
     assert "'id' left out" in said
     assert "'nothing' left out" in said
     assert "missing" in said
+    reasons = {words[0]: line.partition("(")[2] for line in said.splitlines() if (words := line.split())}
+    assert reasons["grade"] == reasons["visits"] == "as stated)"
+    assert reasons["price"] == "often 0, else positive)"
+    assert reasons["day"] == "dates, year first)" or reasons["day"] == "dates)"
+    assert reasons["region"] == "text of 3 levels)"
 
 
 @pytest.mark.slow
@@ -88,7 +93,7 @@ def test_holes_are_filled_and_nothing_else_is_changed(vaekit, run, table, tmp_pa
     done = vaekit("impute", run[0], path, "-o", tmp_path / "filled.csv", "--keep", "id", "--samples", 100, "--json")
     assert done.code == 0, done.err
     filled = polars.read_csv(tmp_path / "filled.csv", try_parse_dates=True)
-    assert filled.columns == ["row", "id", *LEARNED]
+    assert filled.columns == ["row", *frame.columns]
     assert filled["id"].to_list() == frame["id"].to_list()
     holes = 0
     for name in LEARNED:
@@ -130,7 +135,7 @@ def test_levels_that_were_never_seen_are_refused_or_missing(vaekit, run, table, 
     refused = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv")
     assert refused.code == 2
     assert "'mars' (30)" in refused.err
-    assert "--unseen missing" in refused.err
+    assert "--unseen=missing" in refused.err
     scored = vaekit("score", run[0], tmp_path / "mars.csv", "-o", tmp_path / "x.csv", "--unseen", "missing")
     assert scored.code == 0, scored.err
     frame[:30].with_columns(region=polars.lit(None)).write_csv(tmp_path / "hole.csv")
@@ -171,3 +176,106 @@ def test_text_in_a_column_of_numbers_is_never_a_code(vaekit, tmp_path):
     refused = vaekit("score", tmp_path / "run", tmp_path / "y.csv", "-o", tmp_path / "z.csv")
     assert refused.code == 2
     assert "'red'" in refused.err
+
+
+GERMAN = "Kunde;Betrag, netto;Größe;Besuche;seit;um;leer;Art;Rest\n"
+
+
+def german(rows: int) -> str:
+    """A table as a German spreadsheet writes it: semicolons, decimal commas, the day first; an eighth is missing."""
+    rng = np.random.default_rng(3)
+    factor = rng.normal(size=rows)
+    lines = []
+    for row in range(rows):
+        f = factor[row] + 0.3 * rng.normal(size=5)
+        day = datetime.date(1990, 1, 1) + datetime.timedelta(days=int(4000 + 900 * f[3]))
+        art = ["gut", "mäßig", "schlecht"][int(np.clip(f[4] + 1.5, 0, 2))]
+        cells = [f"{np.exp(3 + f[0]):.2f}".replace(".", ","), f"{170 + 8 * f[1]:.1f}".replace(".", ",")]
+        cells += [str(int(5 + 2 * abs(f[2]))), f"{day:%d.%m.%Y}", f"{row % 24:02}:{7 * row % 60:02}"]
+        cells = [cell if rng.random() > 0.12 else "" for cell in cells]
+        lines.append(";".join([f"K{row:04d}", *cells, "", art, f"{row % 7}"]))
+    return GERMAN + "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def german_run(vaekit, tmp_path_factory):
+    """(run, its file). Only to be read."""
+    path = tmp_path_factory.mktemp("german") / "kunden.csv"
+    path.write_text(german(150))
+    options = ("--exclude", "Rest", "--epochs", 2, "--hidden", "8", "--latent-dim", 2)
+    done = vaekit("fit", path, "--out", path.parent / "run", *options)
+    assert done.code == 0, done.err
+    return path.parent / "run", path
+
+
+CELLS_OF = {
+    "Betrag, netto": r"-?\d+,\d\d",
+    "Größe": r"\d+,\d",
+    "seit": r"\d\d\.\d\d\.\d{4}",
+    "um": r"\d\d:\d\d",
+}
+
+
+def text_cells(path) -> polars.DataFrame:
+    return polars.read_csv(path, separator=";", infer_schema=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["sample", "reconstruct"])
+def test_rows_are_written_in_the_dialect_of_the_data(vaekit, german_run, tmp_path, command):
+    assert vaekit(command, german_run[0], "-n", 9, "-o", tmp_path / "new.csv").code == 0
+    cells = text_cells(tmp_path / "new.csv")
+    assert cells.height == 9
+    for name, pattern in CELLS_OF.items():
+        assert cells[name].str.contains(f"^{pattern}$").all(), cells[name]
+    whole = r"^\d+$" if command == "sample" else r"^\d+,\d{1,4}$"
+    assert cells["Besuche"].str.contains(whole).all(), cells["Besuche"]
+
+
+@pytest.mark.slow
+def test_a_filled_table_is_the_given_one_to_the_letter_where_it_had_cells(vaekit, german_run, tmp_path):
+    run, path = german_run
+    done = vaekit("impute", run, path, "--spread", "-o", tmp_path / "filled.csv", "--samples", 50)
+    assert done.code == 0, done.err
+    given = text_cells(path)
+    filled = text_cells(tmp_path / "filled.csv")
+    assert filled.columns[: given.width + 1] == ["row", *given.columns]
+    spread = filled.columns[given.width + 1 :]
+    assert spread == [f"spread of {name}" for name in given.columns if name in CELLS_OF or name == "Besuche"]
+    for name in given.columns:
+        there = given[name].is_not_null()
+        assert filled[name].filter(there).equals(given[name].filter(there)), name
+    for name, pattern in CELLS_OF.items():
+        assert filled[name].str.contains(f"^{pattern}$").all(), filled[name]
+    assert filled["leer"].null_count() == len(given)
+    for name in spread:
+        digits = filled[name].str.replace(",", "").str.strip_chars("0").str.len_chars()
+        assert digits.max() <= 4
+        assert (filled[name] == "0,0").any()
+
+
+@pytest.mark.slow
+def test_draws_and_tables_of_another_dialect_are_filled_too(vaekit, german_run, tmp_path):
+    run, path = german_run
+    rows = text_cells(path).head(30)
+    points = rows.with_columns(
+        polars.col("Betrag, netto", "Größe").str.replace(",", "."),
+        polars.col("seit").str.to_date("%d.%m.%Y"),
+    )
+    points.write_csv(tmp_path / "points.csv")
+    options = ("--draws", 3, "--samples", 50)
+    assert vaekit("impute", run, tmp_path / "points.csv", "-o", tmp_path / "drawn.csv", *options).code == 0
+    drawn = polars.read_csv(tmp_path / "drawn.csv", try_parse_dates=True)
+    assert drawn.columns == ["row", "draw", *rows.columns]
+    assert drawn.height == 90
+    assert drawn["seit"].dtype == polars.Date
+    assert drawn["Größe"].dtype == polars.Float64
+    there = points["seit"].is_not_null()
+    assert drawn["seit"].gather_every(3).filter(there).equals(points["seit"].filter(there))
+    both = (path, tmp_path / "points.csv")
+    refused = vaekit("impute", run, *both, "-o", tmp_path / "both.csv")
+    assert refused.code == 2
+    assert "written in different ways" in refused.err
+    again = vaekit("impute", run, path, path, "-o", tmp_path / "twice.csv", *options)
+    assert again.code == 0, again.err
+    assert text_cells(tmp_path / "twice.csv").columns[:4] == ["row", "file", "draw", "Kunde"]

@@ -13,6 +13,7 @@ from vaekit.data import load
 from vaekit.data.columns import ColumnType, parse_types
 from vaekit.data.readers import read
 from vaekit.data.tables import Columns
+from vaekit.data.written import as_table, as_text
 from vaekit.errors import VaekitError
 
 X = np.random.default_rng(0).normal(size=(30, 2)).round(3)
@@ -346,7 +347,11 @@ WRONG = {
     "no count": (["1", "2.5"], "b=count", "not what was stated in 'b' (row 1: 2.5 is no count number)"),
     "not positive": (["1", "0"], "b=positive", "'b' (row 1: 0 is of no positive number)"),
     "three are not two": (["1", "2", "3"], "b=binary", "3 levels, '1', '2' and '3', are not two"),
-    "no order": (["low", "high"], "b=ordinal", "--columns 'b=ordinal:high<low'"),
+    "no order": (
+        ["low", "high"],
+        "b=ordinal",
+        "order is yours to say. By the alphabet it is --columns 'b=ordinal:high<low': put",
+    ),
     "a level not stated": (["low", "hi"], "b=ordinal:low<mid", "cells without a level in 'b' (row 1: 'hi')"),
     "a level without cells": (["low", "mid"], "b=ordinal:low<mid<high", "no cell is 'high'; they are 'low' and 'mid'"),
     "no such column": (["1", "2"], "bb=count", "unknown column of x.csv 'bb'; did you mean 'b'?"),
@@ -429,7 +434,7 @@ def test_levels_that_a_model_never_saw_are_counted_and_may_be_missing(tmp_path):
     fitted = {"needed": ("b",), "types": (ColumnType("binary", ("a", "b"), "text"),)}
     found = message(path, **fitted)
     assert "levels that fitting never saw in 'b' (row 1: 'z' (2), 'y' (1))" in found
-    assert "--unseen missing" in found
+    assert "--unseen=missing" in found
     fields = read(path, Columns(**fitted, unseen="missing"))
     assert np.array_equal(fields["x"][:, 0], [0, np.nan, 1, np.nan, np.nan, np.nan], equal_nan=True)
     assert "levels that fitting never saw read as missing in 'b': 'z' (2), 'y' (1)." in fields["notes"]
@@ -464,3 +469,67 @@ def test_an_archive_s_mask_is_heeded_and_its_other_arrays_are_named(tmp_path):
     mask[4, 1] = True
     np.savez(tmp_path / "x.npz", x=X, mask=mask)
     assert "'mask' marks some cells" in message(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("kind", [polars.Enum(["no", "some", "all"]), polars.Categorical])
+def test_an_order_of_levels_is_never_that_of_the_alphabet_unasked(tmp_path, kind):
+    polars.DataFrame({"b": polars.Series(["some", "no", "all"] * 9, dtype=kind)}).write_parquet(tmp_path / "x.parquet")
+    stated = Columns(declared={"b": "ordinal"})
+    if kind == polars.Categorical:
+        with pytest.raises(VaekitError, match="whose order is yours to say"):
+            read(tmp_path / "x.parquet", stated)
+    else:
+        assert read(tmp_path / "x.parquet", stated)["types"][0].levels == ("no", "some", "all")
+
+
+def test_the_order_of_numbers_is_said_with_the_option_for_another(tmp_path):
+    fields = read(write(tmp_path, cells("10", "9", "2", "9")), Columns(declared={"b": "ordinal"}))
+    (note,) = (note for note in fields["notes"] if "ordered" in note)
+    assert "the numbers they are, 2<9<10: for another order, --columns 'b=ordinal:10<9<2'." in note
+    other = read(tmp_path / "x.csv", Columns(declared=parse_types("b=ordinal:10<9<2")))
+    assert other["types"][-1].levels == ("10", "9", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n3,4\n5,6,7,8\n9,9\n", "line 4 has 4 cells, and the header has 2, with commas between them"),
+        ('# by hand\na;b;c\n1;2;3\n"x\ny";2;3\n1;2;3;4\n', "line 6 has 4 cells, and the header has 3, with semicolons"),
+    ],
+)
+def test_a_line_of_too_many_cells_is_named(tmp_path, text, words):
+    (tmp_path / "ragged.csv").write_text(text)
+    with pytest.raises(VaekitError, match=r"^ragged\.csv, ") as error:
+        read(tmp_path / "ragged.csv")
+    assert words in str(error.value)
+
+
+def test_names_with_commas_are_set_apart_by_quotes(tmp_path):
+    (tmp_path / "x.csv").write_text('age,"income, gross",zip\n1,2,3\n4,5.5,6\n')
+    for given in ("income, gross", "'income, gross'", '"income, gross"'):
+        assert read(tmp_path / "x.csv", Columns(exclude=(given,)))["names"] == ("age", "zip")
+    assert read(tmp_path / "x.csv", Columns(exclude=("zip,'income, gross'",)))["names"] == ("age",)
+    assert parse_types("'income, gross'=real,age=count") == {"income, gross": "real", "age": "count"}
+    with pytest.raises(VaekitError, match=r"Choose from: age, 'income, gross', zip\."):
+        read(tmp_path / "x.csv", Columns(exclude=("nowhere",)))
+
+
+WAYS = {
+    "day first": (["03.07.1999", "12.11.2001"], "%d.%m.%Y"),
+    "month first": (["7/3/1999", "11/25/2001"], "%-m/%-d/%Y"),
+    "ISO": (["1999-07-03", "2001-11-12"], "%Y-%m-%d"),
+    "with a time": (["03.07.1999 7:05", "12.11.2001 16:20"], "%d.%m.%Y %-H:%M"),
+    "in a zone": (["1999-07-03T07:05:09Z", "2001-11-12T16:20:00Z"], "%Y-%m-%dT%H:%M:%SZ"),
+    "a time": (["07:05", "16:20"], "%H:%M"),
+    "a long time": (["7:05:09", "126:20:00"], "%-H:%M:%S"),
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
+    text, form = WAYS[case]
+    fields = read(write(tmp_path, cells(*text)))
+    own = fields["types"][-1]
+    assert own.format == form
+    table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
+    assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text

@@ -400,3 +400,17 @@ def test_a_pixel_that_varies_by_too_little_is_named_by_its_place():
     x[:, 2, 5] = np.arange(40) * 1e-38
     with pytest.raises(VaekitError, match=r"pixel \(2, 5\) has a standard deviation"):
         describe(x, layout="image")
+
+
+@pytest.mark.parametrize(("deviation", "zeros"), [(2.9, 0.0), (3.4, 0.0), (3.1, 0.3)])
+def test_the_tail_of_positive_numbers_is_judged_by_their_logarithms(deviation, zeros):
+    rng = np.random.default_rng(6)
+    x = np.exp(rng.normal(2, deviation, (3000, 1)))
+    x[rng.random(3000) < zeros] = 0
+    assert not describe(x).extreme(x).any()
+    narrow = np.exp(rng.normal(2, 0.4, (3000, 1)))
+    narrow[40] = 1e9
+    assert np.flatnonzero(describe(narrow).extreme(narrow)).tolist() == [40]
+    even = 60 + 7 * rng.normal(size=(3000, 1))
+    even[9] = 9000
+    assert np.flatnonzero(describe(even).extreme(even)).tolist() == [9]

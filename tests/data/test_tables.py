@@ -71,7 +71,7 @@ def test_true_and_false_are_1_and_0(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (["1", "four"], ["row 1", "'b'", "'four'", "exclude 'b'"]),
+        (["1", "four"], ["row 1", "'b'", "'four'", "exclude='b'"]),
         ([[1], [2]], ["row 0", "'b'", "List"]),
         ([{"c": 1}] * 2, ["row 0", "'b'", "Struct"]),
         ([b"1", b"2"], ["row 0", "'b'", "Binary"]),
@@ -109,12 +109,12 @@ TYPES = {
     "categories": (
         polars.Series(["b", None, "a"], dtype=polars.Categorical),
         [1, np.nan, 0],
-        ColumnType("binary", ("a", "b"), "text"),
+        ColumnType("binary", ("a", "b"), "categorical"),
     ),
     "an order": (
         polars.Series(["mid", None, "low"], dtype=polars.Enum(["low", "mid", "high"])),
         [1, np.nan, 0],
-        ColumnType("ordinal", ("low", "mid", "high"), "text"),
+        ColumnType("ordinal", ("low", "mid", "high"), "enum"),
     ),
 }  # fmt: skip
 

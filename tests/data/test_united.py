@@ -41,7 +41,7 @@ def test_a_column_is_one_in_all_files(tmp_path, texts, kind, values):
 
 def test_numbers_in_one_and_levels_in_another_are_refused_with_what_helps(tmp_path):
     texts = ("1|2|3", "low|high|low")
-    with pytest.raises(VaekitError, match=r"'b' has integers in 0\.csv and levels in 1\.csv: .* columns 'b=category'"):
+    with pytest.raises(VaekitError, match=r"'b' has integers in 0\.csv and levels in 1\.csv: .* columns='b=category'"):
         found(tmp_path, *texts)
     one, other = found(tmp_path, *texts, declared=parse_types("b=category"))
     assert one["types"] == other["types"]

@@ -27,6 +27,7 @@ from vaekit.distributions import (
     Poisson,
     PrecisionNormal,
     StudentT,
+    TruncatedLogistic,
     WithAtoms,
     ZeroInflated,
     ZeroInflatedLogNormal,
@@ -59,6 +60,18 @@ def _logistic_on_grid(x, loc, log_scale, high=16):
     law, a, b = stats.logistic(loc, np.exp(log_scale)), x - 0.5, x + 0.5
     inside = np.where(x > loc, law.sf(a) - law.sf(b), law.cdf(b) - law.cdf(a))
     return np.where(x == 0, law.logcdf(b), np.where(x == high, law.logsf(a), np.log(inside))).sum(-1)
+
+
+def _between(law, lower, upper):
+    """The logarithm of a probability, of two small tails and not of two numbers close to 1."""
+    above = lower > law.mean()
+    by_sf = law.sf(lower) - law.sf(upper)
+    return np.log(np.where(above, by_sf, law.cdf(upper) - law.cdf(lower)))
+
+
+def _truncated_each(x, loc, log_scale, high=16):
+    law = stats.logistic(loc, np.exp(log_scale))
+    return _between(law, x - 0.5, x + 0.5) - _between(law, np.full_like(loc, -0.5), np.full_like(loc, high + 0.5))
 
 
 def _colours_on_grid(x, loc, log_scale, slopes):
@@ -114,8 +127,7 @@ def _mixture(x, logits, each):
 
 
 def _rounded_mixture(x, logits, loc, log_scale):
-    cells = x[..., None, :, None]  # each feature by itself: (…, C, D, 1)
-    rounded = _logistic_on_grid(cells, loc[..., None], log_scale[..., None])
+    rounded = _truncated_each(x[..., None, :], loc, log_scale)
     at = np.where(x[..., None, :] == ATOMS.numpy(), 0.0, -np.inf)
     at = np.broadcast_to(at, (*rounded.shape[:-2], *at.shape[-2:]))
     return _mixture(x, logits, np.concatenate([at, rounded], -2))
@@ -147,6 +159,10 @@ FAMILIES = {
         lambda m, s: DiscretizedLogistic(m, s, 0.0, 16.0, 1.0),
         ([[3.25], [8.0], [0.0], [16.0], [-4.0], [30.0]], [[-3.0], [0.0], [0.5], [1.5], [2.0], [2.0]]),
         _logistic_on_grid, torch.arange(17.0)[:, None], 0.5),
+    "truncated-logistic": Family(
+        lambda m, s: TruncatedLogistic(m, s, 0.0, 16.0, 1.0),
+        ([[3.25], [8.0], [0.0], [16.0], [-40.0], [30.0], [90.0]], [[-3.0], [0.0], [0.5], [1.5], [2.0], [5.0], [2.0]]),
+        lambda x, m, s: _truncated_each(x, m, s).sum(-1), torch.arange(17.0)[:, None], 0.5),
     "discretized-logistic and beyond": Family(
         lambda m, s: DiscretizedLogistic(m, s, 0.0, 4.0, 1.0, beyond=1e-15),
         ([[3.25], [0.0], [-4.0]], [[-3.0], [0.5], [2.0]]),
@@ -482,6 +498,7 @@ def test_features_are_summed_over_the_event(dims, generator):
 
 @pytest.mark.parametrize("build", [
     lambda y: Normal(y, y), Bernoulli, lambda y: DiscretizedLogistic(y, y, 0.0, 9.0, 1.0),
+    lambda y: TruncatedLogistic(y, y, 0.0, 9.0, 1.0),
     lambda y: Laplace(y, y), lambda y: LogNormal(y, y), lambda y: StudentT(y, y, 3 + y),
     lambda y: LogisticMixture(y[:, None], y[:, None], y[:, None]),
     lambda y: DiscretizedLogisticMixture(y[:, None], y[:, None], y[:, None], 0.0, 9.0, 1.0),

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import warnings
 
 import numpy as np
 import pytest
@@ -75,12 +76,20 @@ def test_columns_in_another_order_are_put_right(frame, method):
     assert np.array_equal(turned, getattr(vae, method)(frame(REAL)))
 
 
-def test_columns_too_few_and_too_many_are_named(frame):
-    vae = VAE(**TINY).fit(frame(REAL))
-    with pytest.raises(ValueError, match="missing:\n- age"):
+def test_columns_too_few_are_named_and_those_too_many_left_out(frame):
+    name = {"name": [f"N{i}" for i in range(ROWS)]}
+    with pytest.warns(UserWarning, match="'name' left out"):
+        vae = VAE(**TINY).fit(frame(REAL | name))
+    with pytest.raises(ValueError, match=r"missing:\n- age\n$") as error:
         vae.transform(frame({name: REAL[name] for name in ("width", "length")}))
-    with pytest.raises(ValueError, match="unseen at fit time:\n- count"):
-        vae.transform(frame(REAL | {"count": WHOLE["count"]}))
+    assert "name" not in str(error.value).split("fit", 1)[1].replace("names", "")
+    expected = vae.transform(frame(REAL))
+    with pytest.warns(UserWarning, match="'count' of X left out: the model was fitted without"):
+        found = vae.transform(frame({"count": ["some text"] * ROWS} | REAL))
+    assert np.array_equal(found, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(vae.transform(frame(REAL | name)), expected)
 
 
 def test_a_loaded_model_knows_the_order_too(frame, tmp_path):
@@ -155,8 +164,8 @@ def test_nobody_is_told_to_do_without_what_was_learned(frame):
     fitted = Columns(needed=tuple(REAL), types=(ColumnType(),) * 3)
     with pytest.raises(VaekitError, match=r"text .* in 'age' .*\n.*was fitted to these columns"):
         read_frame(frame(REAL | {"age": ["old"] * ROWS}), fitted)
-    with pytest.raises(VaekitError, match=r"To do without: .*\['extra'\]"):
-        read_frame(frame(REAL | {"extra": ["1/2/2020"] * ROWS}), fitted)
+    fields = read_frame(frame(REAL | {"extra": ["1/2/2020"] * ROWS}), fitted)
+    assert fields["names"] == tuple(REAL)
 
 
 def test_columns_are_read_as_a_model_was_fitted_to_them(frame):
@@ -197,8 +206,8 @@ def test_categories_keep_their_levels_and_their_order():
     })  # fmt: skip
     fields = read_frame(frame, Columns())
     assert types(fields) == [
-        ("category", ("1", "2", "3", "4", "5"), "text", None),
-        ("ordinal", ("small", "medium", "large"), "text", None),
+        ("category", ("1", "2", "3", "4", "5"), "categorical", None),
+        ("ordinal", ("small", "medium", "large"), "enum", None),
     ]
     size = np.where(WHOLE["grade"] % 4 == 0, np.nan, WHOLE["grade"] % 4 - 1.0)
     assert np.array_equal(fields["x"], np.stack([WHOLE["grade"] - 1, size], 1), equal_nan=True)
@@ -307,3 +316,82 @@ def test_a_frame_comes_back_with_its_types_and_its_digits():
     known = (frame["score"] != -999).to_numpy()
     assert np.array_equal(filled["score"].to_numpy()[known], frame["score"].to_numpy()[known])
     assert filled["score"].min() >= 100
+
+
+def holed(rows: int = 80) -> dict:
+    """Columns by names, cells of which are missing."""
+    rng = np.random.default_rng(4)
+    width = rng.normal(9, 2, rows)
+    columns = {
+        "name": [f"N{i}" for i in range(rows)],
+        "width": width.round(1).tolist(),
+        "nothing": [None] * rows,
+        "size": np.array(["small", "medium", "large"])[np.digitize(width, [8, 10])].tolist(),
+        "colour": rng.choice(["red", "green", "blue"], rows).tolist(),
+        "rooms": rng.integers(1, 9, rows).tolist(),
+    }
+    for j, name in enumerate(("width", "size", "colour", "rooms")):
+        for row in range(j, rows, 11):
+            columns[name][row] = None
+    return columns
+
+
+@pytest.mark.filterwarnings("ignore:.name. left out")
+def test_a_frame_of_polars_is_filled_and_sampled_in_its_own_types():
+    polars = pytest.importorskip("polars")
+    types = {
+        "width": polars.Float32,
+        "size": polars.Enum(["small", "medium", "large"]),
+        "colour": polars.Categorical,
+        "rooms": polars.Int16,
+    }
+    frame = polars.DataFrame(holed(), schema_overrides=types)
+    vae = VAE(**TINY).fit(frame)
+    filled = vae.impute(frame, samples=20)
+    assert filled.schema == frame.schema
+    for column in frame:
+        there = column.is_not_null()
+        assert filled[column.name].filter(there).equals(column.filter(there))
+        assert filled[column.name].null_count() == (len(frame) if column.name == "nothing" else 0)
+    drawn = vae.sample(9, random_state=0)
+    assert drawn.select("size", "colour").schema == frame.select("size", "colour").schema
+
+
+@pytest.mark.filterwarnings("ignore:.name. left out")
+def test_a_frame_of_pandas_is_filled_and_sampled_in_its_own_types():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(holed(), index=np.arange(80) * 2 + 7)
+    frame["size"] = pandas.Categorical(frame["size"], ["small", "medium", "large"], ordered=True)
+    frame["colour"] = frame["colour"].astype("category")
+    frame["rooms"] = frame["rooms"].astype("Int16")
+    frame["code"] = pandas.Categorical([None if i % 9 == 0 else 10 * (i % 3) for i in range(80)])
+    vae = VAE(**TINY).fit(frame)
+    (filled,) = vae.impute(frame, samples=20, draws=1)
+    assert (filled.dtypes == frame.dtypes).all()
+    assert filled.index.equals(frame.index)
+    for name in frame.columns:
+        there = frame[name].notna()
+        assert filled[name][there].equals(frame[name][there])
+        assert filled[name].isna().sum() == (len(frame) if name == "nothing" else 0)
+    drawn = vae.sample(9, random_state=0)
+    assert drawn["size"].dtype == frame["size"].dtype
+    assert set(drawn["colour"].cat.categories) == {"red", "green", "blue"}
+
+
+@pytest.mark.parametrize("rows", [np.array([[1.5, "oak"], [2.5, "elm"]] * 9, dtype=object), [["1.5", "oak"]] * 9])
+def test_text_in_an_array_is_refused_with_a_remedy(rows):
+    with pytest.raises(VaekitError, match=r"row 0, column 1 of X is .*'oak'.*give a frame, such as polars.DataFrame"):
+        VAE(**TINY).fit(rows)
+    numbers = np.array([["1.5", "3"], ["2.5", "4"]] * 20, dtype=object)
+    assert VAE(**TINY).fit(numbers).transform(numbers).shape == (40, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.name. left out")
+def test_an_array_for_a_frame_with_levels_is_told_so_in_one_sentence():
+    polars = pytest.importorskip("polars")
+    vae = VAE(**TINY).fit(polars.DataFrame(holed()))
+    with (
+        pytest.warns(UserWarning, match="feature names"),
+        pytest.raises(VaekitError, match=r"fitted to a frame of columns 'width', .*give such a frame\.$"),
+    ):
+        vae.score_samples(np.full((3, 4), 99.5))

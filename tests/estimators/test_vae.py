@@ -416,7 +416,7 @@ def test_a_cell_of_a_frame_is_named_by_its_column():
     [
         (TABLE[:, 0], "1D|shape"),
         (np.zeros((0, 3)), "0 sample|no rows"),
-        (np.array([["a", "b"]] * 4), "numeric|numbers"),
+        (np.array([["a", "b"]] * 4), "no columns of text: give a frame"),
         (np.array([[1 + 1j, 2]] * 4), "[Cc]omplex"),
     ],
 )

@@ -651,6 +651,16 @@ def test_independent_columns_and_classes_agree_where_there_are_none():
     assert models.structure.gain < max(0.06, 2 * models.structure.gain_se)
 
 
+def test_classes_lose_nothing_to_columns_of_more_values_than_rows():
+    """Days of three years, of which a class has seen a few."""
+    rng = np.random.default_rng(2)
+    train, rows = (np.column_stack([rng.integers(0, 1100, (n, 2)), rng.normal(size=n)]) for n in (900, 400))
+    models = of_kinds(train, rows, None)
+    gain, _ = models.models[-1].gain(models.models[0].scores)
+    assert models.models[-1].name == CLASSES
+    assert gain < 0.1
+
+
 def test_classes_are_found_where_there_are_some():
     train, rows = several(1200), several(600, seed=1)
     models = of_kinds(train, rows)

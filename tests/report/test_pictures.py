@@ -185,3 +185,17 @@ def test_nothing_covers_anything_in_the_histograms(columns, title, tmp_path, mon
         boxes = [label.get_window_extent() for place, label in ticks if low <= place <= high]
         assert len(boxes) >= 2
         assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_columns_with_a_long_tail_have_an_axis_of_logarithms(tmp_path, monkeypatch):
+    from vaekit.report import pictures
+
+    figures = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    tail = np.exp(RNG.normal(5, 1.8, 90))
+    x = np.stack([tail, np.where(RNG.random(90) < 0.3, 0, tail), RNG.normal(5, 1, 90)], 1)
+    vae = VAE(latent_dim=1, hidden=(), max_epochs=1, device="cpu").fit(x)
+    pictures.marginals(vae.schema_, vae.model_, vae._rows(x), tmp_path / "a.png", 0, "train")
+    (figure,) = figures
+    assert [axis.get_xscale() for axis in figure.axes[:3]] == ["log", "log", "linear"]
+    assert figure.axes[1].get_xlabel().startswith("0: data ")

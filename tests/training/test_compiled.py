@@ -17,9 +17,10 @@ from vaekit.training import compiled as compiling
 from vaekit.training.compiled import Compiled
 from vaekit.training.step import Eager
 
-pytestmark = [pytest.mark.filterwarnings(f"ignore:`torch.{part}") for part in ("jit", "_prims")]  # of torch by torch
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
-TABLE = Source(np.random.default_rng(0).normal(size=(300, 5)))
+ROWS = np.random.default_rng(0).normal(size=(300, 5))
+TABLE = Source(ROWS)
+HOLEY = Source(np.where(np.random.default_rng(1).random(ROWS.shape) < 0.3, np.nan, ROWS))
 SMALL = {
     "network": "mlp",
     "hidden": (8,),
@@ -37,6 +38,7 @@ CASES = {
     "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},
+    "experts": {"network": "skip", "posterior": "experts"},
     "warm-up": {"objective": "elbo:beta=2.0,warmup=0.5"},
 }
 
@@ -47,7 +49,8 @@ def from_the_first_step_on(monkeypatch):
 
 
 def state(compile: str, **changes):
-    prepared = prepare(Settings().changed(**(SMALL | changes), compile=compile), TABLE)
+    source = HOLEY if changes.get("posterior") == "experts" else TABLE
+    prepared = prepare(Settings().changed(**(SMALL | changes), compile=compile), source)
     return prepared.state, prepared.rows["train"]
 
 

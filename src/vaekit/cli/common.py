@@ -18,7 +18,7 @@ from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
 from vaekit.data.survey import row_blocks
-from vaekit.data.written import as_table, as_text, as_those
+from vaekit.data.written import as_table, as_text, as_those, digits_of_means, filled_in
 from vaekit.errors import VaekitError, counted, unknown
 from vaekit.evaluation import LogLikelihood, Method, log_likelihood
 from vaekit.evaluation.importance import most_shape
@@ -139,6 +139,8 @@ def rows_of(
     exclude: Sequence[str] | None = None,
     keep: Sequence[str] | None = None,
     unseen: str = "error",
+    *,
+    whole: bool = False,
 ) -> tuple[Dataset, Source, dict[str, Column]]:
     """The rows of files or a data set, checked against the run's schema, where they are from, and what tells them
     apart: columns (n,) by name, see `identity`. Without data, the run's own test rows.
@@ -147,6 +149,7 @@ def rows_of(
 
     exclude, keep    columns of a table beside those of the run's settings
     unseen           what becomes of levels that the model was not fitted to: an "error", or "missing" cells
+    whole            keep a table as it came with the rows
 
     Raises VaekitError for rows that the model was not fitted to, and where the run has no test rows.
     """
@@ -172,6 +175,7 @@ def rows_of(
         kind=run.schema.layout,
         strict=False,
         asked=left_out + kept,
+        whole=whole,
     )
     for note in source.notes:
         print(f"note: {source.name}: {note}", file=sys.stderr)
@@ -383,8 +387,8 @@ def write_rows(
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
     known     columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
-    schema    of the data, where the rows are like its: a table's cells are written as the data's were, and the
-              conditions among `known` stand where they stood in it
+    schema    of the data, where the rows are like its: a table's cells are written as the data's were, as text with
+              its separator, decimal mark and format of dates; the conditions among `known` stand where they stood in it
     after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
     """
@@ -394,10 +398,18 @@ def write_rows(
     else:
         import polars
 
-        values = as_table(rows, names) if schema is None else as_those(rows, names, schema, means=means)
         csv = path.suffix.lower() == ".csv"
-        if csv:
-            values = as_text(values, None if schema is None or means else schema.decimals)
+        separator = ","
+        decimal = "."
+        if schema is None:
+            values = as_table(rows, names)
+        else:
+            values = as_those(rows, names, schema, means=means)
+            separator = schema.separator
+            decimal = schema.decimal
+        if csv and schema is not None:
+            decimals = digits_of_means(schema) if means else schema.decimals
+            values = as_text(values, decimals, schema.formats, decimal)
         own = {column.name: column for column in values}
         before = dict(known or {})
         if schema is not None and schema.names is not None and before:
@@ -405,9 +417,47 @@ def write_rows(
             own = dict(schema.together(list(own.items()), given))
         table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
         if csv:
-            table.write_csv(buffer)
+            as_text(table, decimal=decimal).write_csv(buffer, separator=separator)
         else:
             table.write_parquet(buffer)
+    write(path, buffer.getvalue())
+
+
+def write_filled(
+    path: Path,
+    rows: np.ndarray,
+    source: Source,
+    index: np.ndarray,
+    schema: Schema,
+    known: dict[str, Column],
+    after: Mapping[str, np.ndarray],
+) -> None:
+    """The table that a source came as, its missing cells filled, as .csv or .parquet; all of it or nothing.
+
+    rows      (m, columns) of the schema, with values where the source has none
+    index     (m,) which of the source's rows each of them is
+    known     columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
+    after     further columns, put behind
+    """
+    import polars
+
+    assert source.whole is not None
+    assert schema.names is not None
+    whole = source.whole[index]
+    values = as_those(rows, schema.names, schema)
+    decimal = source.decimal or (schema.decimal if source.separator == schema.separator else ".")
+    forms = [own.format for own in source.types or schema.types or ()]
+    texts = as_text(values, schema.decimals, forms, decimal)
+    table = filled_in(whole, values, source.missing[index], texts)
+    names = table.columns
+    before = _named_apart(known, names)
+    behind = _named_apart(dict(after), [*before, *names])
+    table = polars.DataFrame({**before, **dict(zip(names, table, strict=True)), **behind})
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".csv":
+        as_text(table, decimal=decimal).write_csv(buffer, separator=source.separator)
+    else:
+        table.write_parquet(buffer)
     write(path, buffer.getvalue())
 
 

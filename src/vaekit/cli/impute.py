@@ -10,6 +10,7 @@ from vaekit.cli.trust import Trust
 if TYPE_CHECKING:
     import numpy as np
 
+SPREAD_DIGITS = 4
 FEW = 10
 """effective draws below which an estimate is not to be trusted"""
 
@@ -42,18 +43,18 @@ def impute(
     more
         further files, whose rows follow
     output
-        a table (.csv, .parquet), its columns written as the data's were, with the rows' numbers, counted from 0, the
-        labels where they are known, and the columns kept; or an .npy of the numbers
+        a table (.csv, .parquet): every column of the given one, in its order, with all that was there as it was, behind
+        the rows' numbers, counted from 0; or an .npy of the numbers
     draws
         M: instead of one estimate of each cell (the mean of numbers, the most probable level of categories) M draws of
         it, for multiple imputation: the M versions of a row in turn, numbered in the column draw; in an .npy (M, n, …)
     spread
         behind all columns, for each with missing cells, how uncertain these are: the standard deviation of numbers, of
-        categories the probability of another level; 0 where a cell was observed
+        categories the probability of another level, to four digits; 0 where a cell was observed
     exclude
-        a column of a table to leave out, beside those of the run; may be given several times
+        a column of a table that is not to be read, beside those of the run; may be given several times
     keep
-        a column of a table to write beside the results; may be given several times
+        the same
     unseen
         what becomes of a level that the model was not fitted to: an error, or missing, and it is filled
     samples
@@ -75,8 +76,18 @@ def impute(
     import numpy as np
 
     from vaekit import inference
-    from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of, write_rows
+    from vaekit.cli.common import (
+        check_apart,
+        check_output,
+        counted,
+        feature_names,
+        open_model,
+        rows_of,
+        write_filled,
+        write_rows,
+    )
     from vaekit.cli.reconstruct import of_each
+    from vaekit.data.written import significant
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
     from vaekit.runs import versions
@@ -86,7 +97,7 @@ def impute(
         raise VaekitError("--spread goes with one estimate of each cell, in a table: leave out --draws, or it.")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
-    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
+    rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen, whole=True)
     x = np.asarray(source.x)
     missing = source.missing
     noise = generator(seed, "impute", device=place)
@@ -98,13 +109,22 @@ def impute(
         filled = np.stack([_filled(one, missing, x) for one in drawn])
         if output.suffix.lower() != ".npy":
             filled = filled.swapaxes(0, 1).reshape(-1, *missing.shape[1:])
-            known = of_each(known, len(rows), draws)
     after: dict[str, np.ndarray] = {}
     if spread:
-        deviation = found.spread.cpu().double().numpy()
+        deviation = significant(found.spread.cpu().double().numpy(), SPREAD_DIGITS)
         holey = np.flatnonzero(missing.any(0))
         after = {f"spread of {names[j]}": deviation[:, j] for j in holey}
-    write_rows(output, filled, names, known, opened.schema, after=after)
+    if output.suffix.lower() == ".npy":
+        write_rows(output, filled, names)
+    elif source.whole is None:
+        known = of_each(known, len(rows), draws) if draws else known
+        write_rows(output, filled, names, known, opened.schema, after=after)
+    else:
+        numbered = {name: column for name, column in known.items() if name not in source.whole}
+        repeated = np.repeat(np.arange(len(rows)), max(1, draws))
+        if draws:
+            numbered = of_each(numbered, len(rows), draws)
+        write_filled(output, filled, source, repeated, opened.schema, numbered, after)
     count = int(missing.sum())
     rows_filled = missing.reshape(len(missing), -1).any(1)
     ess = found.ess.cpu().numpy()[rows_filled]

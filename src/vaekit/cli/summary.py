@@ -15,14 +15,14 @@ LONGEST = 28
 
 
 def column_lines(schema: Schema, source: Source) -> list[str]:
-    r"""A line per column: its name, what kind it is of and what it holds, and how many cells are missing; of many
-    columns a line per kind. None for a table of numbers of one kind, all there.
+    r"""A line per column: its name, what kind it is of and what it holds, how many cells are missing, and why it was
+    taken for that; of many columns a line per kind. None for a table of numbers of one kind, all there.
 
     >>> from vaekit.data import describe
     >>> x = np.array([[0.5, 1], [2.5, np.nan], [1.0, 0]])
     >>> print(*column_lines(describe(x, ("size", "well")), Source(x, ("size", "well"))), sep="\n")
-    size  real    0.5 … 2.5
-    well  binary  0, 1       33 % missing
+    size  real    0.5 … 2.5                (numbers)
+    well  binary  0, 1       33 % missing  (only 0 and 1)
     """
     if schema.layout != "table" or (schema.of_one_kind and not schema.has_missing):
         return []
@@ -32,12 +32,13 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     names = [_cut(_name(schema, j)) for j in range(schema.features)]
     kinds = [schema.kind_of(j) for j in range(schema.features)]
     held = [_held(schema, j) for j in range(schema.features)]
-    widths = [max(map(len, texts)) for texts in (names, kinds, held)]
+    holes = [f"{_percent(part)} missing" if part else "" for part in missing]
+    reasons = [f"({_why(schema, source, j)})" for j in range(schema.features)]
+    shown = [names, kinds, held, *([holes] if any(holes) else []), reasons]
+    widths = [max(map(len, texts)) for texts in shown]
     lines = []
-    for name, kind, cells, part in zip(names, kinds, held, missing, strict=True):
-        line = f"{name:{widths[0]}}  {kind:{widths[1]}}  {cells:{widths[2]}}"
-        if part:
-            line += f"  {_percent(part)} missing"
+    for texts in zip(*shown, strict=True):
+        line = "  ".join(f"{text:{width}}" for text, width in zip(texts, widths, strict=True))
         lines.append(line.rstrip()[: shutil.get_terminal_size((120, 24)).columns])
     return lines
 
@@ -90,6 +91,25 @@ def _held(schema: Schema, j: int) -> str:
         return f"{low:g} … {high:g}"
     first, last = as_table(np.array([[low], [high]]), ["end"], [own.written], [()])["end"].to_list()
     return f"{first} … {last}"
+
+
+OF_NUMBERS = {
+    "binary": "only 0 and 1",
+    "integer": "whole numbers",
+    "amount": "often 0, else positive",
+    "positive": "skewed",
+}
+"""why a column of numbers is of a kind that was found out by their values"""
+
+
+def _why(schema: Schema, source: Source, j: int) -> str:
+    """Why a column was taken for what it is, in a few words."""
+    reason = ""
+    if source.types is not None and len(source.types) == schema.features:
+        reason = source.types[j].reason
+    if reason in ("", "numbers", "whole numbers"):
+        return OF_NUMBERS.get(schema.kind_of(j), reason or "numbers")
+    return reason
 
 
 def _percent(part: float) -> str:

@@ -38,7 +38,7 @@ REMEDY = {
     "decimal": "Write decimals with a point.",
     "ambiguous": "Write such numbers without the comma, or decimals with a point.",
     "points": "Write such numbers without the point, or decimals with a comma.",
-    "unseen": "--unseen missing takes such cells for missing.",
+    "unseen": "--unseen=missing takes such cells for missing.",
 }
 """kinds of faults, as a message names them, and what helps beside leaving the column out"""
 READ = {
@@ -111,9 +111,10 @@ def spells_number(cells: "polars.Series") -> "polars.Series":
 
 def numbers(
     columns: Sequence["polars.Series"], separator: str, notes: list[str]
-) -> tuple[dict[str, Numbers], list[Fault]]:
-    """The numbers of each column of bare text by its name (null: missing), and the columns that hold others. Commas are
-    decimal or thousands' where the table leaves no doubt which.
+) -> tuple[dict[str, Numbers], list[Fault], str]:
+    """The numbers of each column of bare text by its name (null: missing); the columns that hold others; and the mark
+    in front of decimals, "" where there is none. Commas are decimal or thousands' where the table leaves no doubt
+    which.
 
     separator    of the file; one of commas writes its decimals with points
     notes        what was read otherwise than it is written is added to them
@@ -140,7 +141,10 @@ def numbers(
         faults += [fault for fault in map(_pointed, columns) if fault and fault.column in found]
     for meant, names in read.items():
         notes.append(f"{READ[meant]} in {listed(names)}.")
-    return found, faults
+    decimal = "." if any(own.decimals for own in found.values()) else ""
+    if not read.keys().isdisjoint({"decimals", "points"}):
+        decimal = ","
+    return found, faults, decimal
 
 
 def plain(columns: Sequence["polars.Series"]) -> list[Numbers | None]:

@@ -15,8 +15,11 @@ KINDS = (*NUMERIC, *CODED)
 KIND = rf"(?:{'|'.join(KINDS)})"
 STATED = re.compile(rf"\s*([^=]+)=({KIND}(?::.*?)?)\s*(?:,(?=[^=]+=)|$)", re.DOTALL)
 """one of several NAME=KIND with commas between them, which may be in names and levels too"""
-WRITTEN = ("number", "integer", "text", "boolean", "date", "datetime", "time", "duration")
-"""how the cells of a column may be written: what they are given back as"""
+WRITTEN = ("number", "integer", "text", "enum", "categorical", "boolean", "date", "datetime", "time", "duration")
+"""how the cells of a column may be written: what they are given back as. Levels of a frame that says which there are,
+and in which order, are an enum, or ordered categories; those of one that does not are categorical"""
+FORMAT = re.compile(r"(%-?[YmdHMS]|[-/.:T ]|Z|[-+]\d{2}:?\d{2})*")
+"""how moments may be written as text, in the words of strftime, and the time zone"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class ColumnType:
     written    one of `WRITTEN`. Dates and times are numbers: days, or seconds, since 1970-01-01T00:00, and since
                midnight; durations are seconds
     decimals   digits behind the point with which its numbers were written; None where nothing says so
+    format     how its dates, times or durations were written as text, as strftime says it; "" where they were none, or
+               ISO durations
     reason     why it was taken for what it is, in a few words
     """
 
@@ -36,10 +41,12 @@ class ColumnType:
     levels: tuple[str, ...] = ()
     written: str = "number"
     decimals: int | None = None
+    format: str = ""
     reason: str = ""
 
     def __post_init__(self) -> None:
         assert self.kind in (AUTO, *KINDS)
+        assert FORMAT.fullmatch(self.format)
         assert self.written in WRITTEN
 
 
@@ -64,9 +71,22 @@ def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
                 raise VaekitError(f"--columns is '{given}': give NAME=KIND,…, as age=count,zip=category.")
             name, kind = one.groups()
             split_kind(kind)
-            found[name.strip()] = kind
+            found[_bare(name)] = kind
             place = one.end()
     return found
+
+
+def _bare(name: str) -> str:
+    """A name without the blanks around it, or the quotes that set it apart from others.
+
+    >>> _bare(" 'income, gross'")
+    'income, gross'
+    """
+    name = name.strip()
+    for mark in ("'", '"'):
+        if len(name) > 2 and name[0] == name[-1] == mark and mark not in name[1:-1]:
+            return name[1:-1]
+    return name
 
 
 def split_kind(stated: str) -> tuple[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Dates, times and durations as numbers: days or seconds since 1970, seconds since midnight, seconds."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ class Moments:
     """which comes first, "day" or "month", where that had to be found out; "unclear" where it could not be"""
     zoned: bool = False
     """whether the cells are in time zones that differ"""
+    format: str = ""
+    """how they are written, as strftime says it; "" for ISO durations, and for what is no text"""
 
 
 def moments(cells: "polars.Series") -> Moments | None:
@@ -71,6 +74,37 @@ def _groups(cells: "polars.Series", pattern: str) -> "polars.DataFrame":
     return cells.str.extract_groups(pattern).struct.unnest()
 
 
+def _date_format(cells: "polars.Series", groups: "polars.DataFrame", order: str) -> str:
+    """How dates are written: "%d.%m.%Y %H:%M", say. What the first cell has between its parts holds for all."""
+    first = cells.filter(groups["year"].is_not_null())[0]
+    marks = re.findall(r"[-/.]", first)[:2]
+    one = _padded("m", groups["one"])
+    two = _padded("d", groups["two"])
+    parts = ["%Y", one, two]
+    if order == "day":
+        parts = [_padded("d", groups["one"]), _padded("m", groups["two"]), "%Y"]
+    elif order:
+        parts = [one, two, "%Y"]
+    date = f"{parts[0]}{marks[0]}{parts[1]}{marks[1]}{parts[2]}"
+    if not groups["hour"].count():
+        return date
+    timed = cells.filter(groups["hour"].is_not_null())[0]
+    between = "T" if "T" in timed else " "
+    zone = groups["zone"].drop_nulls()
+    return f"{date}{between}{_clock_format(groups)}{zone[0] if len(zone) else ''}"
+
+
+def _clock_format(groups: "polars.DataFrame") -> str:
+    """How times of day are written."""
+    seconds = ":%S" if groups["second"].count() else ""
+    return f"{_padded('H', groups['hour'])}:%M{seconds}"
+
+
+def _padded(letter: str, texts: "polars.Series") -> str:
+    """A part of a date, with a 0 in front where it may have two digits, unless some cell does without."""
+    return f"%-{letter}" if texts.str.len_chars().min() == 1 else f"%{letter}"
+
+
 def _seconds(groups: "polars.DataFrame", most_hours: float) -> np.ndarray:
     """Hours, minutes and seconds in seconds, those that are not there 0; NaN for those that no clock shows."""
     hours = _numbers(groups["hour"])
@@ -101,9 +135,10 @@ def _dates(cells: "polars.Series", pattern: str) -> Moments:
     iso = groups["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2)
     days = iso.str.to_date("%Y-%m-%d", strict=False).to_physical().cast(polars.Float64).fill_null(np.nan).to_numpy()
     zoned = groups["zone"].n_unique() - groups["zone"].has_nulls() > 1
+    form = _date_format(cells, groups, order)
     if not groups["hour"].count():
-        return Moments(days, "date", order, zoned)
-    return Moments(DAY * days + _seconds(groups, 24), "datetime", order, zoned)
+        return Moments(days, "date", order, zoned, form)
+    return Moments(DAY * days + _seconds(groups, 24), "datetime", order, zoned, form)
 
 
 def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
@@ -123,7 +158,7 @@ def _times(cells: "polars.Series", pattern: str) -> Moments:
     """Seconds since midnight."""
     groups = _groups(cells, pattern)
     absent = groups["hour"].is_null().to_numpy()
-    return Moments(np.where(absent, np.nan, _seconds(groups, 24)), "time")
+    return Moments(np.where(absent, np.nan, _seconds(groups, 24)), "time", format=_clock_format(groups))
 
 
 def _durations(cells: "polars.Series", pattern: str) -> Moments:
@@ -134,7 +169,8 @@ def _durations(cells: "polars.Series", pattern: str) -> Moments:
     seconds = seconds + _numbers(groups["second"].str.replace(",", "."))
     if "day" in groups.columns:
         seconds = seconds + DAY * _numbers(groups["day"])
-    return Moments(np.where(groups["sign"].is_null().to_numpy(), np.nan, sign * seconds), "duration")
+    form = "" if pattern == ISO else _clock_format(groups)
+    return Moments(np.where(groups["sign"].is_null().to_numpy(), np.nan, sign * seconds), "duration", format=form)
 
 
 def typed_moments(column: "polars.Series") -> Moments:

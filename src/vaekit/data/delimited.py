@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars
 
 SEPARATORS = (",", ";", "\t", "|")
+NAMES_OF_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK_BYTES = 2**20
 """how much of a file is looked at to find its separator"""
 LOOK_ROWS = 50
@@ -59,7 +60,8 @@ def read_delimited(path: Path) -> Delimited:
         raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
     header = [_bare(name) for name in header]
     notes = _check_header(header, below, separator, path)
-    table, inside = _cells(header, memoryview(content)[start + length :], separator, path.name)
+    first = content.count(b"\n", 0, start + length) + 1
+    table, inside = _cells(header, memoryview(content)[start + length :], separator, path.name, first)
     del content
     comments = len(above) + inside
     if comments:
@@ -219,8 +221,11 @@ def _steps(numbers: list[float]) -> set[float]:
     return {round(later - earlier, 9) for earlier, later in itertools.pairwise(numbers)}
 
 
-def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tuple["polars.DataFrame", int]:
-    """The rows below the header as text, under names of no meaning, and the number of comments among them."""
+def _cells(header: list[str], body: memoryview, separator: str, file: str, line: int) -> tuple["polars.DataFrame", int]:
+    """The rows below the header as text, under names of no meaning, and the number of comments among them.
+
+    line    of the file, counted from 1, with which they begin
+    """
     import polars
 
     width = len(header)
@@ -241,10 +246,29 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str) -> tu
             truncate_ragged_lines=False,
         )
     except polars.exceptions.PolarsError as error:
+        _check_widths(header, body, separator, file, line)
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
         raise VaekitError(f"{file} is no readable CSV table: {reason}.{remedy}") from error
     return table, len(comments)
+
+
+def _check_widths(header: list[str], body: memoryview, separator: str, file: str, line: int) -> None:
+    """Refuse a row of more cells than there are names, naming its line."""
+    text = io.TextIOWrapper(io.BytesIO(body), "utf-8", errors="replace", newline="")
+    records = csv.reader(text, delimiter=separator)
+    before = 0
+    try:
+        for record in records:
+            if len(record) > len(header) and not record[0].startswith("#"):
+                between = NAMES_OF_SEPARATORS[separator]
+                raise VaekitError(
+                    f"{file}, line {line + before} has {len(record)} cells, and the header has {len(header)}, with "
+                    f"{between} between them: put a cell that has {between} itself into quotes, or mend the line."
+                )
+            before = records.line_num
+    except csv.Error:
+        return
 
 
 def _without_blank_ends(table: "polars.DataFrame", notes: list[str]) -> "polars.DataFrame":

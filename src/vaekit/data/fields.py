@@ -26,6 +26,9 @@ class Fields(TypedDict, total=False):
     label_name: str
     beside: Mapping[str, Column]
     notes: tuple[str, ...]
+    separator: str
+    decimal: str
+    whole: "polars.DataFrame | None"
 
 
 class ImageFields(Fields):

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vaekit.data.columns import CODED, KINDS, WRITTEN, ColumnType
+from vaekit.data.columns import CODED, FORMAT, KINDS, WRITTEN, ColumnType
+from vaekit.data.delimited import SEPARATORS
 from vaekit.data.layout import LAYOUTS, Layout
 from vaekit.errors import VaekitError
 
@@ -69,6 +70,11 @@ class Schema:
     """of each column how its cells are written (`columns.WRITTEN`); None where all are plain numbers"""
     decimals: tuple[int | None, ...] | None = None
     """of each column the digits behind the point with which it is written; None where nothing says so"""
+    formats: tuple[str, ...] | None = None
+    """of each column how its dates and times were written as text (`ColumnType.format`); None where none were"""
+    separator: str = ","
+    decimal: str = "."
+    """what separates the cells of the user's file of text, and the mark in front of their decimals"""
     repeated: tuple[tuple[float, ...], ...] | None = None
     shares: tuple[tuple[float, ...], ...] | None = None
     """of each column of whole numbers the values that many of its cells have, and the part of them that has each; None
@@ -179,7 +185,8 @@ class Schema:
         levels = self.levels[index] if self.levels else ()
         written = self.written[index] if self.written else "number"
         decimals = self.decimals[index] if self.decimals else None
-        return ColumnType(self.kind_of(index), levels, written, decimals)
+        form = self.formats[index] if self.formats else ""
+        return ColumnType(self.kind_of(index), levels, written, decimals, form)
 
     def kind_of(self, index: int) -> str:
         """The kind of feature `index`."""
@@ -263,6 +270,7 @@ class Schema:
             levels=_picked(self.levels, index),
             written=_picked(self.written, index),
             decimals=_picked(self.decimals, index),
+            formats=_picked(self.formats, index),
             repeated=_picked(self.repeated, index),
             shares=_picked(self.shares, index),
             conditions=None,
@@ -321,6 +329,10 @@ class Schema:
             "conditions": self.conditions is None or self._can_be_given(self.conditions),
             "places": _is_list(self.places, len(self.given), int),
             "decimals": self.decimals is None or _is_list(self.decimals, features, (int, NoneType)),
+            "formats": self.formats is None
+            or (_is_list(self.formats, features, str) and all(map(FORMAT.fullmatch, self.formats))),
+            "separator": self.separator in SEPARATORS,
+            "decimal": self.decimal in (".", ","),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from vaekit.data.tables import Columns, all_names
 from vaekit.data.united import united
 from vaekit.errors import VaekitError, listed, unknown
 from vaekit.noise import derive_seed
+
+if TYPE_CHECKING:
+    import polars
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Source:
     """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
     types: tuple[ColumnType, ...] | None = None
     """of each column of a table what it is known to be; None: numbers"""
+    separator: str = ","
+    decimal: str = ""
+    """what separates the cells of a file of text, and the mark in front of its decimals, where it has any"""
+    whole: "polars.DataFrame | None" = None
+    """the table as it came, with all its columns, where that was asked for"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
     conditions: "Source | None" = None
@@ -113,7 +122,13 @@ class Source:
         seen = None if "digest" in vars(self) else digest.add
         schema = described(self.x, self.names, train, self.axes, self.types, seen)
         vars(self).setdefault("digest", digest.found())
-        return replace(schema, conditions=conditions, places=self.places)
+        return replace(
+            schema,
+            conditions=conditions,
+            places=self.places,
+            separator=self.separator,
+            decimal=self.decimal or ".",
+        )
 
     def split(self, seed: int, validation: float | str, test: float | str) -> dict[str, np.ndarray]:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
@@ -273,6 +288,7 @@ def load(
     declared: Mapping[str, str] | None = None,
     types: tuple[ColumnType, ...] | None = None,
     unseen: str = "error",
+    whole: bool = False,
 ) -> Source:
     """Rows from the name of a known data set, or from paths to .npy, .npz, tables (.csv, .tsv, .parquet), IDX (.gz),
     images or folders of images. The rows of several paths follow each other.
@@ -287,12 +303,23 @@ def load(
     missing           what else than an empty cell says that a cell of a table is missing
     declared          what columns of a table are, where that is not to be found out: see `columns.parse_types`
     types, unseen     what `columns` were when a model was fitted to them, and what becomes of levels that it never saw
+    whole             keep a table as it came, with all its columns, beside the rows
 
     Raises VaekitError for anything unreadable.
     """
     places = [data] if isinstance(data, str | Path) else list(data)
     chosen = Columns(
-        tuple(exclude), label, tuple(keep), columns, strict, tuple(asked), tuple(missing), declared or {}, types, unseen
+        tuple(exclude),
+        label,
+        tuple(keep),
+        columns,
+        strict,
+        tuple(asked),
+        tuple(missing),
+        declared or {},
+        types,
+        unseen,
+        whole,
     )
     known = next((str(place) for place in places if str(place) in datasets.NAMES), None)
     if known and len(places) > 1:
@@ -396,8 +423,33 @@ def _stacked(sources: list[Source]) -> Source:
         x=concatenate([s.x for s in sources]),
         labels=np.concatenate(labels) if len(labels) == len(sources) else None,
         beside=beside,
+        decimal=next((s.decimal for s in sources if s.decimal), ""),
+        whole=_wholes(sources),
         numbers=np.concatenate([s.row_numbers for s in sources]),
     )
+
+
+def _wholes(sources: list[Source]) -> "polars.DataFrame | None":
+    """The tables as they came, one below another, with the columns of all; None where one of them was not kept.
+
+    Raises VaekitError where they are written in different ways, since no one file could be written so.
+    """
+    import polars
+
+    tables = [source.whole for source in sources if source.whole is not None]
+    if len(tables) < len(sources):
+        return None
+    first, *others = sources
+    for other in others:
+        marks = {first.decimal, other.decimal} - {""}
+        forms = zip(first.types or (), other.types or (), strict=True)
+        alike = all(own.format in ("", theirs.format) or not theirs.format for own, theirs in forms)
+        if other.separator != first.separator or len(marks) > 1 or not alike:
+            raise VaekitError(
+                f"{first.name} and {other.name} are written in different ways (separator, decimal mark or dates): give "
+                f"them one by one."
+            )
+    return polars.concat(tables, how="diagonal_relaxed")
 
 
 def _of_one_coding(sources: list[Source]) -> list[Source]:

@@ -95,7 +95,8 @@ def described(
     most = high
     if not image and not (whole.all() and _is_binary(low, high)):
         numeric = ~coded & ~(whole & (low == 0) & (high == 1))
-        least, most = _typical(x, train, low, high, mean, scale, numeric)
+        skewable = _may_be_skewed(types, whole)
+        least, most = _typical(x, train, low, high, mean, scale, numeric, skewable)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
         mean, scale, constant = _moments(x, train, least, most).found()
@@ -254,11 +255,13 @@ def _with_types(schema: Schema, types: Sequence[ColumnType] | None) -> Schema:
     levels = tuple(own.levels for own in types)
     written = tuple(own.written for own in types)
     decimals = tuple(own.decimals for own in types)
+    formats = tuple(own.format for own in types)
     return replace(
         schema,
         levels=levels if any(levels) else None,
         written=written if set(written) != {"number"} else None,
         decimals=decimals if any(digits is not None for digits in decimals) else None,
+        formats=formats if any(formats) else None,
     )
 
 
@@ -399,9 +402,11 @@ def _typical(
     mean: np.ndarray,
     scale: np.ndarray,
     numeric: np.ndarray,
+    skewable: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The range of each column outside which cells are extreme; `low` and `high` themselves where none is, and in
-    columns that are not `numeric`.
+    columns that are not `numeric`. Of those that are `skewable`, and whose logarithms a normal fits better, the
+    logarithms are what is typical: so no tail of a log-normal is extreme.
 
     The rows `train` say what is typical. With a part p of its cells beyond r standard deviations of the rest, a
     column's greatest distance is over (p + 1/r²)^(−1/2) standard deviations: only where it is, the cells are sorted.
@@ -417,10 +422,31 @@ def _typical(
     cells = _flat(x[train[::every]])
     for j in np.flatnonzero(suspected):
         column = cells[:, j].astype(np.float64)
-        middle, reach = _reach(column[~np.isnan(column)])
-        low[j] = max(low[j], middle - reach)
-        high[j] = min(high[j], middle + reach)
+        least, most = _range(column[~np.isnan(column)], skewable=skewable[j] and low[j] >= 0)
+        low[j] = max(low[j], least)
+        high[j] = min(high[j], most)
     return _ends(x, low, high)
+
+
+def _may_be_skewed(types: Sequence[ColumnType] | None, whole: np.ndarray) -> np.ndarray:
+    """Which columns may be positive, or amounts: those of which that was said, and numbers that are not whole."""
+    if types is None:
+        return ~whole
+    stated = np.array([own.kind in ("positive", "amount") for own in types])
+    numbers = np.array([own.kind == AUTO and own.written in ("number", "integer") for own in types])
+    return stated | (numbers & ~whole)
+
+
+def _range(column: np.ndarray, *, skewable: bool) -> tuple[float, float]:
+    """The range outside which cells of a column are extreme; see `_typical`."""
+    middle, reach = _reach(column)
+    positive = column[(column > 0) & (column <= middle + reach)]
+    if not skewable or len(positive) < FEWEST_SKEWED or not _better_as_logarithm(positive):
+        return middle - reach, middle + reach
+    middle, reach = _reach(np.log(column[column > 0]))
+    with np.errstate(over="ignore"):
+        least = 0.0 if (column == 0).any() else float(np.exp(middle - reach))
+        return least, float(np.exp(middle + reach))
 
 
 def _ends(x: Rows, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
 from vaekit.data.typed import EMPTY, Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
-from vaekit.errors import VaekitError, listed, unknown
+from vaekit.errors import VaekitError, listed, separated, unknown
 
 if TYPE_CHECKING:
     import polars
@@ -48,6 +48,8 @@ class Columns:
     """what the `needed` columns were when a model was fitted to them; None: found out"""
     unseen: str = "error"
     """what becomes of levels that the model was not fitted to: an "error", or they are "missing" cells"""
+    whole: bool = False
+    """keep the table as it came, with all its columns, beside what is read of it"""
 
     @property
     def refused_without_names(self) -> bool:
@@ -179,6 +181,8 @@ def _fields(
         "labels": next((table[name].to_numpy() for name in label if name in table.columns), None),
         "label_name": columns.label or "label",
         "beside": {name: table[name] for name in dict.fromkeys(keep) if name in table.columns},
+        "separator": separator,
+        "whole": table if columns.whole else None,
     }
 
 
@@ -221,6 +225,7 @@ def read_columns(
         "x": np.stack([found.values[name] for name in names], 1),
         "names": tuple(names),
         "types": tuple(found.types[name] for name in names),
+        "decimal": found.decimal,
         "notes": tuple(notes),
     }
 
@@ -249,12 +254,10 @@ def all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 
 def _names(given: str, columns: Sequence[str]) -> list[str]:
-    """The columns that an option names: one whose name this is, or those between its commas."""
+    """The columns that an option names: one whose name this is, or those between its commas, in quotes or not."""
     if given in columns:
         return [given]
-    if "," not in given:
-        return [given.strip()]
-    return [part.strip() for part in given.split(",") if part.strip()]
+    return separated(given) or [given.strip()]
 
 
 def _needed(
@@ -269,7 +272,7 @@ def _needed(
         )
     missing = [name for name in needed if name not in has]
     if missing:
-        others = [name for name in table.columns if name not in needed]
+        others = [name for name in table.columns if name not in needed and name not in aside]
         remedy = "Add them."
         if others:
             remedy = f"It has {listed(others)} instead: rename what is meant, or add them."

@@ -65,6 +65,8 @@ class Found:
     notes: list[str] = field(default_factory=list)
     marks: dict[str, list[str]] = field(default_factory=dict)
     """columns by what was read as a missing cell in them"""
+    decimal: str = ""
+    """the mark in front of decimals, a comma or a point; "" where nothing says which"""
     pending: list[tuple["polars.Series", ColumnType]] = field(default_factory=list)
     """bare text of numbers, whose commas the whole table explains"""
 
@@ -131,7 +133,7 @@ def _expects_numbers(name: str, reading: Reading) -> bool:
 
 def _settle(found: Found, reading: Reading) -> None:
     """Read the columns of text that are numbers."""
-    read, faults = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
+    read, faults, found.decimal = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
     faulty = {fault.column for fault in faults}
     found.faults += faults
     for cells, kind in found.pending:
@@ -309,7 +311,13 @@ def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, foun
         reason += f", {read.order} first"
         shown = column[_row(column.is_not_null())]
         found.notes.append(f"dates of {listed([column.name])} read with the {read.order} first, as in '{shown}'.")
-    kind = replace(kind, written=read.written, decimals=0 if whole else None, reason=kind.reason or reason)
+    kind = replace(
+        kind,
+        written=read.written,
+        decimals=0 if whole else None,
+        format=read.format,
+        reason=kind.reason or reason,
+    )
     found.take(column.name, values, kind)
 
 
@@ -424,7 +432,7 @@ def _levelled(column: "polars.Series", choose: bool, found: Found) -> None:
         return
     if len(levels) == 2:
         kind = "binary"
-    own = ColumnType(kind, levels, "text", reason=f"of a type with {_many(levels)}")
+    own = ColumnType(kind, levels, _written_levels(column, levels), reason=f"of a type with {_many(levels)}")
     found.take(column.name, _codes(words, levels), own)
 
 
@@ -495,7 +503,9 @@ def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
         words = _as_words(column)
         truths = _truths(words)
         if truths is not None:
-            found.take(column.name, _truth_codes(words), replace(own, levels=truths, written="text"))
+            found.take(
+                column.name, _truth_codes(words), replace(own, levels=truths, written=_written_levels(column, truths))
+            )
         elif kind == "binary" and set(_sorted(words)) != {"0", "1"}:
             _as_levels(column, kind, (), found)
         elif _is_text(column):
@@ -536,15 +546,22 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
     own = _sorted(words)
     name = column.name
     numeric = all(map(_is_number, own))
-    if not levels and kind == "ordinal" and _is_levelled(column):
+    ordered = _written_levels(column, own) == "enum"
+    if not levels and kind == "ordinal" and ordered:
         _levelled(column, False, found)
         found.types[name] = replace(found.types[name], kind=kind, reason="as stated")
         return
     if not levels and kind == "ordinal" and not numeric:
-        order = "<".join(own[:5]) + "<…" * (len(own) > 5)
-        more = f"its levels are text, state their order, as in {as_type(name, f'ordinal:{order}')}"
-        found.faults.append(Fault("kind", name, _row(words.is_not_null()), "", more))
+        more = f"its levels are text, whose order is yours to say. By the alphabet it is {_stating(name, own)}"
+        found.faults.append(
+            Fault("kind", name, _row(words.is_not_null()), "", f"{more}: put them in theirs, lowest first")
+        )
         return
+    if not levels and kind == "ordinal":
+        found.notes.append(
+            f"levels of {listed([name])} ordered as the numbers they are, {_order_of(own)}: for another order, "
+            f"{_stating(name, own[::-1])}."
+        )
     if kind == "binary" and len(own) > 2:
         found.faults.append(Fault("kind", name, 0, "", f"{len(own):,} levels, {listed(own)}, are not two"))
         return
@@ -565,10 +582,29 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
     found.take(name, codes, ColumnType(kind, levels or own, written, reason="as stated"))
 
 
+MOST_STATED = 12
+"""levels whose order a message shows whole"""
+
+
+def _order_of(levels: Sequence[str]) -> str:
+    """Levels in their order, of many the first and the last."""
+    if len(levels) <= MOST_STATED:
+        return "<".join(levels)
+    return f"{'<'.join(levels[:3])}<…<{levels[-1]}"
+
+
+def _stating(name: str, levels: Sequence[str]) -> str:
+    """The option that states an order of levels."""
+    return as_type(name, f"ordinal:{_order_of(levels)}")
+
+
 def _written_levels(column: "polars.Series", levels: Sequence[str]) -> str:
-    """How levels are given back: as numbers where they are written so, and no text of digits ("007")."""
+    """How levels are given back: in a type that has levels where they came so, as numbers where they are written so,
+    and no text of digits ("007")."""
+    import polars
+
     if _is_levelled(column):
-        return "text"
+        return "enum" if isinstance(column.dtype, polars.Enum) else "categorical"
     if all(level.removeprefix("-").isdecimal() and str(int(level)) == level for level in levels):
         return "integer"
     if column.dtype.is_numeric():
@@ -692,4 +728,5 @@ def _as_fitted_moments(column: "polars.Series", kind: ColumnType, found: Found) 
         row = _row(known.is_not_null())
         found.faults.append(Fault("kind", name, row, "", f"'{known[row]}' is no {kind.written}"))
         return
-    found.take(name, values, kind)
+    form = read.format if read is not None and read.written == kind.written else ""
+    found.take(name, values, replace(kind, format=form or kind.format))

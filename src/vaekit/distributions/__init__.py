@@ -18,12 +18,14 @@ from vaekit.distributions.ordinal import Ordinal
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
 from vaekit.distributions.student_t import StudentT
+from vaekit.distributions.truncated_logistic import TruncatedLogistic
+from vaekit.distributions.unforeseen import Unforeseen
 from vaekit.distributions.zero_inflated import ZeroInflated
 from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
     "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic", "DiscretizedLogisticMixture",
     "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal", "NegativeBinomial", "Normal",
-    "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal",
-    "log_atom",
+    "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "TruncatedLogistic", "Unforeseen", "WithAtoms",
+    "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
 ]  # fmt: skip

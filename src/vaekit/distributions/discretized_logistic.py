@@ -68,9 +68,12 @@ class DiscretizedLogistic(Factorised):
         """Draws (*shape, …) on the grid from a given generator."""
         loc = self.loc
         u = torch.rand(*shape, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
-        logistic = self.loc + self.log_scale.exp() * torch.logit(u, eps=torch.finfo(u.dtype).eps)
+        return self._rounded(self.loc + self.log_scale.exp() * torch.logit(u, eps=torch.finfo(u.dtype).eps))
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        """The values x (…, *X) on the grid, those beyond its ends at these."""
         origin = torch.where(self.low.isneginf(), torch.zeros_like(self.low), self.low)
-        index = ((logistic - origin) / self.step).round()
+        index = ((x - origin) / self.step).round()
         rounded = origin + index * self.step
         return torch.minimum(torch.maximum(rounded, self.low), self.high)
 

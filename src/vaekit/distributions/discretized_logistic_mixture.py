@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.logistic_mixture import choose, taken
+from vaekit.distributions.truncated_logistic import TruncatedLogistic
 
 
-class DiscretizedLogisticMixture(DiscretizedLogistic):
-    """A probability of integers: A repeated values, and C logistic variables rounded to a grid.
+class DiscretizedLogisticMixture(TruncatedLogistic):
+    """A probability of integers: A repeated values, and C logistic variables rounded to a grid and kept within it.
 
-        P(x) = Σ_a w_a [x = v_a] + Σ_c w_c P_c(x),    w = softmax(logits),    P_c a `DiscretizedLogistic`
+        P(x) = Σ_a w_a [x = v_a] + Σ_c w_c P_c(x),    w = softmax(logits),    P_c a `TruncatedLogistic`
 
     logits            (…, A + C, *X), the atoms' first
     loc, log_scale    (…, C, *X), μ and log s of the components
@@ -54,7 +54,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, (…, *X), within half a step: that of each component is of the clipped logistic variable."""
+        """The mean, (…, *X), within half a step."""
         means = super().mean
         if self.atoms is not None:
             means = torch.cat([self.atoms.expand(*means.shape[: self.axis], *self.atoms.shape), means], self.axis)
@@ -67,7 +67,7 @@ class DiscretizedLogisticMixture(DiscretizedLogistic):
         component = (index - many).clamp_min(0)
         loc = taken(self.loc, component, self.axis)
         log_scale = taken(self.log_scale, component, self.axis)
-        drawn = DiscretizedLogistic(loc, log_scale, self.low, self.high, self.step, self.event_dims).sample(generator)
+        drawn = TruncatedLogistic(loc, log_scale, self.low, self.high, self.step, self.event_dims).sample(generator)
         if self.atoms is None:
             return drawn
         repeated = taken(self.atoms, index.clamp_max(many - 1), self.axis)

@@ -1,6 +1,7 @@
 """A normal distribution that is multiplied together: by its natural parameters, with a correction."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,32 +27,31 @@ class PrecisionNormal(Latent):
     """
 
     def __init__(self, natural: Tensor, precision: Tensor, shift: Tensor, log_scale: Tensor) -> None:
-        self.tril, _ = torch.linalg.cholesky_ex(precision)
+        self.whitener = inverse_factor(precision)
         self.shift = shift
         self.log_scale = log_scale
-        whitened = torch.linalg.solve_triangular(self.tril, natural.unsqueeze(-1), upper=False)
+        whitened = self.whitener @ natural.unsqueeze(-1)
         """L⁻¹h, so that P⁻¹h = L⁻ᵀ L⁻¹h"""
         self.centre = whitened.squeeze(-1) + shift
 
     def _unwhitened(self, y: Tensor) -> Tensor:
         """The products L⁻ᵀ y of y (K, B, D)."""
-        columns = y.movedim(0, -1)
-        return torch.linalg.solve_triangular(self.tril.mT, columns, upper=True).movedim(-1, 0)
+        return (self.whitener.mT @ y.unsqueeze(-1)).squeeze(-1)
 
     @property
     def log_diagonal(self) -> Tensor:
         """The logarithms of L_ii, (B, D)."""
-        return self.tril.diagonal(dim1=-2, dim2=-1).log()
+        return -self.whitener.diagonal(dim1=-2, dim2=-1).log()
 
     @property
     def factor(self) -> Tensor:
         """L⁻ᵀ diag(e^s), (B, D, D): times its transpose it is the covariance."""
-        return torch.linalg.solve_triangular(self.tril.mT, torch.diag_embed(self.log_scale.exp()), upper=True)
+        return self.whitener.mT * self.log_scale.exp().unsqueeze(-2)
 
     @property
     def mean(self) -> Tensor:
         """The mean P⁻¹h + L⁻ᵀδ, (B, D)."""
-        return self._unwhitened(self.centre.unsqueeze(0)).squeeze(0)
+        return self._unwhitened(self.centre)
 
     @property
     def stddev(self) -> Tensor:
@@ -76,8 +76,9 @@ class PrecisionNormal(Latent):
         """The log-density of any z (…, D), (…) nats; no coordinate can be left out of it."""
         if mask is not None:
             raise ValueError("a normal by its precision cannot sum over some coordinates: mask must be None")
-        whitened = torch.einsum("...ij,...i->...j", self.tril, z)
-        noise = (whitened - self.centre) * (-self.log_scale).exp()
+        columns = z.reshape(-1, *self.centre.shape).movedim(0, -1)
+        whitened = torch.linalg.solve_triangular(self.whitener.mT, columns, upper=True)
+        noise = (whitened.movedim(-1, 0).reshape(z.shape) - self.centre) * (-self.log_scale).exp()
         return -0.5 * (noise.square() + LOG_2PI).sum(-1) + (self.log_diagonal - self.log_scale).sum(-1)
 
     def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
@@ -99,8 +100,55 @@ class PrecisionNormal(Latent):
     def detach(self) -> "PrecisionNormal":
         """The same distribution with its parameters held constant."""
         same = object.__new__(PrecisionNormal)
-        same.tril = self.tril.detach()
+        same.whitener = self.whitener.detach()
         same.shift = self.shift.detach()
         same.log_scale = self.log_scale.detach()
         same.centre = self.centre.detach()
         return same
+
+
+def inverse_factor(precision: Tensor) -> Tensor:
+    """The inverse M = L⁻¹ of the Cholesky factor of P = L Lᵀ (B, D, D), symmetric and positive definite: M P Mᵀ = I.
+
+    >>> inverse_factor(torch.tensor([[4.0]])).item()
+    0.5
+    """
+    found: Tensor = _InverseFactor.apply(precision)
+    return found
+
+
+class _InverseFactor(torch.autograd.Function):
+    """P ↦ M, whose differential is dM = −Φ(M dP Mᵀ) M, where Φ takes the lower triangle and half of the diagonal.
+
+    It is one function, since the derivatives of a factorisation and of an inverse each take several triangular
+    solutions, and that of both together three products. (Murray 2016, arXiv:1602.07527)
+    """
+
+    @staticmethod
+    def forward(precision: Tensor) -> Tensor:
+        return _factorised(precision)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401  torch's own
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401  torch's own
+        (inverse,) = ctx.saved_tensors
+        product = gradient @ inverse.mT
+        half = product.tril() - 0.5 * torch.diag_embed(product.diagonal(dim1=-2, dim2=-1))
+        found = inverse.mT @ half @ inverse
+        return -0.5 * (found + found.mT)
+
+
+@torch.library.custom_op("vaekit::inverse_factor", mutates_args=())
+def _factorised(precision: Tensor) -> Tensor:
+    """The factorisation itself, which a compiled step calls as it is."""
+    lower, _ = torch.linalg.cholesky_ex(precision)
+    identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+    return torch.linalg.solve_triangular(lower, identity, upper=False).contiguous()
+
+
+@_factorised.register_fake
+def _(precision: Tensor) -> Tensor:
+    return torch.empty_like(precision, memory_format=torch.contiguous_format)

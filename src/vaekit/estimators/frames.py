@@ -1,9 +1,11 @@
 """What people hold their rows in → what scikit-learn can check, and back: frames, sparse matrices, masked arrays."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, refusal
 from vaekit.data.columns import ColumnType
 from vaekit.data.fields import Fields
 from vaekit.data.tables import UNNAMED, Columns, is_running, read_columns
+from vaekit.data.written import as_text, filled_in
 from vaekit.errors import VaekitError, as_arguments, listed
 
 if TYPE_CHECKING:
@@ -49,8 +52,8 @@ class Plain(NamedTuple):
 def plain_rows(X: object, columns: Columns = Columns()) -> Plain:  # noqa: B008  frozen
     """X itself, or its numbers where it says more than those; of a frame those of `read_frame`.
 
-    A frame's columns are put into the order of `columns.needed` where they have these names, and no others. The zeros
-    that a sparse matrix leaves out are numbers like others. Masked cells are refused.
+    A frame's columns are put into the order of `columns.needed`, and what it has more is left out. The zeros that a
+    sparse matrix leaves out are numbers like others. Masked cells are refused, and text in arrays.
 
     Raises VaekitError, naming row and column.
     """
@@ -62,6 +65,7 @@ def plain_rows(X: object, columns: Columns = Columns()) -> Plain:  # noqa: B008 
         return Plain(_dense(X))
     fields = read_frame(X, columns)
     if fields is None:
+        _check_no_text(X)
         return Plain(X)
     if fields["notes"]:
         warnings.warn(as_arguments("\n".join(fields["notes"])), stacklevel=5)
@@ -91,6 +95,34 @@ def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
     )
 
 
+def _check_no_text(X: object) -> None:
+    """Refuse an array, or lists, in which a cell is text that is no number."""
+    if not isinstance(X, np.ndarray | list | tuple):
+        return
+    try:
+        array = np.asarray(X)
+    except ValueError:  # of rows of several lengths: scikit-learn says so
+        return
+    if array.dtype.kind not in "OUS":
+        return
+    for place, cell in np.ndenumerate(array):
+        if isinstance(cell, str | bytes) and not _is_number(cell):
+            row, *rest = place
+            where = f"column {rest[0]}" if len(rest) == 1 else f"cell {tuple(rest)}"
+            raise VaekitError(
+                f"row {row}, {where} of X is {cell!r} (counted from 0), and an array has no columns of text: give a "
+                f"frame, such as polars.DataFrame(X.tolist(), orient='row'), with the columns' names as schema=[…]."
+            )
+
+
+def _is_number(cell: str | bytes) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _dense(X: Sparse) -> np.ndarray:
     """The matrix with its zeros; VaekitError where those would fill the memory."""
     size = math.prod(X.shape) * X.dtype.itemsize
@@ -105,8 +137,8 @@ def read_frame(X: object, columns: Columns) -> Fields | None:
     """The rows of a frame as numbers, with what its columns are, by the rules of tables in files (`data.typed`); None
     for what is no frame.
 
-    Columns that are `needed` are put into that order where the frame has them and no others. What it has more is read
-    too, and what it lacks is not missed: scikit-learn compares the names.
+    Columns that are `needed` are put into that order. What the frame has more is left out, with a note unless that was
+    so in fitting too (`exclude`); what it lacks is not missed: scikit-learn compares the names.
 
     Raises VaekitError about all columns that cannot be read.
     """
@@ -117,8 +149,12 @@ def read_frame(X: object, columns: Columns) -> Fields | None:
         return None
     names = list(frame.columns)
     wanted = [name for name in names if name not in columns.exclude]
-    if columns.needed is not None and set(wanted) == set(columns.needed):
-        wanted = list(columns.needed)
+    notes: list[str] = []
+    if columns.needed is not None and not set(wanted).isdisjoint(columns.needed):
+        others = [name for name in wanted if name not in columns.needed]
+        if others:
+            notes.append(f"{listed(others)} of X left out: the model was fitted without.")
+        wanted = [name for name in columns.needed if name in names]
     own = dict(zip(names, frame.iter_columns(), strict=True))  # a name of pandas may be a number
     learned = polars.DataFrame({str(name): _as_polars(own[name]) for name in wanted})
     drop = DROP.get(frame.implementation.name, "X without {}")
@@ -126,7 +162,7 @@ def read_frame(X: object, columns: Columns) -> Fields | None:
     def refused(faults: list[Fault]) -> VaekitError:
         return refusal("X", "rows counted from 0", faults, _without(faults, learned.width, columns.needed, drop))
 
-    fields = read_columns(learned, "X", columns, [], refused, keeps=False)
+    fields = read_columns(learned, "X", columns, notes, refused, keeps=False)
     if columns.needed is None:
         fields["notes"] += _index_notes(fields)
     if not all(isinstance(name, str) for name in names):  # numbers, as pandas counts columns, are no names
@@ -165,7 +201,7 @@ def _frame(X: object) -> "nw.DataFrame | None":
 def _without(faults: list[Fault], width: int, needed: Sequence[str] | None, drop: str) -> str:
     """How to do without the columns concerned, where that can be done."""
     columns = [fault.column for fault in faults]
-    if needed is not None and not set(columns).isdisjoint(needed):
+    if needed is not None:
         return NEEDED
     if len(columns) == width:
         return NOTHING_LEFT
@@ -262,18 +298,74 @@ def library_of(X: object) -> str:
     return "pyarrow" if frame.implementation.is_pyarrow() else "polars"
 
 
-def as_given(table: "polars.DataFrame", library: str) -> object:
-    """A table as a frame of a library, as `library_of` names it."""
+def as_given(
+    table: "polars.DataFrame", library: str, levels: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> object:
+    """A table as a frame of a library, as `library_of` names it.
+
+    levels    of columns, which a type that has levels is to have whatever cells there are
+    """
     if library == "pyarrow":
         return table.to_arrow()
     if library != "pandas":
         return table
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-    return pandas.DataFrame({column.name: _as_pandas(column) for column in table})
+    return pandas.DataFrame({column.name: _as_pandas(column, levels.get(column.name, ())) for column in table})
 
 
-def _as_pandas(column: "polars.Series") -> object:
+def refilled(X: object, values: "polars.DataFrame", missing: np.ndarray, decimals: Sequence[int | None]) -> object:
+    """A frame with values in its missing cells; all others stay as they are, and columns in their types, where these
+    hold the values.
+
+    values      columns by their names, in their own types
+    missing     (n, columns of values) where they are to be taken
+    decimals    the digits behind the point with which they are written in text
+    """
+    import polars
+
+    frame = _frame(X)
+    assert frame is not None
+    holey = [name for name, absent in zip(values.columns, missing.T, strict=True) if absent.any()]
+    own = polars.DataFrame({name: _as_polars(frame[name]) for name in values.columns})
+    filled = filled_in(own, values, missing, as_text(values, decimals)).select(polars.col(holey))
+    native: Any = frame.to_native()
+    if frame.implementation.is_pandas_like():
+        again = native.copy()
+        for name in holey:
+            again[name] = _in_type_of(filled[name], native[name])
+        return again
+    if not frame.implementation.is_pyarrow():
+        return native.with_columns(filled)
+    for name in holey:
+        place = native.schema.get_field_index(name)
+        column = filled[name].to_arrow()
+        with contextlib.suppress(ValueError, NotImplementedError):  # a type that does not hold the values
+            column = column.cast(native.schema.field(name).type)
+        native = native.set_column(place, name, column)
+    return native
+
+
+def _in_type_of(column: "polars.Series", own: Any) -> object:  # noqa: ANN401  a series of pandas
+    """A column in the type of one of pandas, where that holds it."""
+    import pandas
+
+    if isinstance(own.dtype, pandas.CategoricalDtype):
+        categories = {str(category): category for category in own.dtype.categories}
+        cells = [None if cell is None else categories.get(str(cell)) for cell in column]
+        return pandas.Series(pandas.Categorical(cells, dtype=own.dtype), index=own.index)
+    given = pandas.Series(_as_pandas(column, ()), index=own.index)
+    zone = getattr(own.dtype, "tz", None)
+    if zone is not None:
+        given = given.dt.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
+    try:
+        typed = given.astype(own.dtype)
+    except (TypeError, ValueError):
+        return given
+    return typed if bool(((typed == given) | given.isna()).all()) else given
+
+
+def _as_pandas(column: "polars.Series", levels: Sequence[str]) -> object:
     """A column as pandas has it; whole numbers and truths with missing ones in its nullable types."""
     import pandas
     import polars
@@ -281,6 +373,9 @@ def _as_pandas(column: "polars.Series") -> object:
     kind = column.dtype
     if kind in (polars.Int64, polars.Boolean) and column.null_count():
         return pandas.array(column.to_list(), dtype="Int64" if kind == polars.Int64 else "boolean")
+    if isinstance(kind, polars.Enum | polars.Categorical):
+        ordered = isinstance(kind, polars.Enum)
+        return pandas.Categorical(column.to_list(), list(levels) or None, ordered=ordered)
     if kind in (polars.String, polars.Date, polars.Time):
         return column.to_list()
     return column.to_numpy()

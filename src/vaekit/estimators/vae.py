@@ -18,8 +18,8 @@ from vaekit.data import Dataset, Schema, Source
 from vaekit.data.columns import parse_types
 from vaekit.data.tables import Columns
 from vaekit.data.written import as_those
-from vaekit.errors import VaekitError, as_arguments
-from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows
+from vaekit.errors import VaekitError, as_arguments, listed
+from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows, refilled
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
@@ -285,7 +285,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         return self._given(self.schema_.from_stored(self._array(x)), means=mean)
 
     def impute(self, X: object, *, draws: int = 0, samples: int = 1000, random_state: RandomState = 0) -> Any:  # noqa: ANN401  an array, or somebody's frame
-        """The rows of X, as X came, with missing cells filled by p(x_missing | x_observed); see `inference.impute`.
+        """The rows of X, as X came, with missing cells filled by p(x_missing | x_observed); see `inference.impute`. All
+        columns of a frame are given back, also those that are not learned, in their own types.
 
         draws      0: the mean of numbers and the most probable level of categories; M: a list of M versions of X, each
                    with a draw of every missing cell, for multiple imputation
@@ -299,7 +300,13 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         x = np.asarray(source.x)
         missing = source.missing
         versions = [np.where(missing, self.schema_.from_stored(self._array(one)), x) for one in filled]
-        given = [self._given(one) for one in versions]
+        schema = self.schema_
+        if schema.names is not None and library_of(X):
+            digits = schema.decimals or (None,) * schema.features
+            tables = [as_those(one, schema.names, schema) for one in versions]
+            given = [refilled(X, table, missing, digits) for table in tables]
+        else:
+            given = [self._given(one) for one in versions]
         return given if draws else given[0]
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -364,8 +371,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         columns = Columns()
         if names is not None:
+            section = self.settings_.data
+            aside = (*section.exclude, *section.keep, *filter(None, [section.label]))
             columns = Columns(
-                exclude=tuple(self.data_.get("left_out", ())),
+                exclude=(*self.data_.get("left_out", ()), *aside),
                 needed=tuple(names),
                 missing=self.settings_.data.missing,
                 types=self.schema_.types,
@@ -373,7 +382,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             )
         x, _ = self._validated(X, columns, reset=False)
         source = Source(x, name="X", layout=self.schema_.layout)
-        check_rows_fit(self.model_.likelihood, self.schema_, source)
+        try:
+            check_rows_fit(self.model_.likelihood, self.schema_, source)
+        except VaekitError as error:
+            if names is None or library_of(X):
+                raise
+            raise VaekitError(
+                f"X is an array, and this VAE was fitted to a frame of columns {listed(names)}: give such a frame."
+            ) from error
         seed = self.settings_.training.seed
         return source, Dataset(source.x, self.schema_, seed=seed, device=self._device())
 
@@ -383,7 +399,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         schema = self.schema_
         if not library or schema.names is None:
             return x
-        return as_given(as_those(x, schema.names, schema, means=means), library)
+        levels = dict(zip(schema.names, schema.levels or (), strict=False))
+        return as_given(as_those(x, schema.names, schema, means=means), library, levels)
 
     def _device(self) -> torch.device:
         return next(self.model_.parameters()).device

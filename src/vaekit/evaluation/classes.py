@@ -23,7 +23,8 @@ STEPS = 40
 TOLERANCE = 5e-4
 """nats per row: EM ends once a step gains less"""
 PRIOR = 10.0
-"""rows' worth of the distribution of all rows, added to the histograms of a class"""
+"""rows' worth of the distribution of all rows, added to the histograms of a class at the least: of a column of many
+values, of which a class sees few, as much as its own histogram needed"""
 ASTRAY = 0.01
 """the part of a class in which a number is spread as in all rows, so that none is impossible for being far out"""
 NARROWEST = 1e-3
@@ -37,7 +38,7 @@ class LatentClasses:
 
         p(x) = Σ_k π_k Π_j p_kj(x_j),    over the observed j
 
-    Of a column of few values p_kj is a histogram, with some pseudo-counts spread as in all rows; of numbers it is
+    Of a column of few values p_kj is a histogram, with pseudo-counts spread as in all rows; of numbers it is
 
         (1 − ε) N(y_j; m_kj, s_kj²) + ε p_j(y_j),    p_j being that of all rows, and N rounded for whole numbers
 
@@ -186,9 +187,10 @@ def _maximised(rows: Rows, everyone: Independent, places: Tensor, share: Tensor,
         counts.index_add_(0, cells, share)
     counts = counts[: len(places)]
     of_place = histograms.column[places]
-    totals = PRIOR + share.new_zeros(columns, k).index_add_(0, of_place, counts)
-    counts = counts + PRIOR * histograms.log_p[places, None].exp()
-    elsewhere = math.log(PRIOR) - totals.log()
+    prior = histograms.added.clamp_min(PRIOR)[:, None]
+    totals = prior + share.new_zeros(columns, k).index_add_(0, of_place, counts)
+    counts = counts + prior[of_place] * histograms.log_p[places, None].exp()
+    elsewhere = prior.log() - totals.log()
     tables = torch.cat([counts.log() - totals.log()[of_place], elsewhere, share.new_zeros(1, k)])
     distance = rows.filled - everyone.mean  # near the mean nothing cancels
     weight = share[:, :, None] * own

@@ -48,7 +48,9 @@ class Histograms:
             left_out.append(self.of_columns(each) - n * (others + alpha * widths).log())
         best = torch.stack(left_out).argmax(0)
         alphas = counts.new_tensor(PSEUDO_COUNTS)[best]
-        totals = n + alphas * widths
+        self.added = alphas * widths
+        """(d,) α_j w_j, the rows' worth of what was added to each column"""
+        totals = n + self.added
         log_p = (counts + alphas[self.column] * spread).log() - totals.log()[self.column]
         self.log_p = torch.cat([log_p, log_p.new_zeros(1)])
         """(size + 1,) the log-probability of each value, and that of a hidden cell, 0"""

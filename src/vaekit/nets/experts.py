@@ -15,11 +15,11 @@ class Experts(nn.Module):
         h = Σ_j m_j (u_j − b_j) C_j,    Σ_j m_j A_j A_jᵀ,    (δ, s) = MLP(u, m)
 
     Codes u (B, U) and indicators m (B, U), 1 where a code is observed, side by side ↦ what `parts.posteriors.Experts`
-    takes: (h, the lower triangle of the sum, δ, s), (B, 3D + D(D+1)/2). A and C (U, D) and b (U,) start at random and
-    0, and the last layer of the perceptron at zero. Of `conditions`, b moves with them: b + V c.
+    takes: (h, the sum of matrices, δ, s), (B, 3D + D²). A and C (U, D) and b (U,) start at random and 0, and the last
+    layer of the perceptron at zero. Of `conditions`, b moves with them: b + V c.
 
     >>> Experts(6, (8,), 2)(torch.zeros(5, 6)).shape
-    torch.Size([5, 9])
+    torch.Size([5, 10])
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Experts(nn.Module):
         self.correction = MLP(
             in_features, hidden, 2 * latent_dim, activation, start=nothing, conditions=conditions
         )
-        self.width = max(self.correction.width, latent_dim * (latent_dim + 1) // 2)
+        self.width = max(self.correction.width, latent_dim**2)
         with torch.no_grad():
             self.correction.last.weight.zero_()
 
@@ -62,12 +62,10 @@ class Experts(nn.Module):
             self.shift.weight.copy_(effect)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The posterior's numbers (B, 3D + D(D+1)/2) of codes and indicators x (B, 2U), given c (B, C)."""
+        """The posterior's numbers (B, 3D + D²) of codes and indicators x (B, 2U), given c (B, C)."""
         codes, observed = x.chunk(2, -1)
         centre = self.shift(self.centre.expand_as(codes), c)
         natural = ((codes - centre) * observed) @ self.directions
-        dim = self.factors.shape[1]
-        row, column = torch.tril_indices(dim, dim, device=x.device)
-        products = self.factors[:, row] * self.factors[:, column]
+        products = self.factors.unsqueeze(2) * self.factors.unsqueeze(1)
         heard = observed.amax(-1, keepdim=True)  # of a row without any cell nothing is known: q is the prior
-        return torch.cat([natural, observed @ products, heard * self.correction(x, c)], -1)
+        return torch.cat([natural, observed @ products.flatten(1), heard * self.correction(x, c)], -1)

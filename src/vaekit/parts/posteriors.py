@@ -90,21 +90,20 @@ class Experts(nn.Module):
         z = P⁻¹h + L⁻ᵀ (δ + e^s ⊙ ε),   P = I + Σ_j A_j A_jᵀ,   h = Σ_j (u_j − b_j) C_j,   over the observed codes j
 
     A product of Gaussian experts, one per observed code, times the prior: what is missing contributes nothing, and
-    without any cell q is the prior. The encoder (`nets.Experts`) gives h, the lower triangle of P − I, and (δ, s).
+    without any cell q is the prior. The encoder (`nets.Experts`) gives h, P − I, and (δ, s).
     (Wu & Goodman 2018, arXiv:1802.05335; for missing cells Ma et al. 2019, arXiv:1809.11142)
 
-    h (B, 3D + D(D+1)/2) ↦ batch (B,), event (D,).
+    h (B, 3D + D²) ↦ batch (B,), event (D,).
 
     >>> import torch
-    >>> Experts(2)(torch.zeros(5, 9)).mean.shape
+    >>> Experts(2)(torch.zeros(5, 10)).mean.shape
     torch.Size([5, 2])
     """
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        entries = latent_dim * (latent_dim + 1) // 2
         self.latent_dim = latent_dim
-        self.sizes = (latent_dim, entries, latent_dim, latent_dim)
+        self.sizes = (latent_dim, latent_dim**2, latent_dim, latent_dim)
         self.features = sum(self.sizes)
 
     @property
@@ -119,11 +118,8 @@ class Experts(nn.Module):
     def forward(self, h: Tensor) -> PrecisionNormal:
         """The posterior of the encoder's h (B, features)."""
         natural, entries, shift, log_scale = h.split(self.sizes, -1)
-        dim = self.latent_dim
-        row, column = torch.tril_indices(dim, dim, device=h.device)
-        lower = h.new_zeros(*h.shape[:-1], dim, dim)
-        lower[..., row, column] = entries
-        precision = lower + lower.tril(-1).mT + torch.eye(dim, dtype=h.dtype, device=h.device)
+        products = entries.unflatten(-1, (self.latent_dim, self.latent_dim))
+        precision = products + torch.eye(self.latent_dim, dtype=h.dtype, device=h.device)
         bounded = soft_clamp(log_scale, *LOG_SCALE_RANGE)
         at_zero = soft_clamp(torch.zeros_like(log_scale), *LOG_SCALE_RANGE)  # no correction has to be none
         return PrecisionNormal(natural, precision, shift, bounded - at_zero)

@@ -323,6 +323,9 @@ def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.nda
     if own.written == "datetime":
         data = data / DAY
         drawn = drawn / DAY
+    if _is_long_tailed(data) and own.written == "number":
+        _panel_of_logarithms(axis, data, drawn, labels)
+        return
     bins = _bins(np.concatenate([data, np.percentile(drawn, [1, 99])]))
     axis.hist(data, bins, density=True, alpha=0.5, label=labels[0])
     axis.hist(drawn, bins, density=True, histtype="step", lw=1.5, label=labels[1])
@@ -335,6 +338,38 @@ def _panel(axis: "Axes", schema: Schema, j: int, data: np.ndarray, drawn: np.nda
         return
     axis.xaxis.get_offset_text().set_fontsize(8)
     axis.locator_params(axis="x", nbins=4)  # more labels of long numbers would run together
+
+
+LONG_TAIL = 10.0
+"""times the median, beyond which the 99th percentile of positive cells makes a long tail"""
+
+
+def _is_long_tailed(data: np.ndarray) -> bool:
+    """Whether no cell is negative, and most of those that are not 0 would share the first few bins."""
+    positive = data[data > 0]
+    if len(positive) < 2 or (data < 0).any():
+        return False
+    return bool(np.percentile(positive, 99) > LONG_TAIL * np.median(positive))
+
+
+def _panel_of_logarithms(axis: "Axes", data: np.ndarray, drawn: np.ndarray, labels: tuple[str, str]) -> None:
+    """A column with a long tail: its positive cells on an axis of logarithms, and in words how many are not so."""
+    from matplotlib.ticker import LogLocator
+
+    positive = data[data > 0]
+    positive_drawn = drawn[drawn > 0]
+    ends = np.percentile(positive_drawn, [1, 99]) if len(positive_drawn) else positive[:0]
+    bins = (10 ** np.array(_bins(np.log10(np.concatenate([positive, ends]))))).tolist()
+    # of all cells, so that both histograms tell how many are positive
+    axis.hist(positive, bins, weights=np.full(len(positive), 1 / len(data)), alpha=0.5, label=labels[0])
+    weights = np.full(len(positive_drawn), 1 / len(drawn))
+    axis.hist(positive_drawn, bins, weights=weights, histtype="step", lw=1.5, label=labels[1])
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(numticks=5))
+    others = [float((values <= 0).mean()) for values in (data, drawn)]
+    if any(others):
+        which = "0" if (drawn >= 0).all() else "0 or less"
+        axis.set_xlabel(f"{which}: data {others[0]:.0%}, model {others[1]:.0%}", fontsize=8)
 
 
 def _short(level: str) -> str:

@@ -88,7 +88,7 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, settings.training.device),
-        "compile": _compile(settings, network, posterior, epochs * rows * build_objective(settings).samples),
+        "compile": _compile(settings, network, epochs * rows * build_objective(settings).samples),
         "start": _start(settings, schema, network, hidden, {"likelihood": likelihood, "posterior": posterior}),
         "schedule": _schedule(settings.training.epochs),
         "patience": _patience(validated),
@@ -189,14 +189,12 @@ def _precision(network: str, features: int, hidden: tuple[int, ...], device: str
     return "bfloat16", "the networks' products; weights and bounds stay float32"
 
 
-def _compile(settings: Settings, network: str, posterior: str, draws: int) -> tuple[str, str]:
+def _compile(settings: Settings, network: str, draws: int) -> tuple[str, str]:
     """On where enough goes through the networks to repay the seconds that compiling takes."""
     if network not in tables.NETWORKS:
         return "off", "a network of your own"
     if network in tables.FOR_IMAGES:
         return "off", "nothing to gain for convolutions"
-    if posterior == "experts":
-        return "off", "factorisations of matrices are not compiled"
     if draws < WORTH_COMPILING:
         return "off", "a short training"
     if not has_compiler():

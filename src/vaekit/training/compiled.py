@@ -75,8 +75,11 @@ class Compiled(Stepper):
         began = time.monotonic()
         layout = Flat(trainable.parameters)
         self.flat = layout.of(trainable)
-        function = compiled(tensor_step(trainable, layout, self.settled), OPTIONS)
-        found = self._call(function, trainable, batch, noise, pace)
+        with warnings.catch_warnings():
+            for category in (FutureWarning, DeprecationWarning):  # what the compiler has to say of its own code
+                warnings.simplefilter("ignore", category)
+            function = compiled(tensor_step(trainable, layout, self.settled), OPTIONS)
+            found = self._call(function, trainable, batch, noise, pace)
         self.functions[shapes] = function
         self.seconds = (self.seconds or 0.0) + time.monotonic() - began
         return found

@@ -3,13 +3,15 @@
 import inspect
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from vaekit import distributions
 from vaekit.data import Schema
 from vaekit.errors import VaekitError, unknown
-from vaekit.parts.likelihoods.base import Likelihood
+from vaekit.parts.likelihoods.base import Likelihood, expanded
 from vaekit.parts.likelihoods.families import FAMILIES
 
 
@@ -19,6 +21,9 @@ class Columns(Likelihood):
     families    one per group, each of shape (n_g,)
     columns     the places of its columns in a row, per group
     shape       X, of a row; (n,) where it is not given
+    around      (m, s) of the columns of each group, (n_g,) both, where a cell may hold what its family does not
+                support, around m within about s: that is surprising, and not refused (`distributions.Unforeseen`);
+                None for a group where it is
 
     The encoder sees the codes of all groups, one group after another, and the decoder's numbers lie likewise.
 
@@ -35,6 +40,7 @@ class Columns(Likelihood):
         families: Sequence[Likelihood],
         columns: Sequence[Sequence[int]],
         shape: Sequence[int] | None = None,
+        around: Sequence[tuple[ArrayLike, ArrayLike] | None] | None = None,
     ) -> None:
         places = [place for group in columns for place in group]
         super().__init__(shape or (len(places),))
@@ -46,6 +52,10 @@ class Columns(Likelihood):
         self.support = "; ".join(dict.fromkeys(family.support for family in families))
         for number, group in enumerate(columns):
             self.register_buffer(f"columns_{number}", torch.tensor(group), persistent=False)
+            place = None if around is None else around[number]
+            middle, spread = place or (None, None)
+            self.register_buffer(f"middle_{number}", None if middle is None else expanded(middle, (len(group),)))
+            self.register_buffer(f"spread_{number}", None if spread is None else expanded(spread, (len(group),)))
         self.register_buffer("order", torch.tensor(places).argsort(), persistent=False)
 
     @classmethod
@@ -68,6 +78,7 @@ class Columns(Likelihood):
 "category": category, "ordinal": ordinal,
         }  # fmt: skip
         families = []
+        around: list[tuple[ArrayLike, ArrayLike] | None] = []
         groups = schema.groups()
         for kind, columns in groups.items():
             name = names[kind]
@@ -78,14 +89,16 @@ class Columns(Likelihood):
             if misfit is not None:
                 raise VaekitError(f"columns of kind {kind}: {misfit}")
             families.append(FAMILIES[name].of(own))
-        return cls(families, list(groups.values()), schema.shape)
+            spread = np.maximum(own.array("scale"), 1.0)
+            around.append(None if kind in ("real", "category", "ordinal") else (own.shifted("mean"), spread))
+        return cls(families, list(groups.values()), schema.shape, around)
 
     @classmethod
     def suits(cls, schema: Schema) -> str | None:
-        """That the columns are of several kinds."""
+        """That the columns are of several kinds, or of one that other rows may turn out not to be of."""
         groups = schema.groups()
-        of_one_kind = len(groups) == 1 and "amount" not in groups
-        if of_one_kind or schema.binarized != "none":
+        certain = len(groups) == 1 and not {"amount", "count", "positive"} & set(groups)
+        if certain or schema.binarized != "none":
             return None
         usual = inspect.signature(cls.of).parameters
         said = [f"{len(columns)} {kind} by {usual[kind].default}" for kind, columns in groups.items()]
@@ -107,23 +120,47 @@ class Columns(Likelihood):
             found.append((family, self.get_buffer(f"columns_{number}")))
         return found
 
-    def _cells(self, x: Tensor, of_each: Callable[[Likelihood, Tensor], Tensor]) -> Tensor:
-        """What a function of a family makes of its columns of x, put side by side."""
+    @property
+    def around(self) -> list[tuple[Tensor, Tensor] | None]:
+        """Where each group's cells may be that its family does not support: m and s, (n_g,) each."""
+        found: list[tuple[Tensor, Tensor] | None] = []
+        for number in range(len(self.families)):
+            middle: Tensor | None = getattr(self, f"middle_{number}")
+            spread: Tensor | None = getattr(self, f"spread_{number}")
+            found.append(None if middle is None or spread is None else (middle, spread))
+        return found
+
+    def _cells(self, x: Tensor, of_each: Callable[[Likelihood, Tensor, bool], Tensor]) -> Tensor:
+        """What a function makes of the columns of x that a family has, put side by side. It is given the family, its
+        cells, and whether these may hold what the family does not support."""
         flat = x.flatten(-len(self.shape))
-        return torch.cat([of_each(family, flat.index_select(-1, columns)) for family, columns in self.groups], -1)
+        each = []
+        for (family, columns), around in zip(self.groups, self.around, strict=True):
+            each.append(of_each(family, flat.index_select(-1, columns), around is not None))
+        return torch.cat(each, -1)
 
     def standardise(self, x: Tensor) -> Tensor:
-        """The codes of all columns, a group after another, (…, U)."""
-        return self._cells(x, lambda family, cells: family.standardise(cells))
+        """The codes of all columns, a group after another, (…, U); 0 of a cell that its family does not support."""
+
+        def codes(family: Likelihood, cells: Tensor, is_open: bool) -> Tensor:
+            found = family.standardise(cells)
+            if not is_open:
+                return found
+            return torch.where(family.supports(cells), found, torch.zeros_like(found))
+
+        return self._cells(x, codes)
 
     def spread_out(self, mask: Tensor) -> Tensor:
         """What holds of each cell, (…, *X), for each of its codes, (…, U)."""
-        return self._cells(mask, lambda family, cells: family.spread_out(cells))
+        return self._cells(mask, lambda family, cells, _: family.spread_out(cells))
 
     def supports(self, x: Tensor) -> Tensor:
-        """Which cells of x have a density under their family, (…, *X) bool."""
-        fits = self._cells(x, lambda family, cells: family.supports(cells))
-        return fits.index_select(-1, self.order).unflatten(-1, self.shape)
+        """Which cells of x have a density, (…, *X) bool."""
+
+        def fits(family: Likelihood, cells: Tensor, is_open: bool) -> Tensor:
+            return cells.isfinite() if is_open else family.supports(cells)
+
+        return self._cells(x, fits).index_select(-1, self.order).unflatten(-1, self.shape)
 
     def unexplained(self) -> Tensor:
         """The part of each code's variance that a linear start leaves unexplained at the least, (U,)."""
@@ -158,5 +195,10 @@ class Columns(Likelihood):
         """The likelihood of the decoder's y (K, B, features)."""
         families = [family for family, _ in self.groups]
         numbers = y.split([family.features for family in families], -1)
-        parts = [family(own) for family, own in zip(families, numbers, strict=True)]
-        return distributions.Columns(parts, [columns for _, columns in self.groups], self.order, self.shape)
+        laws: list[distributions.Factorised] = []
+        for family, own, around in zip(families, numbers, self.around, strict=True):
+            law = family(own)
+            if around is not None:
+                law = distributions.Unforeseen(law, family.supports, *around)
+            laws.append(law)
+        return distributions.Columns(laws, [columns for _, columns in self.groups], self.order, self.shape)
