@@ -232,9 +232,7 @@ def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     return found
 
 
-def as_columns(
-    cells: np.ndarray, names: Sequence[str], types: Sequence[ColumnType] | None
-) -> dict[str, Column]:
+def as_columns(cells: np.ndarray, names: Sequence[str], types: Sequence[ColumnType] | None) -> dict[str, Column]:
     """Cells (n, columns) as columns written as the data's were."""
     kinds = types or (ColumnType(),) * len(names)
     written = [kind.written for kind in kinds]
@@ -294,8 +292,9 @@ def _same_rows(source: Source, own: Source, start: int) -> bool:
     alike = _are_rows(source.x, own.x, start)
     if source.conditions is None or own.conditions is None:
         return alike
+    given = np.asarray(source.conditions.x)
     cells = np.asarray(own.conditions.x)[start : start + len(source)]
-    return alike and np.array_equal(source.conditions.x, cells, equal_nan=True)
+    return alike and np.array_equal(given, cells, equal_nan=True)
 
 
 def _are_rows(x: Rows, own: Rows, start: int) -> bool:
@@ -410,7 +409,7 @@ def write_rows(
         if csv and schema is not None:
             decimals = digits_of_means(schema) if means else schema.decimals
             values = as_text(values, decimals, schema.formats, decimal)
-        own = {column.name: column for column in values}
+        own: dict[str, Column] = {column.name: column for column in values}
         before = dict(known or {})
         if schema is not None and schema.names is not None and before:
             given = [(name, before.pop(name)) for name in schema.given]

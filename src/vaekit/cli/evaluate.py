@@ -32,8 +32,8 @@ def evaluate(
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """The mean log p(x), or of a run with conditions log p(x | c), with its errors, ELBO, rate and its parts, distortion, bits/dim, active units, the gap to the
-    training rows, and simple models of the same rows beside them.
+    """The mean log p(x), or of a run with conditions log p(x | c), with its errors, ELBO, rate and its parts,
+    distortion, bits/dim, active units, the gap to the training rows, and simple models of the same rows beside them.
 
     Parameters
     ----------

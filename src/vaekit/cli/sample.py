@@ -39,9 +39,9 @@ def sample(
     mean
         the decoder's mean x̂ instead of a draw x ~ p(x|z)
     given
-        conditions of the rows, NAME=VALUE,… (sex=f,site=2), for a run that was fitted with --condition; an empty value is
-        an unknown one; may be given several times. Those not given are drawn from the training rows that have the levels
-        given. They are written beside the rows
+        conditions of the rows, NAME=VALUE,… (sex=f,site=2), for a run that was fitted with --condition; an empty value
+        is an unknown one; may be given several times. Those not given are drawn from the training rows that have the
+        levels given. They are written beside the rows
     seed
         another seed, another sample
     device

@@ -111,7 +111,8 @@ def known_rows(cells: np.ndarray, names: Sequence[str], most: int) -> dict[str, 
     cells of each column by its name, None where one is unknown."""
     some = np.linspace(0, len(cells) - 1, min(most, len(cells))).round().astype(np.int64)
     kept = cells[some]
-    return {name: [None if np.isnan(v) else float(v) for v in column] for name, column in zip(names, kept.T, strict=True)}
+    columns = zip(names, kept.T, strict=True)
+    return {name: [None if np.isnan(v) else float(v) for v in column] for name, column in columns}
 
 
 def to_sample(

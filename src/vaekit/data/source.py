@@ -190,7 +190,8 @@ class Source:
             parts.append(_given(x[:, places], tuple(columns[j] for j in places), own))
             x = x[:, others]
         if labelled and self.label_name in wanted:
-            parts.append(label_column(self.labels, self.label_name, self.name, types and types[-1], unseen))
+            kind = types[-1] if types else None
+            parts.append(label_column(self.labels, self.label_name, self.name, kind, unseen))
             places.append(len(columns) if columns else 0)
         own_names = None if self.names is None else tuple(self.names[j] for j in others)
         own_types = None if self.types is None else tuple(self.types[j] for j in others)
@@ -201,9 +202,7 @@ class Source:
             layout="table",
             types=tuple(kind for part in parts for kind in part["types"]),
         )
-        return replace(
-            self, x=x, names=own_names, types=own_types, conditions=conditions, places=tuple(places)
-        )
+        return replace(self, x=x, names=own_names, types=own_types, conditions=conditions, places=tuple(places))
 
     @property
     def _column_names(self) -> list[str]:

@@ -303,11 +303,9 @@ class TwoSided:
 
 
 @torch.no_grad()
-def two_sided(
-    model: LatentModel, n: int, method: AnnealedImportance, seed: int, c: Tensor | None = None
-) -> TwoSided:
-    """The log-likelihood of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), or given c (n, C), from below and from
-    above.
+def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int, c: Tensor | None = None) -> TwoSided:
+    """The log-likelihood of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), or given c (n, C), from below and
+    from above.
 
         lower = log (1/K) Σ_k w_k        chains from f_0 to p(z|x)
         upper = −log (1/K) Σ_k 1/w_k     chains back from z*, an exact draw of p(z|x), to f_0

@@ -42,9 +42,7 @@ class Experts(nn.Module):
         self.shift = Shift(conditions, codes)
         """V"""
         nothing = torch.zeros(2 * latent_dim)
-        self.correction = MLP(
-            in_features, hidden, 2 * latent_dim, activation, start=nothing, conditions=conditions
-        )
+        self.correction = MLP(in_features, hidden, 2 * latent_dim, activation, start=nothing, conditions=conditions)
         self.width = max(self.correction.width, latent_dim**2)
         with torch.no_grad():
             self.correction.last.weight.zero_()

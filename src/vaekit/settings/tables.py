@@ -28,9 +28,7 @@ def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
         if isinstance(posterior, parts.posteriors.Experts):
             if not likelihood.indicates:
                 raise VaekitError("the posterior 'experts' is for rows with missing cells: choose diagonal or full.")
-            encoder = nets.Experts(
-                likelihood.inputs, hidden, posterior.latent_dim, activation, conditions=conditions
-            )
+            encoder = nets.Experts(likelihood.inputs, hidden, posterior.latent_dim, activation, conditions=conditions)
         decoder = kind(
             posterior.latent_dim, hidden[::-1], likelihood.features, activation,
             start=likelihood.initial(), conditions=conditions,
