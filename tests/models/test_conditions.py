@@ -7,7 +7,9 @@ from scipy.stats import multivariate_normal
 
 from vaekit.data import Source, describe
 from vaekit.data.columns import ColumnType
+from vaekit.errors import VaekitError
 from vaekit.evaluation import ImportanceSampling, log_likelihood
+from vaekit.nets import MLP
 from vaekit.parts import Conditions
 from vaekit.settings import Settings, dataset, prepare
 from vaekit.training import fit
@@ -144,3 +146,13 @@ def test_networks_of_images_are_given_labels(network):
     )
     moved = dataset(other, made.schema, 0, torch.device("cpu"))
     assert (scores(model, rows) != scores(model, moved)).all()
+
+
+def test_a_network_that_takes_no_conditions_is_refused():
+    with pytest.raises(VaekitError, match="takes no conditions: give what makes it a parameter `conditions`"):
+        prepared(table().conditioned(["age", "site"]), network=unconditional)
+
+
+def unconditional(posterior, likelihood) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Networks that know of no c."""
+    return MLP(likelihood.inputs, (), posterior.features), MLP(posterior.latent_dim, (), likelihood.features)
