@@ -71,7 +71,9 @@ class Batch(NamedTuple):
     mask: Tensor | None = None
     """(B, *X) True where observed; None where every cell is"""
     c: Tensor | None = None
-    """(B, C) conditions, as the networks see them; None where there are none"""
+    """(B, C) what is known of the conditions, as the networks see it; None where there are none. Who makes the rows
+    makes it of their cells, once (`parts.Conditions`): what is unknown is 0 in it, whatever its cell holds. Then all
+    that is said of p(z), p(x|z), q(z|x) and p(x) is said of p(z|c), p(x|z, c), q(z|x, c) and p(x|c)"""
     key: np.ndarray | None = None
     """(B,) uint64, one key per row: what scoring noise is made from"""
 
@@ -401,8 +403,8 @@ class LatentModel(Protocol):
         """The function z (K, B, D) ↦ log p(x, z), (K, B) nats, of these rows."""
         ...
 
-    def generate(self, n: int, generator: torch.Generator) -> Distribution:
-        """The likelihood p(x|z) of n draws z ~ p(z), batch (1, n) and event X."""
+    def generate(self, n: int, generator: torch.Generator, c: Tensor | None = None) -> Distribution:
+        """The likelihood p(x|z) of n draws z ~ p(z), or p(x|z, c) of c (n, C), batch (1, n) and event X."""
         ...
 
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
 
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source, load
-from vaekit.data.columns import parse_types
+from vaekit.data.columns import ColumnType, parse_types
 from vaekit.data.fields import Column
 from vaekit.data.images import holds_images
 from vaekit.data.ondisk import Rows
@@ -26,7 +26,7 @@ from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
 from vaekit.runs import Run
 from vaekit.runs.storage import write
-from vaekit.settings import Settings, check_rows_fit, choose_device
+from vaekit.settings import Settings, check_rows_fit, choose_device, dataset
 from vaekit.settings.declared import DataSettings
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ def training_source(settings: Settings, run: Path | None = None) -> Source:
     )
     for part, path in _parts_of_its_own(section):
         source = source.joined(_part_of_its_own(part, path, section, source), part)
+    source = source.conditioned(section.condition)
     if section.digest and source.digest != section.digest:
         places = ", ".join(_places(section))
         remedy = "fit again (with --config, delete the line `digest` first)"
@@ -166,9 +167,8 @@ def rows_of(
         exclude=section.exclude + left_out,
         label=section.label or None,
         keep=section.keep + kept,
-        columns=run.schema.names,
+        **_fitted_columns(run),
         missing=section.missing,
-        types=run.schema.types,
         unseen=unseen,
         resize=section.resize,
         colour=run.schema.channels == 3,
@@ -179,9 +179,30 @@ def rows_of(
     )
     for note in source.notes:
         print(f"note: {source.name}: {note}", file=sys.stderr)
+    if run.schema.conditions is not None:
+        source = source.conditioned(run.schema.given, run.schema.conditions.types, unseen)
     check_rows_fit(model.likelihood, run.schema, source)
-    rows = Dataset(source.x, run.schema, seed=run.settings.training.seed, device=device)
+    rows = dataset(source, run.schema, run.settings.training.seed, device)
     return rows, source, identity(source, np.arange(len(source)))
+
+
+class _Fitted(TypedDict):
+    """Columns of a table that a model was fitted to, and what they were, as `load` takes them."""
+
+    columns: tuple[str, ...] | None
+    types: tuple[ColumnType, ...] | None
+
+
+def _fitted_columns(run: Run) -> _Fitted:
+    """The columns of a run's table in their order, the conditions among them."""
+    schema = run.schema
+    conditions = schema.conditions
+    if conditions is None or schema.names is None:
+        return {"columns": schema.names, "types": schema.types}
+    names = schema.together(schema.names, schema.given)
+    types = schema.together(schema.types or (), conditions.types or ())
+    columns = [(name, kind) for name, kind in zip(names, types, strict=True) if name != run.settings.data.label]
+    return {"columns": tuple(name for name, _ in columns), "types": tuple(kind for _, kind in columns)}
 
 
 def _test_rows(run: Run, device: torch.device) -> tuple[Dataset, Source, dict[str, Column]]:
@@ -192,20 +213,31 @@ def _test_rows(run: Run, device: torch.device) -> tuple[Dataset, Source, dict[st
     test = source.split(seed, section.validation, section.test)["test"]
     if not len(test):
         raise VaekitError(f"{run.folder} held out no test rows: name the data to use.")
-    rows = Dataset(source.x, run.schema, seed=seed, device=device, index=test)
+    rows = dataset(source, run.schema, seed, device, test)
     return rows, source, identity(source, test)
 
 
 def identity(source: Source, index: np.ndarray) -> dict[str, Column]:
     """What joins results to the rows `index` they are of: the rows' numbers (from 0 in each file), files' names,
-    columns kept, and the labels under their own name."""
+    columns kept, the labels under their own name, and the conditions."""
     columns = dict(source.beside)
     if source.labels is not None:
         columns[source.label_name] = source.labels
+    conditions = source.conditions
+    if conditions is not None and conditions.names is not None:
+        columns |= as_columns(np.asarray(conditions.x), conditions.names, conditions.types)
     found: dict[str, Column] = {"row": source.row_numbers[index]}
     for name, values in _named_apart(columns, ["row"]).items():
         found[name] = values[index]
     return found
+
+
+def as_columns(cells: np.ndarray, names: Sequence[str], types: Sequence[ColumnType] | None) -> dict[str, Column]:
+    """Cells (n, columns) as columns written as the data's were."""
+    kinds = types or (ColumnType(),) * len(names)
+    written = [kind.written for kind in kinds]
+    table = as_table(cells, names, written, [kind.levels for kind in kinds], [kind.decimals for kind in kinds])
+    return {column.name: column for column in table}
 
 
 def training_rows(run: Run, device: torch.device, source: Source | None = None) -> Dataset | None:
@@ -219,7 +251,7 @@ def training_rows(run: Run, device: torch.device, source: Source | None = None) 
     section = run.settings.data
     seed = run.settings.training.seed
     train = source.split(seed, section.validation, section.test)["train"]
-    return Dataset(source.x, run.schema, seed=seed, device=device, index=train, hide_extremes=True)
+    return dataset(source, run.schema, seed, device, train, hide_extremes=True)
 
 
 def with_parts(
@@ -250,15 +282,30 @@ def _own_parts(run: Run, source: Source) -> np.ndarray | None:
         parts[rows] = name
     limits = [*np.flatnonzero(own.row_numbers == 0), len(own)]
     for start in limits[:-1]:
-        if start + len(source) in limits and _are_rows(source.x, own.x, start):
+        if start + len(source) in limits and _same_rows(source, own, start):
             return parts[start : start + len(source)].astype(str)
     return None
+
+
+def _same_rows(source: Source, own: Source, start: int) -> bool:
+    """Whether the rows of a source are what `own` has from row `start` on, their conditions too."""
+    alike = _are_rows(source.x, own.x, start)
+    if source.conditions is None or own.conditions is None:
+        return alike
+    given = np.asarray(source.conditions.x)
+    cells = np.asarray(own.conditions.x)[start : start + len(source)]
+    return alike and np.array_equal(given, cells, equal_nan=True)
 
 
 def _are_rows(x: Rows, own: Rows, start: int) -> bool:
     """Whether x is what `own` has from row `start` on."""
     blocks = row_blocks(x.shape)
     return all(np.array_equal(x[b], own[start + b.start : start + min(b.stop, len(x))]) for b in blocks)
+
+
+def of_what(run: Run) -> str:
+    """What a run's log-likelihood is called: "log p(x)", or where rows are given conditions "log p(x | c)"."""
+    return "log p(x | c)" if run.schema.given else "log p(x)"
 
 
 def doubt(estimate: LogLikelihood) -> str | None:
@@ -339,8 +386,8 @@ def write_rows(
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
     known     columns that tell which rows these are, put before; one whose name is taken is called "NAME (data)"
-    schema    of the data, where the rows are like its: a table's cells are written as the data's were; as text with
-              its separator, decimal mark and format of dates
+    schema    of the data, where the rows are like its: a table's cells are written as the data's were, as text with
+              its separator, decimal mark and format of dates; the conditions among `known` stand where they stood in it
     after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
     """
@@ -362,8 +409,12 @@ def write_rows(
         if csv and schema is not None:
             decimals = digits_of_means(schema) if means else schema.decimals
             values = as_text(values, decimals, schema.formats, decimal)
-        own = {column.name: column for column in values}
-        table = polars.DataFrame({**_named_apart(known or {}, names), **own, **(after or {})})
+        own: dict[str, Column] = {column.name: column for column in values}
+        before = dict(known or {})
+        if schema is not None and schema.names is not None and before:
+            given = [(name, before.pop(name)) for name in schema.given]
+            own = dict(schema.together(list(own.items()), given))
+        table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
         if csv:
             as_text(table, decimal=decimal).write_csv(buffer, separator=separator)
         else:

@@ -1,6 +1,7 @@
 """vaekit evaluate: the numbers of a run."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,8 +32,8 @@ def evaluate(
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """The mean log p(x) with its errors, ELBO, rate and its parts, distortion, bits/dim, active units, the gap to the
-    training rows, and simple models of the same rows beside them.
+    """The mean log p(x), or of a run with conditions log p(x | c), with its errors, ELBO, rate and its parts,
+    distortion, bits/dim, active units, the gap to the training rows, and simple models of the same rows beside them.
 
     Parameters
     ----------
@@ -98,10 +99,15 @@ def evaluate(
     if json:
         draws = getattr(way, SIZES[method]) if method in SIZES else None
         about = {"run": str(run), "data": name, "seed": seed, "draws": draws, "versions": versions(place)}
+        if opened.schema.given:
+            about["given"] = opened.schema.given
         print(json_module.dumps({**about, **result.to_dict()}))
         return
     _say_doubts(model, len(chosen))
-    say_page(_table(result, name, opened.schema.binarized, way))
+    lines = _table(result, name, opened.schema.binarized, way)
+    if opened.schema.given:
+        lines = _conditional(lines, opened.schema.given)
+    say_page(lines)
     if train is None:
         line = "The rows this run was trained on are not at hand: no baselines, and no gap to them."
         if opened.settings.data.source:
@@ -182,6 +188,15 @@ def _table(result: "Evaluation", name: str, binarized: str, method: "Method") ->
     for line in said:
         lines += textwrap.wrap(line, WIDTH)
     return lines
+
+
+def _conditional(lines: list[str], given: Sequence[str]) -> list[str]:
+    """The page of a model of p(x|c): what c is, on which side of the bar the simple models are, and names that fit."""
+    from vaekit.errors import listed
+
+    said = f"All of it is given {listed(given, 6)}: c. The simple models are of x alone, without c."
+    renamed = [line.replace("log p(x)  ", "log p(x|c)", 1).replace("log p(x)", "log p(x | c)") for line in lines]
+    return [*renamed, *textwrap.wrap(said, WIDTH)]
 
 
 def _beside(one: "Baseline", log_p: "Tensor", width: int = 26) -> list[str]:

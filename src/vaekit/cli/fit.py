@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaekit.data import Source
     from vaekit.settings import Prepared, Settings
 
-OF_THE_DATA = ("exclude", "label", "keep", "columns", "missing", "resize", "kind", "validation", "test")
+OF_THE_DATA = ("exclude", "label", "keep", "condition", "columns", "missing", "resize", "kind", "validation", "test")
 """what makes other rows of the same files"""
 
 
@@ -54,7 +54,7 @@ def fit(
     from vaekit.cli.train import train
     from vaekit.errors import VaekitError
     from vaekit.runs import Lock, Run, check_free
-    from vaekit.settings import prepare
+    from vaekit.settings import conditions_known, prepare
 
     given = {field.name: from_text(field, typed.get(field.name)) for field in options()}
     settings = _settings(config, trust or ())
@@ -75,6 +75,8 @@ def fit(
     if not json:
         _describe(prepared, source, counts, _asked(settings, given))
     about = {"name": source.name, "digest": source.digest, **counts}
+    if source.conditions is not None:
+        about["conditions"] = conditions_known(source, prepared.split["train"])
     resolved = prepared.settings.changed(digest=source.digest)
     folder = out or claimed(settings.data.source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +150,7 @@ FEW = 20
 
 def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], asked: dict[str, Any]) -> None:
     """Say what is to be trained, on what, and why: the page above the progress bar."""
-    from vaekit.cli.summary import column_lines
+    from vaekit.cli.summary import column_lines, condition_lines
     from vaekit.errors import counted
 
     split = ", ".join(f"{count:,} {part}" for part, count in counts.items())
@@ -161,6 +163,8 @@ def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], as
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
     for line in column_lines(schema, source):
+        print(f"    {line}")
+    for line in condition_lines(schema):
         print(f"    {line}")
     for name, value in asked.items():
         print(f"  {name} = {_shown(value)}  (asked for)")

@@ -1,11 +1,17 @@
 """vaekit sample: new rows from the model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from vaekit.cli.trust import Trust
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaekit.data.fields import Column
+    from vaekit.runs import Run
 
 
 def sample(
@@ -14,6 +20,7 @@ def sample(
     n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
     output: Annotated[Path, Parameter(name=["-o", "--output"])],
     mean: Annotated[bool, Parameter(negative=())] = False,
+    given: Annotated[list[str] | None, Parameter(negative=())] = None,
     seed: int = 0,
     device: str | None = None,
     trust: Trust = None,
@@ -31,6 +38,10 @@ def sample(
         .png (a grid, for images), .tif (a page for each image, of the data's own numbers), .npy, .csv or .parquet
     mean
         the decoder's mean x̂ instead of a draw x ~ p(x|z)
+    given
+        conditions of the rows, NAME=VALUE,… (sex=f,site=2), for a run that was fitted with --condition; an empty value
+        is an unknown one; may be given several times. Those not given are drawn from the training rows that have the
+        levels given. They are written beside the rows
     seed
         another seed, another sample
     device
@@ -44,10 +55,19 @@ def sample(
     import json as json_module
 
     from vaekit import inference
-    from vaekit.cli.common import check_apart, check_output, feature_names, open_model, whole_numbers, write_rows
+    from vaekit.cli.common import (
+        as_columns,
+        check_apart,
+        check_output,
+        feature_names,
+        open_model,
+        whole_numbers,
+        write_rows,
+    )
     from vaekit.cli.images import PICTURES, write_images
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
+    from vaekit.parts import Conditions
     from vaekit.runs import versions
 
     if n < 1:
@@ -55,20 +75,38 @@ def sample(
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, ())
+    conditions = opened.schema.conditions
+    cells = _conditions(opened, given or [], n, seed)
+    c = Conditions(conditions).codes(cells)
+    known: dict[str, Column] = {}
+    if conditions is not None:
+        known = as_columns(cells, opened.schema.given, conditions.types)
     source = generator(seed, "sample", device=place)
-    rows = inference.sample(model, n, source, mean=mean).cpu().numpy()
+    rows = inference.sample(model, n, source, mean=mean, c=None if c is None else c.to(place)).cpu().numpy()
     shown = ""
     if output.suffix.lower() in PICTURES:
         shown = write_images(output, rows, opened.schema)
     else:
-        given = opened.schema.from_stored(rows)
+        written = opened.schema.from_stored(rows)
         drawn_whole = model.likelihood.integers and opened.schema.kind != "real" and not mean
         if drawn_whole:
-            given = whole_numbers(given, opened.schema, output)
-        write_rows(output, given, feature_names(opened), schema=opened.schema, means=mean)
+            written = whole_numbers(written, opened.schema, output)
+        write_rows(output, written, feature_names(opened), known, opened.schema, means=mean)
     what = "means" if mean else "draws"
     if json:
         about = {"run": str(run), "output": str(output), "seed": seed, "versions": versions(place)}
         print(json_module.dumps({**about, "n": n, "what": what}))
         return
     print(f"{n} {what} in {output}{shown}")
+
+
+def _conditions(run: "Run", given: list[str], n: int, seed: int) -> "np.ndarray":
+    """The conditions of n rows, (n, columns): as given, and the others as among the training rows."""
+    import numpy as np
+
+    from vaekit.data.conditions import given_cells, parsed, to_sample
+
+    if run.schema.conditions is None and not given:
+        return np.empty((n, 0))
+    chosen = given_cells(parsed(given, run.schema), run.schema)
+    return to_sample(run.data["conditions"], run.schema, chosen, n, seed)

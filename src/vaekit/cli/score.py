@@ -22,7 +22,8 @@ def score(
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """The log-likelihood log p(x) of each row in nats, with the error of each.
+    """The log-likelihood log p(x) of each row in nats, with the error of each; of a run that was fitted with conditions
+    log p(x | c), given each row's own.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def score(
         check_output,
         counted,
         doubt,
+        of_what,
         open_model,
         rows_of,
         scoring_bar,
@@ -85,7 +87,7 @@ def score(
         result = log_likelihood(model, rows, way, seed, advance)
     said = doubt(result)
     if said is not None:
-        print(f"vaekit: log p(x): {said}.", file=sys.stderr)
+        print(f"vaekit: {of_what(opened)}: {said}.", file=sys.stderr)
     columns = {"log_p": result.value, "error": result.scores.error}
     if output.suffix.lower() != ".npy":
         known = with_parts(known, opened, source, data)
@@ -94,6 +96,8 @@ def score(
     write_rows(output, table, list(columns), known)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
+        if opened.schema.given:
+            about["given"] = opened.schema.given
         print(json_module.dumps({**about, "versions": versions(place), **result.to_dict()}))
         return
-    print(f"{counted(result.n)} in {output}: mean log p(x) {result.mean:.3f} nats")
+    print(f"{counted(result.n)} in {output}: mean {of_what(opened)} {result.mean:.3f} nats")

@@ -43,6 +43,20 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     return lines
 
 
+def condition_lines(schema: Schema) -> list[str]:
+    """A line per column that x is given: its name, what kind it is of and what it holds."""
+    given = schema.conditions
+    if given is None:
+        return []
+    lines = []
+    for j, name in enumerate(schema.given):
+        line = f"given {_cut(name)}: {given.kind_of(j)}, {_held(given, j)}"
+        if given.array("constant")[j] and not given.array("missing")[j]:
+            line += ": one value, which says nothing"
+        lines.append(line)
+    return lines
+
+
 def _by_kind(schema: Schema, missing: np.ndarray) -> Iterator[str]:
     """A line per kind: how many columns, the first of them, and how many cells are missing."""
     for kind, columns in schema.groups().items():

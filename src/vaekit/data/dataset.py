@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Dataset:
     x                (n, *X); on disk (a `numpy.memmap`) it is read batch by batch, in memory kept on the device, or off
                      it where it would take more than half of what is free there
     index            the numbers of the rows meant, by default all
+    c                the conditions of the rows meant, (n, C), as networks see them (`parts.Conditions`)
     hide_extremes    give batches a mask that hides cells outside the schema's typical range, if it has one: for
                      training, which one such cell would ruin
 
@@ -52,6 +53,7 @@ class Dataset:
         device: torch.device | str = "cpu",
         index: np.ndarray | None = None,
         hide_extremes: bool = False,
+        c: Tensor | None = None,
     ) -> None:
         self.schema = schema
         self.seed = seed
@@ -70,6 +72,10 @@ class Dataset:
         else:
             self._file = x
             self._index = np.arange(len(x)) if index is None else index
+        self.c = c
+        """(n, C) the rows' conditions, where the rows are; None without any"""
+        if c is not None:
+            self.c = c.to(self.device) if self.resident else c
         self._order: tuple[int, Tensor] | None = None
         self._made: tuple[tuple[int, int, int], tuple[Batch, ...]] | None = None
 
@@ -127,7 +133,15 @@ class Dataset:
             fewer._index = self._index[numbers]
         else:
             fewer._memory = self._memory[torch.from_numpy(numbers).to(self.device)]
+        if self.c is not None:
+            fewer.c = self.c[torch.from_numpy(numbers).to(self.c.device)]
         return fewer
+
+    def conditions(self, rows: Tensor) -> Tensor | None:
+        """The conditions of the rows of these numbers, (len(rows), C) on the device; None where there are none."""
+        if self.c is None:
+            return None
+        return self.c.index_select(0, rows.to(self.c.device)).to(self.device)
 
     @lazy
     def keys(self) -> np.ndarray:
@@ -145,24 +159,25 @@ class Dataset:
     def train_batch(self, step: int, size: int) -> Batch:
         """The batch of training step `step`: order keyed by (seed, epoch), binarisation by (seed, step)."""
         if self.device.type == "cpu":
-            x = self.take(self.numbers(step, size))
-            return Batch(self._units(x, step), self._mask(x))
+            numbers = self.numbers(step, size)
+            x = self.take(numbers)
+            return Batch(self._units(x, step), self._mask(x), self.conditions(numbers))
         epoch, index = divmod(step, self.batches_per_epoch(size))
         together = max(1, min(TOGETHER, TOGETHER_CELLS // (size * self.schema.features)))
         block, place = divmod(index, together)
         if self._made is None or self._made[0] != (epoch, block, size):
             last = min((block + 1) * together, self.batches_per_epoch(size))
-            x = self.take(self._permutation(epoch)[block * together * size : last * size])
-            self._made = (epoch, block, size), self._batches(x, size, epoch, block)
+            numbers = self._permutation(epoch)[block * together * size : last * size]
+            self._made = (epoch, block, size), self._batches(numbers, size, epoch, block)
         return self._made[1][place]
 
-    def _batches(self, x: Tensor, size: int, *counters: int) -> tuple[Batch, ...]:
-        """Training batches of `size` rows, from rows as stored: what is drawn for them is keyed by the counters."""
-        size = min(size, len(x))
-        parts = self._units(x, *counters).split(size)
-        mask = self._mask(x)
-        masks: Sequence[Tensor | None] = [None] * len(parts) if mask is None else mask.split(size)
-        return tuple(map(Batch, parts, masks))
+    def _batches(self, numbers: Tensor, size: int, *counters: int) -> tuple[Batch, ...]:
+        """Training batches of `size` rows, of the rows of these numbers: what is drawn for them is keyed by the
+        counters."""
+        size = min(size, len(numbers))
+        x = self.take(numbers)
+        whole = Batch(self._units(x, *counters), self._mask(x), self.conditions(numbers))
+        return tuple(whole.rows(start, start + size) for start in range(0, len(numbers), size))
 
     def _mask(self, x: Tensor) -> Tensor | None:
         """Which cells of rows as stored are not missing, and typical where the others are to be hidden."""
@@ -224,12 +239,13 @@ class Dataset:
     def scoring_batch(self, rows: Tensor) -> Batch:
         """These rows, with randomness that depends on their content alone."""
         key = self.keys[rows.cpu().numpy()]
+        c = self.conditions(rows)
         if self.schema.binarized != "dynamic":
             x = self.take(rows)
-            return Batch(self._plain(x), self._mask(x), key=key)
+            return Batch(self._plain(x), self._mask(x), c, key)
         if self.resident:
-            return Batch(self._keyed_binary.index_select(0, rows).float(), key=key)
-        return Batch(self._binarised(self.take(rows), key).float(), key=key)
+            return Batch(self._keyed_binary.index_select(0, rows).float(), None, c, key)
+        return Batch(self._binarised(self.take(rows), key).float(), None, c, key)
 
     @lazy
     def _keyed_binary(self) -> Tensor:

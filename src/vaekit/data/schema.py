@@ -81,6 +81,10 @@ class Schema:
     where there are none"""
     missing: bool | tuple[bool, ...] = False
     """whether a feature has missing cells, held as NaN, among the rows trained on"""
+    conditions: "Schema | None" = None
+    """of the columns that x is given, in p(x|c); None where there are none"""
+    places: tuple[int, ...] = ()
+    """where each of them stands in the table of all columns, from 0"""
 
     @property
     def features(self) -> int:
@@ -188,6 +192,23 @@ class Schema:
         """The kind of feature `index`."""
         return self.kind if self.kinds is None else self.kinds[index]
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of the columns that x is given."""
+        return () if self.conditions is None else self.conditions.names or ()
+
+    def together(self, own: Sequence[T], conditions: Sequence[T]) -> list[T]:
+        """Something of each feature and of each condition, in the order of the table of all columns.
+
+        >>> schema = Schema((2,), "real", ("a", "c"), 0.0, 1.0, 1.0, 0.5, 0.5, places=(1, 3))
+        >>> schema.together("ac", "bd")
+        ['a', 'b', 'c', 'd']
+        """
+        found = list(own)
+        for place, one in sorted(zip(self.places, conditions, strict=True), key=lambda pair: pair[0]):
+            found.insert(place, one)
+        return found
+
     def sizes(self) -> tuple[int, ...]:
         """How many levels each feature has: 0 for numbers."""
         if self.levels is None:
@@ -252,6 +273,8 @@ class Schema:
             formats=_picked(self.formats, index),
             repeated=_picked(self.repeated, index),
             shares=_picked(self.shares, index),
+            conditions=None,
+            places=(),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,6 +291,8 @@ class Schema:
         if other:
             raise VaekitError(f"the schema's keys are not those of this version: {', '.join(sorted(other))}")
         known = dict(values)
+        if values["conditions"] is not None:
+            known["conditions"] = cls.from_dict(values["conditions"])
         for name, value in values.items():
             if isinstance(value, list):
                 known[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
@@ -301,6 +326,8 @@ class Schema:
             "written": self.written is None
             or (_is_list(self.written, features, str) and set(self.written) <= set(WRITTEN)),
             **{name: self._are_shares(name, features) for name in ("repeated", "shares")},
+            "conditions": self.conditions is None or self._can_be_given(self.conditions),
+            "places": _is_list(self.places, len(self.given), int),
             "decimals": self.decimals is None or _is_list(self.decimals, features, (int, NoneType)),
             "formats": self.formats is None
             or (_is_list(self.formats, features, str) and all(map(FORMAT.fullmatch, self.formats))),
@@ -309,6 +336,10 @@ class Schema:
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},
         }
         return [name for name, right in fits.items() if not right]
+
+    def _can_be_given(self, conditions: "Schema") -> bool:
+        """Whether these are columns of a table with names, and given nothing themselves."""
+        return conditions.names is not None and conditions.conditions is None and conditions.binarized == "none"
 
     def _are_shares(self, name: str, features: int) -> bool:
         """Whether there are a few numbers for each column, and as many in both lists."""

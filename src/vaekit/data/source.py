@@ -12,14 +12,15 @@ import numpy as np
 
 from vaekit.data import datasets, images, readers
 from vaekit.data.columns import ColumnType
+from vaekit.data.conditions import label_column
 from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
 from vaekit.data.schema import Schema
 from vaekit.data.survey import check_rows, described, row_blocks
-from vaekit.data.tables import Columns
+from vaekit.data.tables import Columns, all_names
 from vaekit.data.united import united
-from vaekit.errors import VaekitError, listed
+from vaekit.errors import VaekitError, listed, unknown
 from vaekit.noise import derive_seed
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Source:
     """the table as it came, with all its columns, where that was asked for"""
     notes: tuple[str, ...] = ()
     """what was read otherwise than it is written, or left out: a sentence each, for people"""
+    conditions: "Source | None" = None
+    """the columns that x is given, in p(x|c), of the same rows; see `conditioned`"""
+    places: tuple[int, ...] = ()
+    """where each of these columns stood among all, from 0"""
 
     def __post_init__(self) -> None:
         x = self.x if on_disk(self.x) else np.asarray(self.x)
@@ -112,13 +117,18 @@ class Source:
 
         The digest is computed in the same pass, where it is not known.
         """
-        if "digest" in vars(self):
-            schema = described(self.x, self.names, train, self.axes, self.types)
-        else:
-            digest = _Digest(self)
-            schema = described(self.x, self.names, train, self.axes, self.types, digest.add)
-            vars(self)["digest"] = digest.found()
-        return replace(schema, separator=self.separator, decimal=self.decimal or ".")
+        conditions = None if self.conditions is None else self.conditions.describe(train)
+        digest = _Digest(self)
+        seen = None if "digest" in vars(self) else digest.add
+        schema = described(self.x, self.names, train, self.axes, self.types, seen)
+        vars(self).setdefault("digest", digest.found())
+        return replace(
+            schema,
+            conditions=conditions,
+            places=self.places,
+            separator=self.separator,
+            decimal=self.decimal or ".",
+        )
 
     def split(self, seed: int, validation: float | str, test: float | str) -> dict[str, np.ndarray]:
         """Row numbers of train, validation and test: disjoint, sorted, a function of (seed, n) alone.
@@ -146,6 +156,69 @@ class Source:
         if not len(order):
             raise VaekitError(f"no rows are left to train on: {len(self)} rows, validation {validation}, test {test}.")
         return {"train": np.sort(order), "validation": split["validation"], "test": split["test"]}
+
+    def conditioned(
+        self, names: Sequence[str], types: Sequence[ColumnType] | None = None, unseen: str = "error"
+    ) -> "Source":
+        """The same rows with the columns of these names as their conditions, no longer among those to be learned.
+
+        A column of an array without names is named by its number, from 0, and the labels by their own name: their
+        values are levels.
+
+        types, unseen    what the labels, named last, were when a model was fitted to them: see `load`
+
+        Raises VaekitError for other names, and where no column is left to learn.
+        """
+        if not names:
+            return self
+        columns = self._column_names
+        wanted = all_names(names, [*columns, self.label_name])
+        labelled = self.labels is not None and self.label_name not in columns
+        known = [*columns, self.label_name] if labelled else columns
+        for name in wanted:
+            if name not in known:
+                raise unknown(f"condition of {self.name}", name, known) if known else self._nothing_given(name)
+        places = [j for j, name in enumerate(columns) if name in wanted]
+        others = [j for j in range(len(columns)) if j not in places]
+        if columns and not others:
+            raise VaekitError(f"{self.name}: all its columns are conditions, and none is left to learn.")
+        parts: list[Fields] = []
+        x = self.x
+        if places:
+            assert isinstance(x, np.ndarray)  # columns of a table, which is read whole
+            own = None if self.types is None else tuple(self.types[j] for j in places)
+            parts.append(_given(x[:, places], tuple(columns[j] for j in places), own))
+            x = x[:, others]
+        if labelled and self.label_name in wanted:
+            kind = types[-1] if types else None
+            parts.append(label_column(self.labels, self.label_name, self.name, kind, unseen))
+            places.append(len(columns) if columns else 0)
+        own_names = None if self.names is None else tuple(self.names[j] for j in others)
+        own_types = None if self.types is None else tuple(self.types[j] for j in others)
+        conditions = Source(
+            np.column_stack([part["x"].astype(np.float64) for part in parts]),
+            tuple(name for part in parts for name in part["names"] or ()),
+            name=self.name,
+            layout="table",
+            types=tuple(kind for part in parts for kind in part["types"]),
+        )
+        return replace(self, x=x, names=own_names, types=own_types, conditions=conditions, places=tuple(places))
+
+    @property
+    def _column_names(self) -> list[str]:
+        """The names of a table's columns, or their numbers."""
+        if self.names is not None:
+            return list(self.names)
+        if self.axes.kind == "table" and self.x.ndim == 2:
+            return [str(j) for j in range(self.x.shape[1])]
+        return []
+
+    def _nothing_given(self, name: str) -> VaekitError:
+        """The error for rows without columns and without labels."""
+        return VaekitError(
+            f"{self.name} has no '{name}' to be given: its rows have neither labels nor columns with names. Labels are "
+            f"'y' beside 'x' in an .npz, or the folders that images lie in."
+        )
 
     def joined(self, other: "Source", part: str) -> "Source":
         """These rows with another source's as their fixed `part` (a validation or test file of one's own)."""
@@ -177,6 +250,7 @@ class _Digest:
 
     def __init__(self, source: Source) -> None:
         self.parts = source.parts
+        self.conditions = source.conditions
         self.sha = hashlib.sha256(f"{source.x.dtype.newbyteorder('<').str}{source.x.shape}".encode())
 
     def add(self, block: np.ndarray) -> None:
@@ -185,9 +259,16 @@ class _Digest:
 
     def found(self) -> str:
         """In hexadecimal digits, once all rows were added."""
+        if self.conditions is not None:
+            self.sha.update(self.conditions.digest.encode())
         for part, numbers in sorted(self.parts.items()):
             self.sha.update(part.encode() + np.asarray(numbers, "<i8").tobytes())
         return self.sha.hexdigest()
+
+
+def _given(cells: np.ndarray, names: tuple[str, ...], types: tuple[ColumnType, ...] | None) -> Fields:
+    """Columns of a table as the fields of a source."""
+    return {"x": cells, "names": names, "types": types or (ColumnType(),) * len(names)}
 
 
 def load(

@@ -144,10 +144,10 @@ def _fields(
     table: "polars.DataFrame", file: str, columns: Columns, separator: str, notes: list[str], rescue: str
 ) -> Fields:
     """The fields of a Source: x (n, columns) float64, names, labels, and what stays beside the rows."""
-    exclude = _all_names(columns.exclude, table.columns)
+    exclude = all_names(columns.exclude, table.columns)
     label = [columns.label] if columns.label is not None else []
-    keep = _all_names(columns.keep, table.columns)
-    must_be_there = _all_names(columns.asked, table.columns)
+    keep = all_names(columns.keep, table.columns)
+    must_be_there = all_names(columns.asked, table.columns)
     if columns.strict:
         must_be_there = [*exclude, *label, *keep]
     for name in must_be_there:
@@ -248,7 +248,7 @@ def _left_out(why: Mapping[str, str], keeps: bool) -> list[str]:
     return said
 
 
-def _all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
+def all_names(options: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that options name, in their order."""
     return [name for given in options for name in _names(given, columns)]
 

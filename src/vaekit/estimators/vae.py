@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_random_
 from vaekit import evaluation, inference
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source
-from vaekit.data.columns import parse_types
+from vaekit.data.columns import ColumnType, parse_types
+from vaekit.data.conditions import given_cells, to_sample
 from vaekit.data.tables import Columns
 from vaekit.data.written import as_those
 from vaekit.errors import VaekitError, as_arguments, listed
@@ -23,8 +25,18 @@ from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows, re
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
+from vaekit.parts import Conditions
 from vaekit.runs import Run, save_state, selected
-from vaekit.settings import Prepared, Settings, check_rows_fit, choose_device, impossible, prepare
+from vaekit.settings import (
+    Prepared,
+    Settings,
+    check_rows_fit,
+    choose_device,
+    conditions_known,
+    dataset,
+    impossible,
+    prepare,
+)
 from vaekit.training import State, fit
 from vaekit.training.step import LOSS
 
@@ -80,6 +92,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     columns : what columns of a frame are, where that is not to be found out:
         "age=count,grade=ordinal:low<mid<high,zip=category". Text is taken for categories, whole numbers for whole
         numbers; an empty cell is missing, and so is NaN in an array (n, columns).
+    condition : names of columns that rows are given instead of learned, p(x|c): "sex,site" or ["sex", "site"]; of an
+        array their numbers. All that is said of x is then said of the other columns, given these.
     missing : what else stands in a missing cell of a frame: "-999", say.
     unseen : "error" or "missing": what becomes of a level that fitting never saw.
     binarize : "none", "dynamic", "threshold" or "expected": how grey values become 0 and 1.
@@ -130,6 +144,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         start: str = "auto",
         kind: str = "auto",
         columns: str | Sequence[str] = (),
+        condition: str | Sequence[str | int] = (),
         missing: Sequence[str] = (),
         unseen: str = "error",
         binarize: str = "none",
@@ -157,6 +172,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         self.start = start
         self.kind = kind
         self.columns = columns
+        self.condition = condition
         self.missing = missing
         self.unseen = unseen
         self.binarize = binarize
@@ -186,6 +202,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         x, plain = self._validated(X, columns, reset=True)
         names = tuple(getattr(self, "feature_names_in_", ()))
         source = Source(x, names or None, name="X", layout=self.kind, types=plain.types)
+        source = source.conditioned(settings.data.condition)
         prepared = prepare(settings, source)
         _warn(prepared.notes)
         state = prepared.state
@@ -198,7 +215,14 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        about = {"name": "X", "digest": source.digest, "library": library_of(X), "left_out": list(plain.left_out)}
+        about: dict[str, Any] = {
+            "name": "X",
+            "digest": source.digest,
+            "library": library_of(X),
+            "left_out": list(plain.left_out),
+        }
+        if source.conditions is not None:
+            about["conditions"] = conditions_known(source, prepared.split["train"])
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
         train = prepared.rows["train"]
@@ -247,8 +271,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)
 
-    def inverse_transform(self, Z: object) -> Any:  # noqa: ANN401  an array, or somebody's frame
+    def inverse_transform(self, Z: object, *, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The decoder's mean x̂ at each z (n, latent_dim), in the data's own units: (n, *X).
+
+        given    conditions of all rows, as in `sample`
 
         Raises ValueError for anything but finite latents of that shape.
         """
@@ -257,8 +283,9 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         latents = self.model_.latent_dim
         if z.ndim != 2 or z.shape[1] != latents or not len(z) or not z.isfinite().all():
             raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {latents}) finite latents.")
-        x = inference.decode(self.model_, z.to(self._device()))
-        return self._given(self.schema_.from_stored(self._array(x)), means=True)
+        cells, c = self._conditions(given, len(z), self.settings_.training.seed)
+        x = inference.decode(self.model_, z.to(self._device()), c)
+        return self._given(self.schema_.from_stored(self._array(x)), cells, means=True)
 
     def score_samples(self, X: object) -> np.ndarray:
         """The log-likelihood log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a
@@ -272,17 +299,44 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         """The mean of `score_samples`, nats; y is ignored."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1, mean: bool = False, random_state: RandomState = None) -> Any:  # noqa: ANN401  an array, or somebody's frame
+    def sample(
+        self,
+        n_samples: int = 1,
+        mean: bool = False,
+        random_state: RandomState = None,
+        *,
+        given: Mapping[str, object] | None = None,
+    ) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """New rows x ~ p(x|z), z ~ p(z), or with `mean` the decoder's x̂ of each z: (n, *X).
 
         random_state    an int: the same rows at every call; None: others at each; or a `numpy.random.RandomState`
+        given           conditions of the rows by their names, {"sex": "f"}, None for an unknown one. Those not given
+                        are drawn from the training rows that have the levels given. They stand among the columns of
+                        the rows, where they stood in those fitted
         """
         check_is_fitted(self)
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
-        source = generator(_seed(random_state), "sample", device=self._device())
-        x = inference.sample(self.model_, n_samples, source, mean=mean)
-        return self._given(self.schema_.from_stored(self._array(x)), means=mean)
+        seed = _seed(random_state)
+        cells, c = self._conditions(given, n_samples, seed)
+        source = generator(seed, "sample", device=self._device())
+        x = inference.sample(self.model_, n_samples, source, mean=mean, c=c)
+        return self._given(self.schema_.from_stored(self._array(x)), cells, means=mean)
+
+    def _conditions(
+        self, given: Mapping[str, object] | None, n: int, seed: int
+    ) -> tuple[np.ndarray, torch.Tensor | None]:
+        """Conditions of n rows: the cells (n, columns), as given and the others as among the training rows, and c."""
+        schema = self.schema_
+        if schema.conditions is None and not given:
+            return np.empty((n, 0)), None
+        try:
+            chosen = given_cells(given or {}, schema)
+        except VaekitError as error:
+            raise VaekitError(as_arguments(str(error))) from error
+        cells = to_sample(self.data_["conditions"], schema, chosen, n, seed)
+        c = Conditions(schema.conditions).codes(cells)
+        return cells, None if c is None else c.to(self._device())
 
     def impute(self, X: object, *, draws: int = 0, samples: int = 1000, random_state: RandomState = 0) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The rows of X, as X came, with missing cells filled by p(x_missing | x_observed); see `inference.impute`. All
@@ -306,7 +360,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             tables = [as_those(one, schema.names, schema) for one in versions]
             given = [refilled(X, table, missing, digits) for table in tables]
         else:
-            given = [self._given(one) for one in versions]
+            beside = np.empty((len(x), 0)) if source.conditions is None else np.asarray(source.conditions.x)
+            given = [self._given(one, beside) for one in versions]
         return given if draws else given[0]
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -319,9 +374,10 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
-        for several in ("columns", "missing"):
+        for several in ("columns", "condition", "missing"):
             if isinstance(given[several], str):
                 given[several] = (given[several],)
+        given["condition"] = tuple(str(name) for name in given["condition"])
         given["missing"] = tuple(
             f"{value:g}" if isinstance(value, int | float) else value for value in given["missing"]
         )
@@ -373,15 +429,21 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         if names is not None:
             section = self.settings_.data
             aside = (*section.exclude, *section.keep, *filter(None, [section.label]))
+            aside = tuple(name for name in aside if name not in names)  # a label may be a condition
             columns = Columns(
                 exclude=(*self.data_.get("left_out", ()), *aside),
                 needed=tuple(names),
                 missing=self.settings_.data.missing,
-                types=self.schema_.types,
+                types=_all_types(self.schema_),
                 unseen=self.unseen,
             )
         x, _ = self._validated(X, columns, reset=False)
-        source = Source(x, name="X", layout=self.schema_.layout)
+        schema = self.schema_
+        source = Source(x, name="X", layout=schema.layout)
+        if schema.conditions is not None:
+            named = None if names is None else tuple(names)
+            source = replace(source, names=named, types=columns.types).conditioned(schema.given)
+            source = replace(source, names=None, types=None)
         try:
             check_rows_fit(self.model_.likelihood, self.schema_, source)
         except VaekitError as error:
@@ -391,22 +453,44 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 f"X is an array, and this VAE was fitted to a frame of columns {listed(names)}: give such a frame."
             ) from error
         seed = self.settings_.training.seed
-        return source, Dataset(source.x, self.schema_, seed=seed, device=self._device())
+        return source, dataset(source, self.schema_, seed, self._device())
 
-    def _given(self, x: np.ndarray, *, means: bool = False) -> Any:  # noqa: ANN401  an array, or somebody's frame
-        """Rows in the data's own units as what the data came in: an array, or a frame whose cells are written alike."""
+    def _given(self, x: np.ndarray, cells: np.ndarray, *, means: bool = False) -> Any:  # noqa: ANN401  an array, or somebody's frame
+        """Rows in the data's own units as what the data came in: an array, or a frame whose cells are written alike;
+        with the cells (n, columns) of their conditions where these stood."""
         library = self.data_.get("library", "")
         schema = self.schema_
+        conditions = schema.conditions
         if not library or schema.names is None:
-            return x
+            if conditions is None or not _in_rows(schema):
+                return x
+            return np.stack(schema.together(list(x.T), list(cells.T)), 1)
         levels = dict(zip(schema.names, schema.levels or (), strict=False))
-        return as_given(as_those(x, schema.names, schema, means=means), library, levels)
+        table = as_those(x, schema.names, schema, means=means)
+        if conditions is not None:
+            beside = as_those(cells, schema.given, conditions)
+            levels |= dict(zip(schema.given, conditions.levels or (), strict=False))
+            table = type(table)(schema.together(table.get_columns(), beside.get_columns()))
+        return as_given(table, library, levels)
 
     def _device(self) -> torch.device:
         return next(self.model_.parameters()).device
 
     def _array(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.cpu().numpy().astype(np.float64)
+
+
+def _in_rows(schema: Schema) -> bool:
+    """Whether conditions are columns of the rows as they are given, by name or by number; else they are labels."""
+    return schema.names is not None or all(name.isdigit() for name in schema.given)
+
+
+def _all_types(schema: Schema) -> tuple[ColumnType, ...] | None:
+    """What all columns of the rows are, conditions among them."""
+    conditions = schema.conditions
+    if conditions is None or schema.types is None:
+        return schema.types
+    return tuple(schema.together(schema.types, conditions.types or ()))
 
 
 def _axes(X: object) -> int:
@@ -448,9 +532,11 @@ def load(folder: str | Path, *, device: str = "auto", trust: Collection[str] = (
         vae.validation_fraction = VAE().validation_fraction
     state = run.state(choose_device(device))
     vae._keep(settings, run.schema, state, run.metrics, run.data)
-    vae.n_features_in_ = run.schema.shape[0]
-    if run.schema.names:
-        vae.feature_names_in_ = np.array(run.schema.names, dtype=object)
+    schema = run.schema
+    given = schema.given if _in_rows(schema) else ()
+    vae.n_features_in_ = schema.shape[0] + len(given)
+    if schema.names:
+        vae.feature_names_in_ = np.array(schema.together(schema.names, given), dtype=object)
     if "lower_bound" in run.data:  # the command line does not score the training rows
         vae.lower_bound_ = run.data["lower_bound"]
     return vae

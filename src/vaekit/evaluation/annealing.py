@@ -303,8 +303,9 @@ class TwoSided:
 
 
 @torch.no_grad()
-def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int) -> TwoSided:
-    """The log-likelihood of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), from below and from above.
+def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int, c: Tensor | None = None) -> TwoSided:
+    """The log-likelihood of n rows that the model made, z* ~ p(z) and x ~ p(x|z*), or given c (n, C), from below and
+    from above.
 
         lower = log (1/K) Σ_k w_k        chains from f_0 to p(z|x)
         upper = −log (1/K) Σ_k 1/w_k     chains back from z*, an exact draw of p(z|x), to f_0
@@ -327,14 +328,14 @@ def two_sided(model: LatentModel, n: int, method: AnnealedImportance, seed: int)
     like = next(model.parameters())
     source = generator(seed, "simulate", device=like.device)
     noise = normal_noise(source, like.dtype)(1, n, model.prior.noise)
-    z, _ = model.pz().draw(noise)
-    x = model.decode(z).sample(source)[0]
+    z, _ = model.pz(c).draw(noise)
+    x = model.decode(z, c).sample(source)[0]
     keys = np.arange(n, dtype=np.uint64)  # not of the content: equal rows have each their own z*
     lower = []
     upper = []
     most = min(BLOCK, BUDGET // model.width)
     for rows in torch.arange(n).split(max(1, most // method.chains)):
-        batch = Batch(x[rows], key=keys[rows.numpy()])
+        batch = Batch(x[rows], c=None if c is None else c[rows], key=keys[rows.numpy()])
         chains = _Chains(method, model, batch, seed)
         steps = chains.tuned()
         forward, _ = chains.forward(steps)

@@ -105,15 +105,15 @@ def _draws(model: LatentModel, rows: Dataset, points: int, seed: int) -> tuple[T
     count = min(points, n)
     draws = -(-points // n)
     index = torch.arange(count, device=rows.device) * n // count
-    prior = model.pz()
     drawn = []
     log_q = []
     log_p = []
     for part in index.split(at_once(model.width)):
-        z, log_density = _drawn(model, rows.scoring_batch(part), draws, seed)
+        batch = rows.scoring_batch(part)
+        z, log_density = _drawn(model, batch, draws, seed)
         drawn.append(z)
         log_q.append(log_density.double())
-        log_p.append(prior.log_prob(z).double())
+        log_p.append(model.pz(batch.c).log_prob(z).double())
     return torch.cat(drawn, 1), torch.cat(log_q, 1), torch.cat(log_p, 1)
 
 
@@ -129,9 +129,9 @@ def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tup
     over all rows; None where the rate does not fall apart."""
     total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
     rate_each = torch.zeros((), dtype=torch.float64, device=z.device)
-    prior = model.pz()
     for count, batch in rows.blocks(at_once(model.width)):
         q = model.encode(batch)
+        prior = model.pz(batch.c)
         most = max(1, CELLS // (len(batch.x) * z.shape[-1]))
         log_q = []
         for part in z.split(most):

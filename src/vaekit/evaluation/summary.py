@@ -156,7 +156,8 @@ def evaluate(
         said = (str(decisive), *said)
     both_sides = None
     if isinstance(method, AnnealedImportance):
-        both_sides = two_sided(model, SIMULATED, method, seed)
+        some = torch.arange(SIMULATED) % len(rows)
+        both_sides = two_sided(model, SIMULATED, method, seed, rows.conditions(some))
     return Evaluation(
         **means,
         log_likelihood=found,

@@ -39,19 +39,23 @@ def _stddev(q: Latent, mean: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(model: LatentModel, z: Tensor) -> Tensor:
-    """The decoder's mean x̂, (n, *X), of latents z (n, D)."""
+def decode(model: LatentModel, z: Tensor, c: Tensor | None = None) -> Tensor:
+    """The decoder's mean x̂, (n, *X), of latents z (n, D), given c (n, C)."""
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(z), size):
             block = z[start : start + size]
-            filling = block[:1].expand(size - len(block), -1)
-            padded = torch.cat([block, filling])
-            yield {"x": model.decode(padded[None]).mean[0, : len(block)]}
+            given = None if c is None else _filled_up(c[start : start + size], size)
+            yield {"x": model.decode(_filled_up(block, size)[None], given).mean[0, : len(block)]}
 
     with suited(model, size):
         return joined(blocks(), len(z))["x"]
+
+
+def _filled_up(block: Tensor, size: int) -> Tensor:
+    """A block of rows, filled up with its first to so many."""
+    return torch.cat([block, block[:1].expand(size - len(block), -1)])
 
 
 @torch.no_grad()
@@ -64,7 +68,7 @@ def reconstruct(model: LatentModel, rows: Dataset, samples: int, generator: torc
         for count, batch in rows.blocks(max(1, together // samples)):
             noise = normal(samples, len(batch.x), model.noise)
             z, _ = model.encode(batch).draw(noise)
-            again = torch.cat([model.decode(part).mean[:, :count] for part in z.split(together)])
+            again = torch.cat([model.decode(part, batch.c).mean[:, :count] for part in z.split(together)])
             yield {"x": again.transpose(0, 1)}
 
     with suited(model, together):
@@ -72,13 +76,16 @@ def reconstruct(model: LatentModel, rows: Dataset, samples: int, generator: torc
 
 
 @torch.no_grad()
-def sample(model: LatentModel, n: int, generator: torch.Generator, *, mean: bool = False) -> Tensor:
-    """Rows x ~ p(x|z) of n draws z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X)."""
+def sample(
+    model: LatentModel, n: int, generator: torch.Generator, *, mean: bool = False, c: Tensor | None = None
+) -> Tensor:
+    """Rows x ~ p(x|z) of n draws z ~ p(z), or with `mean` the decoder's x̂ of each z, (n, *X); of all given c (n, C)."""
     size = at_once(model.width)
 
     def blocks() -> Iterator[dict[str, Tensor]]:
         for start in range(0, n, size):
-            px = model.generate(min(size, n - start), generator)
+            given = None if c is None else c[start : start + size]
+            px = model.generate(min(size, n - start), generator, given)
             x = px.mean if mean else px.sample(generator)
             yield {"x": x[0]}
 

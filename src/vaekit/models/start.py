@@ -4,7 +4,8 @@
 
     q(z|x) = N(M⁻¹ Wᵀ ψ⁻¹ S⁻¹ (x − m), M⁻¹),   M = I + Wᵀ ψ⁻¹ W
 
-The latents are turned so that M is diagonal. Then a diagonal posterior is the exact one, and before the first step the
+Given conditions c, the factor analysis is that of what a regression on them leaves, x − S A c. The latents are turned
+so that M is diagonal. Then a diagonal posterior is the exact one, and before the first step the
 ELBO of every row equals the log-density of the factor analysis. What training adds is what the data has beyond it.
 """
 
@@ -43,6 +44,8 @@ class Factors(NamedTuple):
     """S ψ^½, (d,)"""
     precision: np.ndarray
     """the diagonal of M, (D,)"""
+    effect: np.ndarray
+    """S A, (d, C): what conditions add to the mean"""
 
 
 @runtime_checkable
@@ -144,6 +147,25 @@ def factor_analysis_observed(
     return _factors(mean + deviation * centre, deviation, weights, unique, latents)
 
 
+def effects(rows: np.ndarray, observed: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The regression of columns (n, d) on conditions c (n, C), of each over the rows that have it: A (d, C).
+
+    `RIDGE` rows of conditions that change nothing are added.
+    """
+
+    def solved(y: np.ndarray, given: np.ndarray) -> np.ndarray:
+        given = given - given.mean(0)
+        return np.linalg.solve(given.T @ given + RIDGE * np.eye(given.shape[1]), given.T @ y).T
+
+    if observed.all():
+        return solved(rows, c)
+    found = np.zeros((rows.shape[1], c.shape[1]))
+    for j, there in enumerate(observed.T):
+        if there.any():
+            found[j] = solved(rows[there, j], c[there])
+    return found
+
+
 def _factors(mean: np.ndarray, units: np.ndarray, weights: np.ndarray, unique: np.ndarray, latents: int) -> Factors:
     """The factors W (d, D) and ψ (d,) of columns in these units, turned so that M is diagonal."""
     weights = np.pad(weights, ((0, 0), (0, latents - weights.shape[1])))  # what is left over says nothing
@@ -153,6 +175,7 @@ def _factors(mean: np.ndarray, units: np.ndarray, weights: np.ndarray, unique: n
         loading=units[:, None] * (weights @ turn[:, ::-1]),
         deviation=units * np.sqrt(unique),
         precision=precision[::-1].copy(),
+        effect=np.zeros((len(mean), 0)),
     )
 
 
@@ -204,17 +227,24 @@ def start(model: VAE, factors: Factors) -> None:
         raise VaekitError("a start at factor analysis takes a likelihood and a posterior that have `affine`.")
     dtype = next(model.parameters()).dtype
     device = next(model.parameters()).device
-    mean, loading, deviation, precision = (torch.as_tensor(v, dtype=torch.float64, device=device) for v in factors)
-    weight, bias = likelihood.affine(mean.to(dtype), loading.to(dtype), deviation.to(dtype))
-    _write(model.decoder, weight, bias)
+    mean, loading, deviation, precision, effect = (
+        torch.as_tensor(v, dtype=torch.float64, device=device) for v in factors
+    )
+    forwards = torch.cat([loading, effect], 1)  # to the mean z and c are alike
+    weight, bias = likelihood.affine(mean.to(dtype), forwards.to(dtype), deviation.to(dtype))
+    _write(model.decoder, weight, bias, model.latent_dim)
     if isinstance(model.encoder, Experts):
-        model.encoder.start(mean, loading, deviation)
+        model.encoder.start(mean, loading, deviation, effect)
         return
     backwards = (loading / deviation.square()[:, None]).mT / precision[:, None]
-    weight, bias = posterior.affine(backwards, -(backwards @ mean), -0.5 * precision.log())
-    _write(model.encoder, weight, bias)
+    both = torch.cat([backwards, -backwards @ effect], 1)
+    weight, bias = posterior.affine(both, -(backwards @ mean), -0.5 * precision.log())
+    _write(model.encoder, weight, bias, len(mean))
 
 
-def _write(network: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    network.get_parameter("linear.weight").copy_(weight)
+def _write(network: nn.Module, weight: Tensor, bias: Tensor, inputs: int) -> None:
+    """The linear map of a network: weights of its inputs, and after these of its conditions, if it has any."""
+    network.get_parameter("linear.weight").copy_(weight[:, :inputs])
     network.get_parameter("linear.bias").copy_(bias)
+    if weight.shape[1] > inputs:
+        network.get_parameter("shift.weight").copy_(weight[:, inputs:])

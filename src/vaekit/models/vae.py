@@ -15,6 +15,9 @@ class VAE(nn.Module):
     encoder     Tensor (B, *X) ↦ (B, posterior.features)
     decoder     Tensor (K·B, D) ↦ anything that flattens to (K·B, likelihood.features)
 
+    Where batches have conditions c, all of it is given c: both networks have c (B, C) or (K·B, C) as a second
+    argument, and the prior has it as its first: p(x, z|c) = p(z|c) p(x|z, c) with q(z|x, c).
+
     posterior, prior and likelihood are as `core` has their contracts; those with weights are each an `nn.Module`, as
     the networks are. (Kingma & Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082)
 
@@ -105,14 +108,14 @@ class VAE(nn.Module):
         px = self.decode(z, batch.c)
         return Draw(batch, q, p, px, z, log_q)
 
-    def generate(self, n: int, generator: torch.Generator) -> Distribution:
-        """The likelihood p(x|z) of n draws z ~ p(z): its `mean` is x̂, its `sample(generator)` an x.
+    def generate(self, n: int, generator: torch.Generator, c: Tensor | None = None) -> Distribution:
+        """The likelihood p(x|z) of n draws z ~ p(z), or given c (n, C): its `mean` is x̂, its `sample(generator)` an x.
 
         Batch (1, n), event X.
         """
         normal = normal_noise(generator, next(self.parameters()).dtype)
-        z, _ = self.pz().draw(normal(1, n, self.prior.noise))
-        return self.decode(z)
+        z, _ = self.pz(c).draw(normal(1, n, self.prior.noise))
+        return self.decode(z, c)
 
     def _run(self, network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
         """A network, its products in `precision`, its result in the type of its input."""

@@ -1,7 +1,13 @@
-"""Networks: Tensor ↦ Tensor, no probability. Any `nn.Module` with the right widths serves in their place."""
+"""Networks: Tensor ↦ Tensor, no probability. Any `nn.Module` with the right widths serves in their place.
+
+Each takes conditions c beside its input, in one way (`Shift`), if it was made for some.
+"""
 
 from vaekit.nets.conv import ConvDecoder, ConvEncoder, ResidualBlock, stage_sizes
 from vaekit.nets.experts import Experts
 from vaekit.nets.mlp import ACTIVATIONS, MLP, SkipMLP
+from vaekit.nets.shift import Shift
 
-__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Experts", "ResidualBlock", "SkipMLP", "stage_sizes"]
+__all__ = [
+    "ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Experts", "ResidualBlock", "Shift", "SkipMLP", "stage_sizes",
+]  # fmt: skip

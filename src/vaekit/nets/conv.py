@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.nets.mlp import ACTIVATIONS
+from vaekit.nets.shift import Shift
 
 
 class ResidualBlock(nn.Module):
@@ -43,6 +44,7 @@ class ConvEncoder(nn.Module):
     blocks      residual blocks per stage; 0 gives a plain convolutional network
     local       end in a residual block and a convolution instead: the features are a map, each a function of its
                 surroundings in the image
+    conditions  C: c (B, C) shifts the channels of the first convolution
 
     >>> ConvEncoder((3, 17, 9), (8, 16), 6)(torch.zeros(2, 3, 17, 9)).shape
     torch.Size([2, 6])
@@ -61,6 +63,7 @@ class ConvEncoder(nn.Module):
         *,
         blocks: int = 0,
         local: bool = False,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         self.image = _image(shape)
@@ -79,12 +82,17 @@ class ConvEncoder(nn.Module):
         else:
             layers += [nn.Flatten(), nn.Linear(deepest * pixels, out_features)]
         self.layers = nn.Sequential(*layers)
+        self.shift = Shift(conditions, channels[0])
         _channels_last(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The features (B, out_features) of images x."""
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The features (B, out_features) of images x, given c (B, C)."""
         images = x.reshape(-1, *self.image)
-        return self.layers(images.contiguous(memory_format=torch.channels_last))
+        first, *others = self.layers
+        y = self.shift(first(images.contiguous(memory_format=torch.channels_last)), c)
+        for layer in others:
+            y = layer(y)
+        return y
 
 
 class ConvDecoder(nn.Module):
@@ -94,6 +102,7 @@ class ConvDecoder(nn.Module):
     per_feature    numbers the likelihood needs for each pixel, the slowest axis of the output
     start          (out_features,), added to the output, then learned: what the network says before it has learned
     local          begin with a convolution and a residual block: the latents are a map of the size of the last stage
+    conditions     C: c (N, C) shifts the smallest map, each of its numbers, or of a local one each channel
 
     >>> ConvDecoder(6, (3, 17, 9), (8, 16), per_feature=2)(torch.zeros(5, 6)).shape
     torch.Size([5, 918])
@@ -114,6 +123,7 @@ class ConvDecoder(nn.Module):
         blocks: int = 0,
         local: bool = False,
         start: Tensor | None = None,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         image = _image(shape)
@@ -136,6 +146,7 @@ class ConvDecoder(nn.Module):
         else:
             layers = [nn.Linear(in_features, deepest * pixels), nn.Unflatten(1, (deepest, *place))]
         self.first = nn.Sequential(*layers)
+        self.shift = Shift(conditions, deepest if local else deepest * pixels)
         features = per_feature * math.prod(image)
         self.width = max(features, _widest(image, channels))
         if start is None:
@@ -143,9 +154,9 @@ class ConvDecoder(nn.Module):
         self.bias = nn.Parameter(start.detach().clone())
         _channels_last(self)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """The likelihood's numbers (N, per_feature · C · H · W) of latents z (N, in_features)."""
-        y = self.first(z).contiguous(memory_format=torch.channels_last)
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """The likelihood's numbers (N, per_feature · C · H · W) of latents z (N, in_features), given c (N, C)."""
+        y = self.shift(self.first(z), c).contiguous(memory_format=torch.channels_last)
         for stage, (height, width) in zip(self.stages, self.sizes[-2::-1], strict=True):
             y = stage(y)
             if y.shape[-2:] != (height, width):  # doubling overshoots an odd size by one

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from vaekit.nets.shift import Shift
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
     "softplus": nn.Softplus, "tanh": nn.Tanh,
@@ -16,13 +18,15 @@ class MLP(nn.Module):
     """Layers in_features → hidden[0] → … → out_features, an activation after each hidden one; `hidden=()` is linear.
 
     x (…, *X) with Π X = in_features and one leading axis, ↦ (…, out_features). `start`, (out_features,), sets the last
-    layer's bias: what the network says before it has learned anything.
+    layer's bias: what the network says before it has learned anything. Of `conditions` C, c (…, C) shifts the first
+    layer.
 
     >>> MLP(4, (8,), 2)(torch.zeros(3, 2, 2)).shape
     torch.Size([3, 2])
     """
 
     layers: nn.Sequential
+    shift: Shift
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class MLP(nn.Module):
         activation: str = "relu",
         *,
         start: Tensor | None = None,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         widths = [in_features, *hidden]
@@ -40,6 +45,7 @@ class MLP(nn.Module):
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], out_features))
+        self.shift = Shift(conditions, [*hidden, out_features][0])
         if start is not None:
             with torch.no_grad():
                 self.last.bias.copy_(start)
@@ -57,16 +63,21 @@ class MLP(nn.Module):
         (_,) = self.layers
         return self.last
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's numbers (B, out_features) of x (B, *X)."""
-        return self.layers(x.flatten(1))
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The network's numbers (B, out_features) of x (B, *X), given c (B, C)."""
+        first, *others = self.layers
+        y = self.shift(first(x.flatten(1)), c)
+        for layer in others:
+            y = layer(y)
+        return y
 
 
 class SkipMLP(nn.Module):
     """The sum y = W x + b + MLP(x) of a linear map and a multilayer perceptron whose last layer starts at zero.
 
     A network that is linear before it has learned anything, so that a linear model's solution can be written into
-    `linear`. Shapes as in `MLP`; `start`, (out_features,), is b.
+    `linear`. Shapes as in `MLP`; `start`, (out_features,), is b. Of `conditions` it is y = W x + V c + b + MLP(x, c),
+    and V is `shift`.
 
     >>> network = SkipMLP(4, (8,), 2)
     >>> x = torch.randn(3, 4)
@@ -75,6 +86,7 @@ class SkipMLP(nn.Module):
     """
 
     linear: nn.Linear
+    shift: Shift
     correction: MLP
 
     def __init__(
@@ -85,17 +97,20 @@ class SkipMLP(nn.Module):
         activation: str = "relu",
         *,
         start: Tensor | None = None,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
-        self.correction = MLP(in_features, hidden, out_features, activation, start=torch.zeros(out_features))
+        self.shift = Shift(conditions, out_features)
+        nothing = torch.zeros(out_features)
+        self.correction = MLP(in_features, hidden, out_features, activation, start=nothing, conditions=conditions)
         self.width = self.correction.width
         with torch.no_grad():
             self.correction.last.weight.zero_()
             if start is not None:
                 self.linear.bias.copy_(start)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's numbers (B, out_features) of x (B, *X)."""
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The network's numbers (B, out_features) of x (B, *X), given c (B, C)."""
         x = x.flatten(1)
-        return self.linear(x) + self.correction(x)
+        return self.shift(self.linear(x), c) + self.correction(x, c)

@@ -1,5 +1,6 @@
 """Parts of a model: each, called with features, returns a distribution."""
 
 from vaekit.parts import likelihoods, posteriors, priors
+from vaekit.parts.conditions import Conditions
 
-__all__ = ["likelihoods", "posteriors", "priors"]
+__all__ = ["Conditions", "likelihoods", "posteriors", "priors"]

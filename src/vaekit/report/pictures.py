@@ -274,7 +274,8 @@ def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, see
     part    of the data that the rows are, for the legend: test, validation or train
     """
     source = generator(seed, "picture", device=rows.device)
-    drawn = inference.sample(model, max(1000, len(rows)), source).cpu().numpy()
+    many = max(1000, len(rows))
+    drawn = inference.sample(model, many, source, c=_conditions(rows, many)).cpu().numpy()
     drawn = schema.uncentred(drawn).reshape(len(drawn), -1)
     data = schema.uncentred(rows.first(MARGINAL_ROWS).stored.cpu().numpy())
     data = data.reshape(len(data), -1).astype(np.float64)
@@ -408,7 +409,7 @@ def _images(schema: Schema, model: LatentModel, rows: Dataset, folder: Path, see
     side = max(2, min(GRID, PAGE // max(schema.shape[-2:])))
     for name, mean in (("samples", True), ("draws", False)):
         source = generator(seed, "picture", device=rows.device)
-        images = inference.sample(model, side * side, source, mean=mean)
+        images = inference.sample(model, side * side, source, mean=mean, c=_conditions(rows, side * side))
         written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png", columns=side))
     if len(rows):
         side -= side % 2  # each image stands beside its reconstruction
@@ -418,6 +419,14 @@ def _images(schema: Schema, model: LatentModel, rows: Dataset, folder: Path, see
         pairs = with_reconstructions(few, again, count)
         written.append(grid(pairs, schema, folder / "reconstructions.png", columns=side))
     return written
+
+
+def _conditions(rows: Dataset, count: int) -> torch.Tensor | None:
+    """So many conditions to sample by, of rows drawn by their seed, (count, C); None where the rows have none."""
+    if not len(rows):
+        return None
+    chosen = np.random.default_rng(rows.seed).integers(len(rows), size=count)
+    return rows.conditions(torch.from_numpy(chosen))
 
 
 def _figure(

@@ -4,10 +4,17 @@ from vaekit.settings.automatic import check_fits, resolve
 from vaekit.settings.build import build_model, build_objective, build_recipe, build_state, choose_device
 from vaekit.settings.declared import Settings
 from vaekit.settings.hints import coarse, extremes, hints, impossible, shortfall
-from vaekit.settings.prepare import Prepared, check_rows_fit, prepare, worth_compiling
+from vaekit.settings.prepare import (
+    Prepared,
+    check_rows_fit,
+    conditions_known,
+    dataset,
+    prepare,
+    worth_compiling,
+)
 
 __all__ = [
     "Prepared", "Settings", "build_model", "build_objective", "build_recipe", "build_state", "check_fits",
-    "check_rows_fit", "choose_device", "coarse", "extremes", "hints", "impossible", "prepare", "resolve", "shortfall",
-    "worth_compiling",
+    "check_rows_fit", "choose_device", "coarse", "conditions_known", "dataset", "extremes", "hints", "impossible",
+    "prepare", "resolve", "shortfall", "worth_compiling",
 ]  # fmt: skip

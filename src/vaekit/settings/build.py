@@ -1,5 +1,6 @@
 """Settings + schema → model, objective, recipe."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -12,13 +13,15 @@ from vaekit.core import Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE
-from vaekit.models.start import LEAST_VARIANCE, Factors, factor_analysis, factor_analysis_observed
+from vaekit.models.start import LEAST_VARIANCE, Factors, effects, factor_analysis, factor_analysis_observed
 from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
+from vaekit.parts import Conditions
 from vaekit.parts.likelihoods import Likelihood
 from vaekit.parts.posteriors import Experts
 from vaekit.settings.declared import AUTO, Settings, chosen
-from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS
+from vaekit.settings.named import Named, found
+from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS, NETWORKS
 from vaekit.training import Recipe, State
 
 TOLERANCE = 0.01
@@ -33,7 +36,11 @@ SEEDING = Lock()
 
 def build_model(settings: Settings, schema: Schema) -> VAE:
     """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
-    known: dict[str, Any] = {**vars(settings.model), "schema": schema, "shape": schema.shape}
+    conditions = Conditions(schema.conditions).size
+    _check_conditions(settings, conditions)
+    known: dict[str, Any] = {
+        **vars(settings.model), "schema": schema, "shape": schema.shape, "conditions": conditions,
+    }  # fmt: skip
     with _seeded(settings, "weights"):
         likelihood = settings.made("likelihood", **known)
         if isinstance(likelihood, Likelihood):
@@ -43,6 +50,17 @@ def build_model(settings: Settings, schema: Schema) -> VAE:
         prior = settings.made("prior", **known)
         encoder, decoder = settings.made("network", **known)
     return VAE(encoder, known["posterior"], prior, decoder, known["likelihood"])
+
+
+def _check_conditions(settings: Settings, conditions: int) -> None:
+    """Refuse conditions for a network of one's own that was not made for any."""
+    named = Named.parse(settings.model.network)
+    make = found("network", NETWORKS, named, settings.trust)
+    if conditions and "conditions" not in inspect.signature(make).parameters:
+        raise VaekitError(
+            f"network {named.name} takes no conditions: give what makes it a parameter `conditions`, their number C, "
+            f"and its networks c (B, C) as a second argument."
+        )
 
 
 def build_objective(settings: Settings) -> Objective:
@@ -76,24 +94,42 @@ def build_state(
 
 @torch.no_grad()
 def _factors(model: VAE, train: Dataset) -> Factors:
-    """The best linear model of the codes of the training rows; of some of these where cells are missing."""
+    """The best linear model of the codes of the training rows, given their conditions; of some of these rows where
+    cells are missing, and the effect of conditions by some in any case."""
     codes = model.likelihood.inputs
     least: np.ndarray | float = LEAST_VARIANCE
     if isinstance(model.likelihood, Likelihood):
         least = model.likelihood.unexplained().cpu().double().numpy()
-    if not isinstance(model.posterior, Experts):
-        return factor_analysis(_codes(model, train), np.zeros(codes), np.ones(codes), model.latent_dim, least)
     some = train.some(max(FEWEST_ROWS, min(MOST_ROWS, MOST_CODES // codes)))
-    both = np.concatenate(list(_codes(model, some)))
-    rows, observed = np.split(both, 2, 1)
-    return factor_analysis_observed(rows, observed > 0, model.latent_dim, least)
+    if isinstance(model.posterior, Experts):
+        both, c = _together(model, some)
+        rows, indicators = np.split(both, 2, 1)
+        observed = indicators > 0
+        effect = effects(rows, observed, c)
+        factors = factor_analysis_observed(rows - c @ effect.T, observed, model.latent_dim, least)
+    else:
+        effect = np.zeros((codes, 0))
+        if train.c is not None:
+            rows, c = _together(model, some)
+            effect = effects(rows, np.ones(rows.shape, bool), c)
+        left = (rows - c @ effect.T for rows, c in _codes(model, train))
+        factors = factor_analysis(left, np.zeros(codes), np.ones(codes), model.latent_dim, least)
+    return factors._replace(effect=effect)
 
 
-def _codes(model: VAE, rows: Dataset) -> Iterator[np.ndarray]:
-    """What the encoder sees of rows, (B, inputs) float64 a block: hidden codes are 0, the mean of a column."""
+def _together(model: VAE, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """What the encoder sees of rows and of their conditions, (n, inputs) and (n, C)."""
+    inputs, conditions = zip(*_codes(model, rows), strict=True)
+    return np.concatenate(inputs), np.concatenate(conditions)
+
+
+def _codes(model: VAE, rows: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What the encoder sees of rows, (B, inputs) float64 a block: hidden codes are 0, the mean of a column. Beside it
+    what it sees of their conditions, (B, C)."""
     for count, batch in rows.blocks():
         codes = model.likelihood.encode(batch.x, batch.mask)
-        yield codes[:count].flatten(1).cpu().double().numpy()
+        c = codes.new_zeros(len(codes), 0) if batch.c is None else batch.c
+        yield codes[:count].flatten(1).cpu().double().numpy(), c[:count].cpu().double().numpy()
 
 
 def build_recipe(settings: Settings, schema: Schema, rows: int) -> Recipe:

@@ -72,6 +72,11 @@ class DataSettings(Section):
     keep: tuple[str, ...] = setting(
         (), str, "a column to do the same with, an identifier say; may be given several times"
     )
+    condition: tuple[str, ...] = setting(
+        (), str,
+        "a column that rows are given instead of learned, p(x|c), or several with commas between them; may be given "
+        "several times. `vaekit sample --given NAME=VALUE` makes rows of it. Of images and arrays: label, their labels",
+    )  # fmt: skip
     columns: tuple[str, ...] = setting(
         (), str,
         "what columns are, where that is not to be found out: age=count,grade=ordinal:low<mid<high,zip=category; kinds "

@@ -27,8 +27,8 @@ from vaekit.errors import VaekitError, unknown
 
 Value = str | int | float | bool
 """of an argument"""
-KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood")
-"""what a part may ask for"""
+KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood", "conditions")
+"""what a part may ask for; `conditions` is the number C of what batches have in c"""
 
 
 @dataclass(frozen=True)

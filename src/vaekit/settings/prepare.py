@@ -7,13 +7,18 @@ import torch
 
 from vaekit.core import Likelihood
 from vaekit.data import Dataset, Schema, Source
+from vaekit.data.conditions import known_rows
 from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError, listed
+from vaekit.parts import Conditions
 from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.settings.build import build_state, choose_device
 from vaekit.settings.declared import Settings
 from vaekit.settings.hints import coarse, extremes
 from vaekit.training import State
+
+MOST_KNOWN = 1000
+"""training rows whose conditions a run remembers"""
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,9 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
     count = len(split["train"])
     settings, reasons = resolve(settings, schema, count, len(split["validation"]) > 0)
     device = choose_device(settings.training.device)
+    seed = settings.training.seed
     rows = {
-        part: Dataset(
-            source.x, schema, seed=settings.training.seed, device=device, index=index, hide_extremes=part != "test"
-        )
+        part: dataset(source, schema, seed, device, index, hide_extremes=part != "test")
         for part, index in split.items()
     }
     state = build_state(settings, schema, count, device, None if again else rows["train"])
@@ -64,6 +68,32 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
     if schema.typical_low is not None:
         notes += extremes(source.x[trained_on], schema)
     return Prepared(settings, reasons, schema, split, rows, state, notes, source.labels)
+
+
+def dataset(
+    source: Source,
+    schema: Schema,
+    seed: int,
+    device: torch.device,
+    index: np.ndarray | None = None,
+    *,
+    hide_extremes: bool = False,
+) -> Dataset:
+    """The rows of a source, or those of the numbers `index`, with their conditions as networks see them."""
+    c = None
+    if source.conditions is not None:
+        cells = np.asarray(source.conditions.x)
+        chosen = cells if index is None else cells[index]
+        c = Conditions(schema.conditions).codes(chosen, hide_extremes=hide_extremes)
+    return Dataset(source.x, schema, seed=seed, device=device, index=index, hide_extremes=hide_extremes, c=c)
+
+
+def conditions_known(source: Source, train: np.ndarray) -> dict[str, list[float | None]]:
+    """Rows of conditions among the training rows, which a run remembers: what samples are given where nobody says."""
+    conditions = source.conditions
+    if conditions is None or conditions.names is None:
+        return {}
+    return known_rows(np.asarray(conditions.x)[train], conditions.names, MOST_KNOWN)
 
 
 def worth_compiling(prepared: Prepared) -> bool:

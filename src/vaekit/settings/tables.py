@@ -16,32 +16,47 @@ FACTOR_ANALYSIS = "factor-analysis"
 
 def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
     def build(
-        schema: Schema, hidden: tuple[int, ...], activation: str, posterior: Posterior, likelihood: Likelihood
+        schema: Schema,
+        hidden: tuple[int, ...],
+        activation: str,
+        posterior: Posterior,
+        likelihood: Likelihood,
+        conditions: int = 0,
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder; the decoder's widths are the encoder's backwards."""
-        encoder: nn.Module = kind(likelihood.inputs, hidden, posterior.features, activation)
+        encoder: nn.Module = kind(likelihood.inputs, hidden, posterior.features, activation, conditions=conditions)
         if isinstance(posterior, parts.posteriors.Experts):
             if not likelihood.indicates:
                 raise VaekitError("the posterior 'experts' is for rows with missing cells: choose diagonal or full.")
-            encoder = nets.Experts(likelihood.inputs, hidden, posterior.latent_dim, activation)
-        start = likelihood.initial()
-        return encoder, kind(posterior.latent_dim, hidden[::-1], likelihood.features, activation, start=start)
+            encoder = nets.Experts(likelihood.inputs, hidden, posterior.latent_dim, activation, conditions=conditions)
+        decoder = kind(
+            posterior.latent_dim, hidden[::-1], likelihood.features, activation,
+            start=likelihood.initial(), conditions=conditions,
+        )  # fmt: skip
+        return encoder, decoder
 
     return build
 
 
 def _convolutional(blocks: int, local: bool = False) -> Callable:
     def build(
-        schema: Schema, hidden: tuple[int, ...], activation: str, posterior: Posterior, likelihood: Likelihood
+        schema: Schema,
+        hidden: tuple[int, ...],
+        activation: str,
+        posterior: Posterior,
+        likelihood: Likelihood,
+        conditions: int = 0,
     ) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder with the channels `hidden`, a stage each."""
         if local:
             _check_map(schema, hidden, posterior)
-        encoder = nets.ConvEncoder(schema.shape, hidden, posterior.features, activation, blocks=blocks, local=local)
+        encoder = nets.ConvEncoder(
+            schema.shape, hidden, posterior.features, activation, blocks=blocks, local=local, conditions=conditions
+        )
         decoder = nets.ConvDecoder(
             posterior.latent_dim, schema.shape, hidden, activation,
             per_feature=likelihood.per_feature, start=likelihood.initial(),
-            blocks=blocks, local=local,
+            blocks=blocks, local=local, conditions=conditions,
         )  # fmt: skip
         return encoder, decoder
 
