@@ -195,8 +195,10 @@ def _conditional(lines: list[str], given: Sequence[str]) -> list[str]:
     from vaekit.errors import listed
 
     said = f"All of it is given {listed(given, 6)}: c. The simple models are of x alone, without c."
-    renamed = [line.replace("log p(x)  ", "log p(x|c)", 1).replace("log p(x)", "log p(x | c)") for line in lines]
-    return [*renamed, *textwrap.wrap(said, WIDTH)]
+    names = {"log p(x)  ": "log p(x|c)", "log p(x)": "log p(x | c)", "q(z|x)": "q(z|x, c)", "p(x|z)": "p(x|z, c)"}
+    for plain, conditional in names.items():
+        lines = [line.replace(plain, conditional) for line in lines]
+    return [*lines, *textwrap.wrap(said, WIDTH)]
 
 
 def _beside(one: "Baseline", log_p: "Tensor", width: int = 26) -> list[str]:
