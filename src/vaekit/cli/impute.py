@@ -10,6 +10,10 @@ from vaekit.cli.trust import Trust
 if TYPE_CHECKING:
     import numpy as np
 
+    from vaekit.data import Source
+    from vaekit.data.fields import Column
+    from vaekit.runs import Run
+
 SPREAD_DIGITS = 4
 FEW = 10
 """effective draws below which an estimate is not to be trusted"""
@@ -71,23 +75,11 @@ def impute(
 
     """
     import json as json_module
-    import sys
 
     import numpy as np
 
     from vaekit import inference
-    from vaekit.cli.common import (
-        check_apart,
-        check_output,
-        counted,
-        feature_names,
-        open_model,
-        rows_of,
-        write_filled,
-        write_rows,
-    )
-    from vaekit.cli.reconstruct import of_each
-    from vaekit.data.written import significant
+    from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
     from vaekit.runs import versions
@@ -98,40 +90,14 @@ def impute(
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen, whole=True)
-    x = np.asarray(source.x)
-    missing = source.missing
     noise = generator(seed, "impute", device=place)
     found = inference.impute(model, rows, noise, samples=samples, draws=draws, seed=opened.settings.training.seed)
-    filled = _filled(opened.schema.from_stored(found.values.cpu().numpy()), missing, x)
-    names = feature_names(opened)
-    if draws:
-        drawn = opened.schema.from_stored(found.draws.cpu().numpy())
-        filled = np.stack([_filled(one, missing, x) for one in drawn])
-        if output.suffix.lower() != ".npy":
-            filled = filled.swapaxes(0, 1).reshape(-1, *missing.shape[1:])
-    after: dict[str, np.ndarray] = {}
-    if spread:
-        deviation = significant(found.spread.cpu().double().numpy(), SPREAD_DIGITS)
-        holey = np.flatnonzero(missing.any(0))
-        after = {f"spread of {names[j]}": deviation[:, j] for j in holey}
-    if output.suffix.lower() == ".npy":
-        write_rows(output, filled, names)
-    elif source.whole is None:
-        known = of_each(known, len(rows), draws) if draws else known
-        write_rows(output, filled, names, known, opened.schema, after=after)
-    else:
-        numbered = {name: column for name, column in known.items() if name not in source.whole}
-        repeated = np.repeat(np.arange(len(rows)), max(1, draws))
-        if draws:
-            numbered = of_each(numbered, len(rows), draws)
-        write_filled(output, filled, source, repeated, opened.schema, numbered, after)
-    count = int(missing.sum())
-    rows_filled = missing.reshape(len(missing), -1).any(1)
-    ess = found.ess.cpu().numpy()[rows_filled]
-    few = int((ess < FEW).sum())
-    if few:
-        said = f"in {few:,} of {counted(len(ess))} with missing cells fewer than {FEW} of {samples:,} draws count"
-        print(f"vaekit: {said}: more --samples make these estimates better.", file=sys.stderr)
+    values = opened.schema.from_stored((found.draws if draws else found.values).cpu().numpy())
+    filled = np.where(source.missing, values, np.asarray(source.x))
+    after = _spreads(found.spread.cpu().double().numpy(), source.missing, feature_names(opened)) if spread else {}
+    _write(output, filled, opened, source, known, draws, after)
+    count = int(source.missing.sum())
+    few = _say_few(found.ess.cpu().numpy(), source.missing, samples)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         numbers = {"n": len(rows), "filled": count, "draws": draws, "few": few}
@@ -141,8 +107,57 @@ def impute(
     print(f"{counted(count, 'missing cell')} of {counted(len(rows))} filled{what} in {output}")
 
 
-def _filled(values: "np.ndarray", missing: "np.ndarray", x: "np.ndarray") -> "np.ndarray":
-    """Rows x with the values where they miss a cell."""
+def _spreads(deviation: "np.ndarray", missing: "np.ndarray", names: list[str]) -> "dict[str, np.ndarray]":
+    """How uncertain filled cells are, (n,) for each column with missing ones, under its name."""
     import numpy as np
 
-    return np.where(missing, values, x)
+    from vaekit.data.written import significant
+
+    rounded = significant(deviation, SPREAD_DIGITS)
+    return {f"spread of {names[j]}": rounded[:, j] for j in np.flatnonzero(missing.any(0))}
+
+
+def _write(
+    output: Path,
+    filled: "np.ndarray",
+    opened: "Run",
+    source: "Source",
+    known: "dict[str, Column]",
+    draws: int,
+    after: "dict[str, np.ndarray]",
+) -> None:
+    """The rows (n, columns), or draws of them (draws, n, columns), as an array, or as the table that they came as."""
+    import numpy as np
+
+    from vaekit.cli.common import feature_names, write_filled, write_rows
+    from vaekit.cli.reconstruct import of_each
+
+    names = feature_names(opened)
+    if output.suffix.lower() == ".npy":
+        write_rows(output, filled, names)
+        return
+    if source.whole is not None:
+        known = {name: column for name, column in known.items() if name not in source.whole}
+    index = np.arange(len(source))
+    if draws:
+        filled = filled.swapaxes(0, 1).reshape(-1, *filled.shape[2:])
+        known = of_each(known, len(index), draws)
+        index = np.repeat(index, draws)
+    if source.whole is None:
+        write_rows(output, filled, names, known, opened.schema, after=after)
+    else:
+        write_filled(output, filled, source, index, opened.schema, known, after)
+
+
+def _say_few(ess: "np.ndarray", missing: "np.ndarray", samples: int) -> int:
+    """In how many rows with missing cells few draws count; said where there are any."""
+    import sys
+
+    from vaekit.errors import counted
+
+    ess = ess[missing.reshape(len(missing), -1).any(1)]
+    few = int((ess < FEW).sum())
+    if few:
+        said = f"in {few:,} of {counted(len(ess))} with missing cells fewer than {FEW} of {samples:,} draws count"
+        print(f"vaekit: {said}: more --samples make these estimates better.", file=sys.stderr)
+    return few
