@@ -28,7 +28,7 @@ class Code:
             return MultivariateNormal(loc, log_scale, torch.zeros(*loc.shape, self.latent_dim))
         return Normal(loc, log_scale)
 
-    def pz(self):
+    def pz(self, c=None):
         return Normal(torch.zeros(self.latent_dim), torch.zeros(self.latent_dim))
 
 
