@@ -85,10 +85,10 @@ def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:
     >>> print(unknown("likelihood", "gausian", ["gaussian", "bernoulli"]))
     unknown likelihood 'gausian'; did you mean 'gaussian'? Choose from: gaussian, bernoulli.
     """
-    names = [_apart(str(choice)) for choice in choices]
+    names = [str(choice) for choice in choices]
     near = difflib.get_close_matches(str(given), names, 1, 0.5)
-    hint = f"; did you mean '{near[0].strip(chr(39))}'?" if near else "."
-    shown = ", ".join(names[:MOST])
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    shown = ", ".join(map(_apart, names[:MOST]))
     if len(names) > MOST:
         shown += f" and {len(names) - MOST:,} more"
     return VaekitError(f"unknown {kind} '{given}'{hint} Choose from: {shown}.")

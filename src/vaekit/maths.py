@@ -89,6 +89,16 @@ def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     return torch.where(is_low, low + inside, high - inside)
 
 
+def log_cauchy(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """The log-density −log(π s (1 + ((x − m)/s)²)) of a Cauchy variable of location m and scale s.
+
+    >>> round(log_cauchy(torch.tensor(1e30), torch.tensor(0.0), torch.tensor(1.0)).item(), 2)
+    -139.3
+    """
+    distance = torch.hypot(torch.ones_like(x), (x - loc) / scale)  # squares would overflow
+    return -math.log(math.pi) - scale.log() - 2 * distance.log()
+
+
 def log1mexp(x: Tensor) -> Tensor:
     """The logarithm log(1 − e^(−x)) for x > 0, accurate at both ends (Mächler 2012).
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.settings import Settings, check_rows_fit, choose_device, dataset
 from vaekit.settings.declared import DataSettings
+
+if TYPE_CHECKING:
+    import polars
 
 T = TypeVar("T")
 UNSEEN = ("error", "missing")
@@ -391,35 +394,31 @@ def write_rows(
     after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
     """
-    buffer = io.BytesIO()
     if path.suffix.lower() == ".npy":
+        buffer = io.BytesIO()
         np.save(buffer, rows, allow_pickle=False)
-    else:
-        import polars
+        write(path, buffer.getvalue())
+        return
+    import polars
 
-        csv = path.suffix.lower() == ".csv"
-        separator = ","
-        decimal = "."
-        if schema is None:
-            values = as_table(rows, names)
-        else:
-            values = as_those(rows, names, schema, means=means)
-            separator = schema.separator
-            decimal = schema.decimal
-        if csv and schema is not None:
+    before = dict(known or {})
+    separator = ","
+    decimal = "."
+    if schema is None:
+        own: dict[str, Column] = {column.name: column for column in as_table(rows, names)}
+    else:
+        separator = schema.separator
+        decimal = schema.decimal
+        values = as_those(rows, names, schema, means=means)
+        if path.suffix.lower() == ".csv":
             decimals = digits_of_means(schema) if means else schema.decimals
             values = as_text(values, decimals, schema.formats, decimal)
-        own: dict[str, Column] = {column.name: column for column in values}
-        before = dict(known or {})
-        if schema is not None and schema.names is not None and before:
+        own = {column.name: column for column in values}
+        if schema.names is not None and before:
             given = [(name, before.pop(name)) for name in schema.given]
             own = dict(schema.together(list(own.items()), given))
-        table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
-        if csv:
-            as_text(table, decimal=decimal).write_csv(buffer, separator=separator)
-        else:
-            table.write_parquet(buffer)
-    write(path, buffer.getvalue())
+    table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
+    write(path, _bytes_of(table, path, separator, decimal))
 
 
 def write_filled(
@@ -452,12 +451,17 @@ def write_filled(
     before = _named_apart(known, names)
     behind = _named_apart(dict(after), [*before, *names])
     table = polars.DataFrame({**before, **dict(zip(names, table, strict=True)), **behind})
+    write(path, _bytes_of(table, path, source.separator, decimal))
+
+
+def _bytes_of(table: "polars.DataFrame", path: Path, separator: str, decimal: str) -> bytes:
+    """A table as a file of this name has it: .csv, with these marks, or .parquet."""
     buffer = io.BytesIO()
     if path.suffix.lower() == ".csv":
-        as_text(table, decimal=decimal).write_csv(buffer, separator=source.separator)
+        as_text(table, decimal=decimal).write_csv(buffer, separator=separator)
     else:
         table.write_parquet(buffer)
-    write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _named_apart(known: dict[str, T], names: list[str]) -> dict[str, T]:

@@ -165,7 +165,7 @@ def _without_asked(column: "polars.Series", missing: Sequence[str]) -> "polars.S
 
     if not missing:
         return column
-    values = [float(text) for text in missing if _is_number(text)]
+    values = [float(text) for text in missing if is_number(text)]
     equal = polars.repeat(False, len(column), eager=True)
     if column.dtype.is_numeric():
         equal = column.cast(polars.Float64).is_in(values)
@@ -177,7 +177,8 @@ def _without_asked(column: "polars.Series", missing: Sequence[str]) -> "polars.S
     return without(column, equal)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
         return np.isfinite(float(text))
     except ValueError:
@@ -385,7 +386,7 @@ def _mark(cells: "polars.Series", known: "polars.Series", found: Found) -> None:
 def _sorted(words: "polars.Series") -> tuple[str, ...]:
     """The different levels in order, that of numbers where they are such."""
     levels = sorted(words.drop_nulls().unique())
-    if levels and all(map(_is_number, levels)):
+    if levels and all(map(is_number, levels)):
         levels.sort(key=float)
     return tuple(levels)
 
@@ -395,7 +396,7 @@ def _codes(words: "polars.Series", levels: Sequence[str]) -> np.ndarray:
     import polars
 
     codes = _mapped(words, {level: float(code) for code, level in enumerate(levels)})
-    if not all(map(_is_number, levels)):
+    if not all(map(is_number, levels)):
         return codes
     by_value = {float(level): float(code) for code, level in enumerate(levels)}
     values = words.cast(polars.Float64, strict=False)
@@ -545,7 +546,7 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
     words = _as_words(column)
     own = _sorted(words)
     name = column.name
-    numeric = all(map(_is_number, own))
+    numeric = all(map(is_number, own))
     ordered = _written_levels(column, own) == "enum"
     if not levels and kind == "ordinal" and ordered:
         _levelled(column, False, found)

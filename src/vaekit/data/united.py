@@ -9,7 +9,7 @@ from vaekit.data.cells import as_type
 from vaekit.data.columns import ColumnType
 from vaekit.data.dates import DAY
 from vaekit.data.fields import Fields
-from vaekit.data.typed import TRUTHS
+from vaekit.data.typed import TRUTHS, is_number
 from vaekit.errors import VaekitError
 
 WIDER = {frozenset({"integer", "number"}): "number", frozenset({"date", "datetime"}): "datetime"}
@@ -66,7 +66,7 @@ def _with_levels(name: str, types: Sequence[ColumnType]) -> ColumnType:
     if all(_same(own, first) for own in types):
         return first
     levels = sorted({level for own in types for level in own.levels})
-    numeric = all(_is_number(level) for level in levels)
+    numeric = all(is_number(level) for level in levels)
     if numeric:
         levels.sort(key=float)
     if first.kind == "ordinal" and not numeric:
@@ -83,13 +83,6 @@ def _same(one: ColumnType, other: ColumnType) -> bool:
         return True
     lower = [tuple(level.lower() for level in own.levels) for own in (one, other)]
     return lower[0] == lower[1] and lower[0] in TRUTHS
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _as(table: Fields, common: dict[str, ColumnType]) -> Fields:

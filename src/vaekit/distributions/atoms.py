@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
+from vaekit.maths import log_cauchy
 
 ELSEWHERE = 1e-9
 """the probability that a feature with an atom has another value than the atom's"""
@@ -25,9 +26,7 @@ def log_atom(x: Tensor, value: Tensor) -> Tensor:
     >>> [round(v, 2) + 0.0 for v in log_atom(torch.tensor([250.0, 251.0]), torch.tensor(250.0)).tolist()]
     [0.0, -27.39]
     """
-    scale = value.abs().clamp_min(1)
-    distance = torch.hypot(torch.ones_like(x), (x - value) / scale)  # squares would overflow
-    elsewhere = math.log(ELSEWHERE / math.pi) - scale.log() - 2 * distance.log()
+    elsewhere = math.log(ELSEWHERE) + log_cauchy(x, value, value.abs().clamp_min(1))
     return torch.where(x == value, math.log1p(-ELSEWHERE), elsewhere)
 
 

@@ -30,8 +30,7 @@ class TruncatedLogistic(DiscretizedLogistic):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the variable before it is rounded, (…, *X), within half a step of that of x,
-        and between the ends.
+        """The mean of the variable before it is rounded, (…, *X), between the ends and within half a step of that of x.
 
         With F = σ its distribution function and the softplus ζ the integral of that,
         E[t | A < t < B] = B − (ζ(B) − ζ(A) − (B − A) σ(A)) / (σ(B) − σ(A)).

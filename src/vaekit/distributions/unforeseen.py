@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
+from vaekit.maths import log_cauchy
 
 
 class Unforeseen(Factorised):
@@ -60,6 +61,5 @@ class Unforeseen(Factorised):
         """The log-density of each feature, (…, *X)."""
         foreseen = self.supports(x)
         inside = torch.where(foreseen, x, torch.ones_like(x))
-        distance = torch.hypot(torch.ones_like(x), (x - self.loc) / self.scale)  # squares would overflow
-        outside = math.log(self.probability / (2 * math.pi)) - self.scale.log() - 2 * distance.log()
+        outside = math.log(self.probability / 2) + log_cauchy(x, self.loc, self.scale)
         return torch.where(foreseen, self.inner.log_prob_each(inside) + math.log1p(-self.probability), outside)

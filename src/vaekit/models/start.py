@@ -5,8 +5,8 @@
     q(z|x) = N(M⁻¹ Wᵀ ψ⁻¹ S⁻¹ (x − m), M⁻¹),   M = I + Wᵀ ψ⁻¹ W
 
 Given conditions c, the factor analysis is that of what a regression on them leaves, x − S A c. The latents are turned
-so that M is diagonal. Then a diagonal posterior is the exact one, and before the first step the
-ELBO of every row equals the log-density of the factor analysis. What training adds is what the data has beyond it.
+so that M is diagonal. Then a diagonal posterior is the exact one, and before the first step the ELBO of every row
+equals the log-density of the factor analysis. What training adds is what the data has beyond it.
 """
 
 import warnings

@@ -88,11 +88,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The features (B, out_features) of images x, given c (B, C)."""
         images = x.reshape(-1, *self.image)
-        first, *others = self.layers
-        y = self.shift(first(images.contiguous(memory_format=torch.channels_last)), c)
-        for layer in others:
-            y = layer(y)
-        return y
+        return self.shift.through(self.layers, images.contiguous(memory_format=torch.channels_last), c)
 
 
 class ConvDecoder(nn.Module):

@@ -65,11 +65,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The network's numbers (B, out_features) of x (B, *X), given c (B, C)."""
-        first, *others = self.layers
-        y = self.shift(first(x.flatten(1)), c)
-        for layer in others:
-            y = layer(y)
-        return y
+        return self.shift.through(self.layers, x.flatten(1), c)
 
 
 class SkipMLP(nn.Module):

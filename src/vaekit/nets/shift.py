@@ -35,3 +35,11 @@ class Shift(nn.Module):
         if shift.shape[1] == math.prod(y.shape[1:]):
             return y + shift.view_as(y)
         return y + shift.view(*shift.shape, *[1] * (y.dim() - 2))
+
+    def through(self, layers: nn.Sequential, x: Tensor, c: Tensor | None) -> Tensor:
+        """What layers make of x, the first of them shifted by what is known of c."""
+        first, *others = layers
+        y = self(first(x), c)
+        for layer in others:
+            y = layer(y)
+        return y

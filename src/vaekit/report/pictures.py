@@ -385,8 +385,8 @@ MOST_COUNTED = 1000
 
 
 def _bins(values: np.ndarray) -> list[float]:
-    """Edges of 30 bins over the values, of whole numbers of at most 30 with as many of them in each; where the values
-    are all but one number, around it.
+    """Edges of 30 bins over the values, or around the one number that all of them are. Of whole numbers there may be
+    fewer bins, so that each holds as many of them.
 
     >>> _bins(np.array([18.0, 30.0, 80.0]))[:3], len(_bins(np.array([1.0, 2.0, 4.0])))
     ([17.5, 20.5, 23.5], 5)

@@ -54,9 +54,11 @@ def build_model(settings: Settings, schema: Schema) -> VAE:
 
 def _check_conditions(settings: Settings, conditions: int) -> None:
     """Refuse conditions for a network of one's own that was not made for any."""
+    if not conditions:
+        return
     named = Named.parse(settings.model.network)
     make = found("network", NETWORKS, named, settings.trust)
-    if conditions and "conditions" not in inspect.signature(make).parameters:
+    if "conditions" not in inspect.signature(make).parameters:
         raise VaekitError(
             f"network {named.name} takes no conditions: give what makes it a parameter `conditions`, their number C, "
             f"and its networks c (B, C) as a second argument."

@@ -74,8 +74,7 @@ class Columns(Likelihood):
         """The families for a table of a schema: of the columns of each kind the one of this name (`FAMILIES`)."""
         names = {
             "binary": binary, "count": count, "integer": integer, "amount": amount, "positive": positive,
-            "real": real,
-"category": category, "ordinal": ordinal,
+            "real": real, "category": category, "ordinal": ordinal,
         }  # fmt: skip
         families = []
         around: list[tuple[ArrayLike, ArrayLike] | None] = []
