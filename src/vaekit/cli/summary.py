@@ -1,6 +1,5 @@
 """What the columns of a table were taken for, for people."""
 
-import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -39,7 +38,7 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     lines = []
     for texts in zip(*shown, strict=True):
         line = "  ".join(f"{text:{width}}" for text, width in zip(texts, widths, strict=True))
-        lines.append(line.rstrip()[: shutil.get_terminal_size((120, 24)).columns])
+        lines.append(line.rstrip())
     return lines
 
 
