@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vaekit.core import Batch
+from vaekit.core import Batch, LatentModel
 from vaekit.data import Dataset
 from vaekit.inference import Averages, active_units, over_rows, posterior_means
 from vaekit.maths import standard_error
@@ -51,7 +51,7 @@ def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Itera
     if validation is not None and len(validation):
         held_out = HeldOut(validation)
         if state.step == 0:  # what training starts from may be the best there is
-            state.keep(held_out.bound(state).selected)
+            state.keep(held_out.bound(state, state.averaged).selected)
     batches = Batches(rows, size)
     while not state.finished:
         _step(state, batches)
@@ -102,7 +102,7 @@ def _metrics(state: State, rows: Dataset, held_out: "HeldOut | None") -> dict:
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
     if held_out is not None:
-        found = held_out.bound(state)
+        found = held_out.bound(state, state.averaged)
         for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
         held_out.judge(state, found)
@@ -123,9 +123,9 @@ class HeldOut:
         self._kept: Tensor | None = None
         """the bound (n,) that the weights kept so far give the rows, once it is known"""
 
-    def bound(self, state: State) -> Averages:
-        """The objective on the rows, by the averaged weights."""
-        return over_rows(state.smooth.objective, state.averaged, self.rows.blocks(), state.recipe.seed)
+    def bound(self, state: State, model: LatentModel) -> Averages:
+        """The objective on the rows, by a model of the state: the same weights give the same numbers."""
+        return over_rows(state.smooth.objective, model, self.rows.blocks(), state.recipe.seed)
 
     def judge(self, state: State, found: Averages) -> None:
         """Keep the averaged weights if they are better than those kept so far, and take note of what they gave."""
@@ -143,10 +143,8 @@ class HeldOut:
         error; nothing where there is no bound, or one row."""
         if state.best is None or found.value is None or len(self.rows) < 2:
             return math.inf, 0.0
-        if self._kept is None:  # of an earlier process: the same noise for the same row gives the same numbers
-            self._kept = over_rows(
-                state.smooth.objective, state.trained(), self.rows.blocks(), state.recipe.seed
-            ).value
+        if self._kept is None:
+            self._kept = self.bound(state, state.trained()).value
         assert self._kept is not None  # where the one has a bound, so has the other
         each = found.value.double() - self._kept.double()
         return each.mean().item(), standard_error(each) or 0.0
