@@ -137,6 +137,39 @@ def test_a_bound_that_falls_ends_the_training_at_once(make_bench):
     assert records[-1]["validation_elbo"] < state.best_value
 
 
+def test_a_bound_that_has_surely_fallen_ends_the_training_before_its_patience_does(make_bench):
+    """However often it is taken up again in between."""
+    bench = make_bench(rows=24, width=64)
+    assert len(bench.validation) >= loop.FEW_HELD_OUT
+    options = {**PLATEAU, "patience": 1000, "learning_rate": 1e-2, "averaging": 0.9}
+    state = bench.state(**options)
+    run(bench, state)
+    assert state.step < state.recipe.steps
+    assert state.cooling == 0
+    best, last = (
+        over_rows(ELBO(), model, bench.validation.blocks(), state.recipe.seed).value
+        for model in (state.trained(), state.averaged)
+    )
+    fall = best - last
+    assert fall.mean() > fall.std() / len(fall) ** 0.5
+    interrupted = bench.state(**options)
+    while not interrupted.finished:
+        next(record for record in fit(interrupted, bench.rows, bench.validation) if record.metrics)
+    assert equal(interrupted, state)
+
+
+@pytest.mark.parametrize(("schedule", "patience", "ends"), [("plateau", 9, 2), ("plateau", 0, 0), ("cosine", 9, 0)])
+def test_a_fall_ends_a_training_that_waits_at_the_peak(bench, schedule, patience, ends):
+    state = bench.state(schedule=schedule, patience=patience, steps=1000)
+    state.judge(0.0)
+    finished = []
+    for _ in range(3):
+        state.step += 1
+        state.judge(-1.0, fallen=True)
+        finished.append(state.finished)
+    assert finished == [bool(ends and n >= ends) for n in (1, 2, 3)]
+
+
 def test_a_bound_that_still_rises_has_the_rate_down_at_the_last_step(bench):
     state = bench.state(schedule="plateau", steps=50, record_steps=10, patience=100)
     records = run(bench, state)

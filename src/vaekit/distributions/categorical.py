@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
+from vaekit.maths import common_shape
 
 
 class Levels(NamedTuple):
@@ -147,7 +148,7 @@ class Categorical(Factorised):
         x = x.flatten(-self.event_dims)
         possible = is_code(x, self.levels.size)
         code = torch.where(possible, x, torch.zeros_like(x)).long()
-        batch = torch.broadcast_shapes(x.shape[:-1], self.log_probabilities.shape[:-1])
+        batch = common_shape(x[..., 0], self.log_probabilities[..., 0])
         index = (code + self.levels.start).expand(*batch, -1)
         found = self.log_probabilities.expand(*batch, -1).gather(-1, index)
         return found.masked_fill(~possible, -torch.inf).unflatten(-1, self.shape)

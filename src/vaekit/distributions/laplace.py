@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
+from vaekit.maths import common_shape
 
 
 class Laplace(Factorised):
@@ -29,7 +30,7 @@ class Laplace(Factorised):
     @property
     def shape(self) -> torch.Size:
         """Batch and event axes together."""
-        return torch.broadcast_shapes(self.loc.shape, self.log_scale.shape)
+        return common_shape(self.loc, self.log_scale)
 
     @property
     def mean(self) -> Tensor:

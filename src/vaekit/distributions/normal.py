@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaekit.core import Latent
 from vaekit.distributions.factorised import Factorised
-from vaekit.maths import LOG_2PI
+from vaekit.maths import LOG_2PI, common_shape
 
 
 class Normal(Factorised, Latent):
@@ -28,7 +28,7 @@ class Normal(Factorised, Latent):
     @property
     def shape(self) -> torch.Size:
         """Batch and event axes together."""
-        return torch.broadcast_shapes(self.loc.shape, self.log_scale.shape)
+        return common_shape(self.loc, self.log_scale)
 
     @property
     def mean(self) -> Tensor:

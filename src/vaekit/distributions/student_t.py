@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
-
-FAR = 1e6
-"""where log(1 + u²) is 2 log u, and u² might overflow"""
+from vaekit.maths import common_shape
 
 
 def log1p_square(u: Tensor) -> Tensor:
@@ -17,11 +15,7 @@ def log1p_square(u: Tensor) -> Tensor:
     >>> [round(v, 3) for v in log1p_square(torch.tensor([0.0, 1.0, -1e30])).tolist()]
     [0.0, 0.693, 138.155]
     """
-    size = u.abs()
-    far = size > FAR
-    near = torch.where(far, torch.ones_like(u), u)
-    large = torch.where(far, size, torch.ones_like(u))
-    return torch.where(far, 2 * large.log(), near.square().log1p())
+    return 2 * torch.hypot(u, u.new_ones(())).log()
 
 
 class StudentT(Factorised):
@@ -48,7 +42,7 @@ class StudentT(Factorised):
     @property
     def shape(self) -> torch.Size:
         """Batch and event axes together."""
-        return torch.broadcast_shapes(self.loc.shape, self.log_scale.shape, self.df.shape)
+        return common_shape(self.loc, self.log_scale, self.df)
 
     @property
     def mean(self) -> Tensor:

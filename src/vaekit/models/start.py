@@ -119,6 +119,7 @@ def factor_analysis_observed(
     deviation = np.sqrt(np.maximum(np.square(centred).sum(0) / counts, 1e-12))
     y = centred / deviation
     seen = observed.astype(np.float64)
+    patterns, pattern = np.unique(observed, axis=0, return_inverse=True)
     d = rows.shape[1]
     correlation = (y.T @ y + RIDGE * np.eye(d)) / (np.maximum(seen.T @ seen, 1) + RIDGE)
     weights, unique = _fitted(_positive(correlation), min(latents, max(1, d - 1)))
@@ -128,8 +129,8 @@ def factor_analysis_observed(
     ridge[-1, -1] = 0.0  # the mean is not held back
     for _ in range(ITERATIONS):
         products = weights[:, :, None] * weights[:, None, :] / unique[:, None, None]
-        precision = np.eye(factors) + np.tensordot(seen, products, 1)
-        covariance = np.linalg.inv(precision)
+        precision = np.eye(factors) + np.tensordot(patterns.astype(np.float64), products, 1)
+        covariance = np.linalg.inv(precision)[pattern]  # rows of one pattern have the same
         natural = (seen * (y - centre) / unique) @ weights
         z = np.einsum("nij,nj->ni", covariance, natural)
         moments = np.zeros((len(y), factors + 1, factors + 1))

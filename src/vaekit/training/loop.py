@@ -1,17 +1,24 @@
 """The training loop: a generator, so that whoever drives it logs, saves and stops."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vaekit.core import Batch
+from torch import Tensor
+
+from vaekit.core import Batch, LatentModel
 from vaekit.data import Dataset
 from vaekit.inference import Averages, active_units, over_rows, posterior_means
+from vaekit.maths import standard_error
 from vaekit.training.diagnosis import diagnosis
 from vaekit.training.state import NotFiniteError, State
 from vaekit.training.step import LOSS, told
 
-FEW_HELD_OUT, SURE = 10, 2.0
+FEW_HELD_OUT = 10
+SURE = 2.0
 """rows, among fewer of which weights are taken for better only by so many standard errors of the difference"""
+FALL = 0.002
+"""nats per feature, by less than which a bound has not fallen"""
 ACTIVE_ROWS = 1024
 """training rows that active units are counted on where nothing was held out"""
 
@@ -40,19 +47,16 @@ def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Itera
     size = min(state.recipe.batch_size, len(rows))
     per_epoch = rows.batches_per_epoch(size)
     period = per_epoch * -(-state.recipe.record_steps // per_epoch)
+    held_out = None
     if validation is not None and len(validation):
-        watched = validation
-        held_out = True
-    else:
-        watched = rows.first(ACTIVE_ROWS)
-        held_out = False
-    if state.step == 0 and held_out:  # what training starts from may be the best there is
-        state.keep(_validated(state, watched).selected)
+        held_out = HeldOut(validation)
+        if state.step == 0:  # what training starts from may be the best there is
+            state.keep(held_out.bound(state, state.averaged).selected)
     batches = Batches(rows, size)
     while not state.finished:
         _step(state, batches)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.last(state.cooling))
-        metrics = _metrics(state, watched, held_out) if due else None
+        metrics = _metrics(state, rows, held_out) if due else None
         yield Record(state.step, state.step // per_epoch, metrics)
 
 
@@ -89,44 +93,58 @@ def _add(state: State, means: dict[str, float]) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, watched: Dataset, held_out: bool) -> dict:
-    """What is recorded: of rows held out the bound too, of some of the training rows how many units are active."""
+def _metrics(state: State, rows: Dataset, held_out: "HeldOut | None") -> dict:
+    """What is recorded: of rows held out the bound too, and of them or some of the others how many units are active."""
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
-    if held_out:
-        found = _validated(state, watched)
+    if held_out is not None:
+        found = held_out.bound(state, state.averaged)
         for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
-        if not _by_chance(state, watched, found):
-            state.keep(found.selected)
-        state.judge(found.selected)
+        held_out.judge(state, found)
         means = found.means
     else:
         bounded = state.objective.name in metrics
         state.judge(metrics[state.objective.name] if bounded else -metrics[LOSS])
-        means = posterior_means(state.averaged, watched.blocks())
+        means = posterior_means(state.averaged, rows.first(ACTIVE_ROWS).blocks())
     metrics["active_units"] = active_units(means)
     return metrics
 
 
-def _by_chance(state: State, rows: Dataset, found: Averages) -> bool:
-    """Whether the averaged weights are no better on few rows held out than those kept so far, but for chance: of many
-    records the best on four rows is seldom the best.
+class HeldOut:
+    """Rows held out, by which weights are kept and training ends."""
 
-    found    what the averaged weights gave the rows
-    """
-    if state.best is None or found.value is None or not 1 < len(rows) < FEW_HELD_OUT:
-        return False
-    kept = over_rows(state.smooth.objective, state.trained(), rows.blocks(), state.recipe.seed)
-    assert kept.value is not None  # where the one has a bound, so has the other
-    gain = found.value.double() - kept.value.double()  # with the same noise for the same row
-    return not gain.mean() > SURE * gain.std() / len(gain) ** 0.5
+    def __init__(self, rows: Dataset) -> None:
+        self.rows = rows
+        self._kept: Tensor | None = None
+        """the bound (n,) that the weights kept so far give the rows, once it is known"""
 
+    def bound(self, state: State, model: LatentModel) -> Averages:
+        """The objective on the rows, by a model of the state: the same weights give the same numbers."""
+        return over_rows(state.smooth.objective, model, self.rows.blocks(), state.recipe.seed)
 
-def _validated(state: State, rows: Dataset) -> Averages:
-    """The objective on rows held out, by the averaged weights."""
-    return over_rows(state.smooth.objective, state.averaged, rows.blocks(), state.recipe.seed)
+    def judge(self, state: State, found: Averages) -> None:
+        """Keep the averaged weights if they are better than those kept so far, and take note of what they gave."""
+        gain, error = self._gain(state, found)
+        few = len(self.rows) < FEW_HELD_OUT
+        if not few or gain > SURE * error:  # of many records the best on four rows is seldom the best
+            state.keep(found.selected)
+            if state.best_step == state.step:
+                self._kept = found.value
+        least = FALL * self.rows.schema.features
+        state.judge(found.selected, fallen=not few and gain < -max(error, least))
+
+    def _gain(self, state: State, found: Averages) -> tuple[float, float]:
+        """By how much the averaged weights are better than those kept so far, a mean over the rows and its standard
+        error; nothing where there is no bound, or one row."""
+        if state.best is None or found.value is None or len(self.rows) < 2:
+            return math.inf, 0.0
+        if self._kept is None:
+            self._kept = self.bound(state, state.trained()).value
+        assert self._kept is not None  # where the one has a bound, so has the other
+        each = found.value.double() - self._kept.double()
+        return each.mean().item(), standard_error(each) or 0.0

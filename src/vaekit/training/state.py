@@ -32,6 +32,8 @@ TOGETHER_CELLS = 2**22
 """numbers in it at most"""
 SKIPS = 3
 """batches left out in a row before training goes back"""
+FALLEN = 2
+"""records without a better bound after which one that is surely lower is enough"""
 SETBACKS = 3
 """times that it does before it gives up"""
 
@@ -143,14 +145,19 @@ class State:
         spent = self.recipe.schedule == PLATEAU and self.cooling == self.recipe.latest_cooling
         return spent and (self.best is None or self.best_step == self.step)
 
-    def judge(self, bound: float) -> None:
-        """Take note of a record's bound: of the validation rows, or where there are none of the training rows."""
+    def judge(self, bound: float, fallen: bool = False) -> None:
+        """Take note of a record's bound: of the validation rows, or where there are none of the training rows.
+
+        fallen    whether it is surely below the best: two records after that, training on the plateau ends
+        """
         if bound > self.reference + self.recipe.tolerance:
             self.reference = bound
             self.stale = 0
         elif self.step > self.settled:
             self.stale += 1
         falls = bound < self.reference - self.recipe.tolerance
+        if fallen and self.stale >= FALLEN and self.recipe.schedule == PLATEAU:
+            self.stale = max(self.stale, self.recipe.patience)
         if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
             self.cooling = self.step
             self.stale = 0

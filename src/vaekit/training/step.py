@@ -239,7 +239,7 @@ def numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | fl
     """Names of the means, and all of a Step as one tensor: it leaves the device once."""
     values = told(objective, bound)
     scale = torch.where(norm > limit, limit / norm, 1.0)
-    finite = (norm.isfinite() & bound.loss.isfinite()).to(norm.dtype)
+    finite = (norm + bound.loss).isfinite().to(norm.dtype)
     means = [value.mean() for value in values.values()]
     return list(values), torch.stack([*means, norm, scale, finite])
 
