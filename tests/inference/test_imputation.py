@@ -32,6 +32,7 @@ def linear(x: np.ndarray) -> tuple[VAE, np.ndarray, np.ndarray]:
     schema = describe(x)
     likelihood = parts.likelihoods.Gaussian.of(schema)
     likelihood.indicates = True
+    likelihood.log_floor -= 4  # σ is clamped smoothly: away from its floor it is what it is set to
     posterior = parts.posteriors.Experts(LATENTS)
     encoder = nets.Experts(likelihood.inputs, (8,), LATENTS)
     decoder = nets.SkipMLP(LATENTS, (8,), likelihood.features)

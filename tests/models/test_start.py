@@ -8,8 +8,10 @@ from sklearn.datasets import load_breast_cancer
 
 from vaekit import nets, parts
 from vaekit.core import Batch
+from vaekit.data import Source
 from vaekit.models import VAE
-from vaekit.models.start import factor_analysis, start
+from vaekit.models.start import factor_analysis, factor_analysis_observed, start
+from vaekit.settings import Settings, prepare
 
 X = load_breast_cancer().data[:, :12]
 X = 10 * (X - X.mean(0)) / X.std(0) + 5
@@ -151,3 +153,40 @@ def test_levels_start_no_worse_than_independent_columns():
     held_back = bound(likelihood.unexplained().numpy())
     assert held_back > bound(5e-3)
     assert held_back > independent - 0.3
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.3, 0.03])
+def test_missing_cells_take_no_variance_away(noise):
+    """Rows of two factors, an eighth of whose cells are missing at random: as spread out as those of which none is."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 9)) + noise * rng.normal(size=(300, 9))
+    observed = rng.random(x.shape) > 1 / 8
+    for latents in (2, 7):
+        factors = factor_analysis_observed(np.where(observed, x, 0.0), observed, latents)
+        spread = np.sqrt(np.square(factors.loading).sum(1) + np.square(factors.deviation))
+        assert np.abs(spread / x.std(0) - 1).max() < 0.1
+
+
+def test_where_no_cell_is_missing_both_ways_to_factors_agree():
+    complete = factor_analysis([X], X.mean(0), X.std(0), 3)
+    observed = factor_analysis_observed(X, np.ones(X.shape, bool), 3)
+    implied = [f.loading @ f.loading.T + np.diag(f.deviation**2) for f in (complete, observed)]
+    assert np.abs(implied[0] - implied[1]).max() < 0.03 * X.var(0).max()
+
+
+@pytest.mark.parametrize("posterior", ["auto", "diagonal", "full"])
+@pytest.mark.parametrize("hidden", [(), (8,)])
+def test_every_posterior_starts_at_factor_analysis_where_cells_are_missing(posterior, hidden):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(200, 6))
+    cells = np.where(rng.random(x.shape) < 0.02, np.nan, x)
+    settings = Settings().changed(
+        likelihood="gaussian", posterior=posterior, hidden=hidden, latent_dim=2, start="factor-analysis", device="cpu"
+    )
+    model = prepare(settings, Source(cells)).state.averaged
+    complete = Batch(torch.tensor(x, dtype=torch.float32), torch.ones(x.shape, dtype=torch.bool))
+    with torch.no_grad():
+        log_w = model.draw(complete, torch.randn(3, len(x), 2, generator=torch.manual_seed(0))).log_w
+    exact = multivariate_normal(x.mean(0), np.cov(x.T)).logpdf(x)
+    assert abs(log_w.numpy() - exact).mean() < 0.5
+    assert log_w.mean().item() == pytest.approx(exact.mean(), abs=0.15)

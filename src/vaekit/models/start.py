@@ -110,8 +110,9 @@ def factor_analysis_observed(
               observed j
     M step    the regression of each column on (z, 1), over the rows that have it
 
-    (Rubin & Thayer 1982; with missing cells Little & Rubin 2019.) `RIDGE` rows of uncorrelated columns are added.
-    `least` is as in `factor_analysis`.
+    (Rubin & Thayer 1982; with missing cells Little & Rubin 2019.) `RIDGE` rows of uncorrelated columns are added, in
+    both steps: in the M step alone they would shrink W a little more each time, without end. `least` is as in
+    `factor_analysis`.
     """
     counts = np.maximum(observed.sum(0), 1)
     mean = rows.sum(0, where=observed) / counts
@@ -125,8 +126,6 @@ def factor_analysis_observed(
     weights, unique = _fitted(_positive(correlation), min(latents, max(1, d - 1)))
     factors = weights.shape[1]
     centre = np.zeros(d)
-    ridge = RIDGE * np.eye(factors + 1)
-    ridge[-1, -1] = 0.0  # the mean is not held back
     for _ in range(ITERATIONS):
         products = weights[:, :, None] * weights[:, None, :] / unique[:, None, None]
         precision = np.eye(factors) + np.tensordot(patterns.astype(np.float64), products, 1)
@@ -137,8 +136,12 @@ def factor_analysis_observed(
         moments[:, :-1, :-1] = covariance
         with_one = np.column_stack([z, np.ones(len(z))])
         moments += with_one[:, :, None] * with_one[:, None, :]
-        gram = np.tensordot(seen.T, moments, 1) + ridge
+        gram = np.tensordot(seen.T, moments, 1)
         right = (seen * y).T @ with_one
+        of_all = np.linalg.inv(np.eye(factors) + products.sum(0))
+        regression = of_all @ (weights / unique[:, None]).T  # E[z|x] of a row of which no cell is missing
+        gram[:, :-1, :-1] += RIDGE * (of_all + regression @ regression.T)
+        right[:, :-1] += RIDGE * regression.T
         solution = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
         left = np.square(y).sum(0) - (solution * right).sum(1)
         weights = solution[:, :-1]
@@ -244,8 +247,11 @@ def start(model: VAE, factors: Factors) -> None:
 
 
 def _write(network: nn.Module, weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """The linear map of a network: weights of its inputs, and after these of its conditions, if it has any."""
-    network.get_parameter("linear.weight").copy_(weight[:, :inputs])
+    """The linear map of a network: weights of its inputs, and after these of its conditions, if it has any. It has no
+    use for what else it sees, which cells are observed, say."""
+    linear = network.get_parameter("linear.weight")
+    linear.zero_()
+    linear[:, :inputs].copy_(weight[:, :inputs])
     network.get_parameter("linear.bias").copy_(bias)
     if weight.shape[1] > inputs:
         network.get_parameter("shift.weight").copy_(weight[:, inputs:])

@@ -18,7 +18,6 @@ from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
 from vaekit.parts import Conditions
 from vaekit.parts.likelihoods import Likelihood
-from vaekit.parts.posteriors import Experts
 from vaekit.settings.declared import AUTO, Settings, chosen
 from vaekit.settings.named import Named, found
 from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS, NETWORKS
@@ -101,9 +100,10 @@ def _factors(model: VAE, train: Dataset) -> Factors:
     codes = model.likelihood.inputs
     least: np.ndarray | float = LEAST_VARIANCE
     if isinstance(model.likelihood, Likelihood):
+        codes = model.likelihood.codes
         least = model.likelihood.unexplained().cpu().double().numpy()
     some = train.some(max(FEWEST_ROWS, min(MOST_ROWS, MOST_CODES // codes)))
-    if isinstance(model.posterior, Experts):
+    if model.likelihood.inputs > codes:  # which of them are observed
         both, c = _together(model, some)
         rows, indicators = np.split(both, 2, 1)
         observed = indicators > 0
