@@ -126,6 +126,16 @@ def test_json_is_one_object_a_line(vaekit, tmp_path):
     assert records
 
 
+@pytest.mark.parametrize(("test", "next_step"), [(0.2, "vaekit evaluate {}"), (0.0, "vaekit evaluate {} DATA")])
+def test_the_next_step_is_one_that_works(vaekit, table, tmp_path, test, next_step):
+    folder = tmp_path / "run"
+    last = vaekit("fit", table, "--test", test, "--epochs", 1, "--out", folder).out.splitlines()[-1]
+    shown = last.split("Next: ")[1].split("  (")[0]
+    assert shown == next_step.format(folder)
+    step = shown.replace("DATA", str(table)).split()[1:]
+    assert vaekit(*step).code == 0
+
+
 def test_without_out_runs_are_numbered(vaekit, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("table", "table-2"):

@@ -200,6 +200,13 @@ def test_labels_of_images_and_of_tables(vaekit, run, tmp_path):
     refused = vaekit("sample", folder, "--given", "label=11", "-o", output)
     assert "'0', '1', '2'" in refused.err
     assert vaekit("score", folder, "digits", "-o", output).code == 0
+    archive = tmp_path / "coloured.npz"
+    rng = np.random.default_rng(1)
+    np.savez(archive, x=rng.integers(0, 256, (90, 6, 6), np.uint8), y=rng.integers(0, 4, 90))
+    for name in ("label", "y"):
+        assert vaekit("fit", archive, "--condition", name, "--out", tmp_path / name, *TINY).code == 0
+        assert vaekit("sample", tmp_path / name, "--given", f"{name}=2", "-n", 3, "-o", tmp_path / "2.npy").code == 0
+        assert vaekit("evaluate", tmp_path / name).code == 0
     folder = tmp_path / "labelled"
     path = run.parent / "people.csv"
     said = vaekit("fit", path, "--label", "site", "--condition", "site,age", "--out", folder, *TINY)

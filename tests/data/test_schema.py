@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from vaekit.data import Schema, describe
+from vaekit.data.columns import ColumnType
 from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
+from vaekit.parts.likelihoods import LogNormal, NegativeBinomial
 
 
 def column(*values, dtype=np.float64) -> np.ndarray:
@@ -414,3 +416,39 @@ def test_the_tail_of_positive_numbers_is_judged_by_their_logarithms(deviation, z
     even = 60 + 7 * rng.normal(size=(3000, 1))
     even[9] = 9000
     assert np.flatnonzero(describe(even).extreme(even)).tolist() == [9]
+
+
+@pytest.mark.parametrize("far", [1e12, 5e13, 2e15])
+def test_whole_numbers_however_far_from_0_vary_by_what_they_vary(far):
+    x = np.random.default_rng(4).integers(0, 40, (300, 2))
+    near = describe(x)
+    found = describe(x + int(far))
+    assert found.kind == "integer"
+    assert found.scale == pytest.approx(near.scale, rel=1e-12)
+    assert np.subtract(found.mean, far) == pytest.approx(near.mean, abs=np.spacing(far))
+    assert np.array_equal(found.centred(x + int(far)), found.centred(x + int(far)).round())
+
+
+def test_what_rounding_leaves_of_a_constant_is_no_spread():
+    thirds = np.array([[1 / 3], [1 / 3 + 1e-16], [1 / 3 - 6e-17]])
+    assert describe(thirds).scale == pytest.approx(1 / 3)
+
+
+def test_skewed_whole_numbers_of_any_range_are_positive():
+    """Their law is one of logarithms, which need no more digits than 32 bits have."""
+    rng = np.random.default_rng(8)
+    sizes = np.column_stack([np.exp(rng.normal(13, 1.4, 400)).astype(int), rng.normal(size=400)])
+    schema = describe(sizes)
+    assert sizes[:, 0].max() > 2**24
+    assert schema.kind_of(0) == "positive"
+    assert schema.array("offset")[0] == 0
+    assert LogNormal.misfit(schema.select([0])) is None
+    level = describe(np.column_stack([10**9 + rng.integers(0, 9, 400), rng.normal(size=400)]))
+    assert level.array("offset")[0] != 0
+
+
+def test_counts_are_refused_from_where_they_are_not_themselves():
+    for largest, fits in ((2**24, True), (2**24 + 2, False)):
+        x = np.array([[3.0], [largest], [7.0], [9.0]])
+        schema = describe(x, types=(ColumnType("count"),))
+        assert (NegativeBinomial.misfit(schema) is None) == fits

@@ -13,7 +13,7 @@ from vaekit import VAE
 from vaekit.data.columns import ColumnType
 from vaekit.data.tables import Columns
 from vaekit.errors import VaekitError
-from vaekit.estimators.frames import as_given, library_of, read_frame
+from vaekit.estimators.frames import as_given, library_of, plain_rows, read_frame
 
 RNG = np.random.default_rng(0)
 ROWS = 60
@@ -272,17 +272,29 @@ def test_a_table_is_given_back_as_what_came_in(frame):
     assert library_of(array(REAL)) == ""
 
 
-def test_masked_cells_are_not_learned():
+def test_masked_cells_are_missing():
+    rows = array(REAL)
     hidden = np.zeros((ROWS, 3), bool)
-    whole, masked = (np.ma.array(array(REAL), mask=mask) for mask in (hidden.copy(), hidden))
-    masked[7, 2] = np.ma.masked
-    with pytest.raises(ValueError, match=r"row 7, column 2 of X is masked.*np.ma.compress_rows\(X\)"):
-        VAE(**TINY).fit(masked)
-    vae = VAE(**TINY).fit(whole)
-    assert np.array_equal(vae.transform(whole), VAE(**TINY).fit(array(REAL)).transform(array(REAL)))
-    with pytest.raises(ValueError, match="masked"):
-        vae.score_samples(masked)
-    assert len(vae.fit(np.ma.compress_rows(masked)).transform(array(REAL))) == ROWS
+    whole = np.ma.array(rows, mask=hidden.copy())
+    assert np.array_equal(VAE(**TINY).fit(whole).transform(whole), VAE(**TINY).fit(rows).transform(rows))
+    hidden[7, 2] = hidden[3, 0] = True
+    masked = np.ma.array(rows, mask=hidden)
+    holes = np.where(hidden, np.nan, rows)
+    vae = VAE(**TINY).fit(masked)
+    assert np.array_equal(vae.transform(masked), VAE(**TINY).fit(holes).transform(holes))
+    assert np.array_equal(vae.score_samples(masked), vae.score_samples(holes))
+    numbers = np.ma.array(array(WHOLE).astype(int), mask=hidden[:, :2])
+    assert np.isnan(plain_rows(numbers).rows).sum() == 1
+
+
+def test_masked_cells_of_images_are_refused_with_what_works():
+    images = np.ma.array(np.random.default_rng(0).random((ROWS, 4, 4)), mask=False)
+    images[7, 2, 1] = np.ma.masked
+    with pytest.raises(ValueError, match=r"row 7, cell \(2, 1\) of X is masked, as are 1 cells") as refused:
+        VAE(**TINY).fit(images)
+    for remedy in ("X.reshape(len(X), -1)", "X[~X.mask.reshape(len(X), -1).any(1)]"):
+        assert remedy in str(refused.value)
+        VAE(**TINY).fit(eval(remedy, {"X": images}))
 
 
 @pytest.mark.parametrize("kind", but_few_slow(["csr_array", "csc_matrix", "coo_array"]))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import FactorAnalysis
 
 from vaekit import nets, parts
 from vaekit.core import Batch
@@ -190,3 +191,20 @@ def test_every_posterior_starts_at_factor_analysis_where_cells_are_missing(poste
     exact = multivariate_normal(x.mean(0), np.cov(x.T)).logpdf(x)
     assert abs(log_w.numpy() - exact).mean() < 0.5
     assert log_w.mean().item() == pytest.approx(exact.mean(), abs=0.15)
+
+
+def test_a_decomposition_that_does_not_converge_is_not_the_end(monkeypatch):
+    usual = factor_analysis([X], X.mean(0), X.std(0), 3)
+    found = FactorAnalysis.fit
+    tried = []
+
+    def failing(self, rows):
+        tried.append(self.svd_method)
+        if self.svd_method == "lapack":
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return found(self, rows)
+
+    monkeypatch.setattr(FactorAnalysis, "fit", failing)
+    other = factor_analysis([X], X.mean(0), X.std(0), 3)
+    assert tried == ["lapack", "randomized"]
+    assert np.allclose(usual.deviation, other.deviation, rtol=0.02)

@@ -334,7 +334,7 @@ def test_which_tables_counts_are_for():
         assert "column 1 is real" in each.misfit(table(("count", "real")))
         assert "column 0 is category" in each.misfit(table(("category",), (3,)))
         assert "column 1 has negative numbers" in each.misfit(table(("integer",) * 2, low=(0.0, -3.0)))
-        assert "32 bits" in each.misfit(table(("count",), offset=1e9))
+        assert "up to 16,777,216" in each.misfit(table(("count",), offset=1e9))
         built = each.of(table(("count",) * 3, mean=2.0, scale=3.0))
         assert torch.equal(built.centre, torch.full((3,), 2.0))
 

@@ -296,3 +296,10 @@ def test_what_a_model_draws_of_codes_is_no_fault(monkeypatch):
     lines = impossible(Mock(), Dataset(x, schema, seed=0, hide_extremes=True), 0)
     assert any(line.startswith("column 'b' is never negative in the data") for line in lines)
     assert not any("'f'" in line or "nan" in line for line in lines)
+
+
+def test_hints_name_the_cell_of_a_table_of_several_axes():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(60, 3, 4))
+    x[:, 1, 2] = np.exp(2 * rng.normal(size=60))
+    assert [line.split(" is")[0] for line in hints(x, describe(x, layout="table"), "gaussian")] == ["cell (1, 2)"]

@@ -25,7 +25,7 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     """
     if schema.layout != "table" or (schema.of_one_kind and not schema.has_missing):
         return []
-    missing = source.missing.mean(0)
+    missing = source.missing.mean(0).flatten()
     if schema.features > MOST:
         return list(_by_kind(schema, missing))
     names = [_cut(_name(schema, j)) for j in range(schema.features)]

@@ -48,7 +48,8 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         print(f"The bound was still rising when the budget was spent. Go on with: {command}")
     _say_notes(impossible(model, prepared.rows["train"], run.settings.training.seed))
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
-    print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
+    data = "" if len(prepared.rows["test"]) else " DATA  (no rows of this data were held out for a test)"
+    print(f"Run: {folder}.  Next: vaekit evaluate {folder}{data}")
     return 0
 
 

@@ -162,8 +162,8 @@ class Source:
     ) -> "Source":
         """The same rows with the columns of these names as their conditions, no longer among those to be learned.
 
-        A column of an array without names is named by its number, from 0, and the labels by their own name: their
-        values are levels.
+        A column of an array without names is named by its number, from 0, and the labels are "label", or what they are
+        called: their values are levels.
 
         types, unseen    what the labels, named last, were when a model was fitted to them: see `load`
 
@@ -172,9 +172,10 @@ class Source:
         if not names:
             return self
         columns = self._column_names
-        wanted = all_names(names, [*columns, self.label_name])
-        labelled = self.labels is not None and self.label_name not in columns
-        known = [*columns, self.label_name] if labelled else columns
+        label = "label" if "label" in names else self.label_name
+        wanted = all_names(names, [*columns, label])
+        labelled = self.labels is not None and label not in columns
+        known = [label, *columns] if labelled else columns
         for name in wanted:
             if name not in known:
                 raise unknown(f"condition of {self.name}", name, known) if known else self._nothing_given(name)
@@ -189,9 +190,9 @@ class Source:
             own = None if self.types is None else tuple(self.types[j] for j in places)
             parts.append(_given(x[:, places], tuple(columns[j] for j in places), own))
             x = x[:, others]
-        if labelled and self.label_name in wanted:
+        if labelled and label in wanted:
             kind = types[-1] if types else None
-            parts.append(label_column(self.labels, self.label_name, self.name, kind, unseen))
+            parts.append(label_column(self.labels, label, self.name, kind, unseen))
             places.append(len(columns) if columns else 0)
         own_names = None if self.names is None else tuple(self.names[j] for j in others)
         own_types = None if self.types is None else tuple(self.types[j] for j in others)

@@ -89,7 +89,7 @@ def described(
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
-    mean, scale, constant = moments.found()
+    mean, scale, constant = moments.found(whole)
     coded = _coded(types, len(low))
     least = low
     most = high
@@ -99,7 +99,7 @@ def described(
         least, most = _typical(x, train, low, high, mean, scale, numeric, skewable)
     extremes = bool((least > low).any() or (most < high).any())
     if extremes:
-        mean, scale, constant = _moments(x, train, least, most).found()
+        mean, scale, constant = _moments(x, train, least, most).found(whole)
     offset = _offset(least, most, whole, mean, constant)
     exact = _exact(least, most, offset)
     kinds = _kinds(low, high, whole & exact, constant, types, layout)
@@ -107,6 +107,7 @@ def described(
     if not image:
         some = _flat(x[train[:: -(-len(train) // LOOKED_AT_ROWS)]])
         kinds = _skewed(kinds, some, types, least, most)
+        offset = np.where(_from_zero(kinds, least, most) & ~constant, 0.0, offset)
     kind = narrowest(kinds)
     resolution = np.ones_like(low)
     if kind in ("real", "mixed"):
@@ -344,6 +345,14 @@ def _offset(low: np.ndarray, high: np.ndarray, whole: np.ndarray, mean: np.ndarr
     return np.where(constant & not_held, mean, offset)
 
 
+def _from_zero(kinds: list[str], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which features are taken as they are, because their law is one of their distance from 0: it needs no more digits
+    than 32-bit numbers of any size have. Not what differs little for its size."""
+    skewed = np.isin(kinds, ("positive", "amount")) & (low < high / 2)
+    counts = np.isin(kinds, ("count",)) & (high <= EXACT)
+    return skewed | counts
+
+
 def _exact(low: np.ndarray, high: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Of each feature whether whole numbers from low to high, less an offset, are themselves in 32-bit arithmetic."""
     size = np.maximum(np.abs(low), np.abs(high))
@@ -521,26 +530,30 @@ class _Moments:
 
     def add(self, rows: np.ndarray, inside: np.ndarray | bool = True) -> None:
         """Take note of the rows (n, features), or of their cells `inside` alone; of none that is NaN."""
-        values = rows.astype(np.float64)
+        values = np.array(rows, np.float64)
         missing = np.isnan(values)
         if missing.any():
             inside = inside & ~missing
         self.least = np.minimum(self.least, values.min(0, where=inside, initial=np.inf))
         self.most = np.maximum(self.most, values.max(0, where=inside, initial=-np.inf))
         count = np.broadcast_to(inside, values.shape).sum(0)
-        mean = values.sum(0, where=inside) / np.maximum(count, 1)
-        squares = np.square(values - mean).sum(0, where=inside)
+        near = np.where(np.isfinite(self.least), self.least, 0.0)
+        values -= near  # the sum of numbers far from 0 would be rounded
+        above = values.sum(0, where=inside) / np.maximum(count, 1)
+        squares = np.square(values - above).sum(0, where=inside)
+        mean = near + above
         total = np.maximum(self.count + count, 1)
         apart = np.where(count > 0, mean - self.mean, 0.0)
         self.squares += squares + np.square(apart) * (self.count * (count / total))
         self.mean += apart * (count / total)
         self.count += count
 
-    def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean and standard deviation, and whether all cells are the same; then their value and magnitude."""
+    def found(self, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and standard deviation, and whether all cells are the same; then their value and magnitude, as where
+        they differ by what rounding leaves: not of features that are `whole` numbers."""
         scale = np.sqrt(self.squares / np.maximum(self.count, 1))
         constant = self.least == self.most
-        narrow = constant | (scale <= 1e-12 * np.maximum(np.abs(self.mean), 1e-300))
+        narrow = constant | ~whole & (scale <= 1e-12 * np.maximum(np.abs(self.mean), 1e-300))
         mean = np.where(constant, self.least, self.mean)
         return mean, np.where(narrow, _magnitude(self.mean), scale), constant
 

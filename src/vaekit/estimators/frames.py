@@ -60,7 +60,7 @@ def plain_rows(X: object, columns: Columns = Columns()) -> Plain:  # noqa: B008 
     if isinstance(X, torch.Tensor):
         return Plain(X.detach().cpu().numpy())
     if isinstance(X, np.ma.MaskedArray):
-        return Plain(_unmasked(X))
+        return Plain(_filled(X))
     if isinstance(X, Sparse):
         return Plain(_dense(X))
     fields = read_frame(X, columns)
@@ -82,16 +82,18 @@ def _names(X: object) -> list[object]:
     return [] if frame is None else list(frame.columns)
 
 
-def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
-    """The array; VaekitError where a cell is masked."""
-    masked = np.argwhere(np.ma.getmaskarray(X))
-    if not len(masked):
+def _filled(X: np.ma.MaskedArray) -> np.ndarray:
+    """The array, what is masked in a table missing; VaekitError where a cell of a larger array is masked."""
+    masked = np.ma.getmaskarray(X)
+    if not masked.any():
         return np.asarray(X)
-    row, *cell = masked[0].tolist()
-    where = f"column {cell[0]}" if len(cell) == 1 else f"cell {tuple(cell)}"
+    if X.ndim <= 2:
+        return np.where(masked, np.nan, X.data)
+    row, *cell = np.argwhere(masked)[0].tolist()
     raise VaekitError(
-        f"row {row}, {where} of X is masked, as are {len(masked):,} cells in all (rows counted from 0): cells "
-        f"that are not to be learned cannot be told. Give whole rows, np.ma.compress_rows(X), or X.filled(value)."
+        f"row {row}, cell {tuple(cell)} of X is masked, as are {masked.sum():,} cells in all (rows counted from 0): "
+        f"cells can be missing in tables, X.reshape(len(X), -1), and not in images and sequences. Or give the whole "
+        f"rows, X[~X.mask.reshape(len(X), -1).any(1)]."
     )
 
 

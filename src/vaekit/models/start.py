@@ -210,10 +210,14 @@ def _fitted(correlation: np.ndarray, latents: int) -> tuple[np.ndarray, np.ndarr
     d = len(correlation)
     values, vectors = np.linalg.eigh(correlation)
     root = (vectors * np.sqrt(np.maximum(values, 0))).T * np.sqrt(d)
-    analysis = FactorAnalysis(latents, tol=TOLERANCE, max_iter=MOST_ITERATIONS, svd_method="lapack")
+    analysis = FactorAnalysis(latents, tol=TOLERANCE, max_iter=MOST_ITERATIONS, svd_method="lapack", random_state=0)
+    rows = np.concatenate([root, -root])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is a start: training goes on from there
-        analysis.fit(np.concatenate([root, -root]))
+        try:
+            analysis.fit(rows)
+        except np.linalg.LinAlgError:  # LAPACK's way does not converge for each matrix
+            analysis.set_params(svd_method="randomized").fit(rows)
     return analysis.components_.T, np.maximum(analysis.noise_variance_, LEAST_VARIANCE)
 
 

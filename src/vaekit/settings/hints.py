@@ -58,8 +58,8 @@ def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
         return [of_all_values]
     if schema.layout != "table":
         return []
-    hidden = schema.extreme(some) | np.isnan(some)
-    columns = [column[~unseen] for column, unseen in zip(some.T, hidden.T, strict=True)]
+    hidden = (schema.extreme(some) | np.isnan(some)).reshape(len(some), -1)
+    columns = [column[~unseen] for column, unseen in zip(some.reshape(hidden.shape).T, hidden.T, strict=True)]
     return sentinels(columns, schema) + fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
 
 

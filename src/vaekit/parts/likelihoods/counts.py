@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vaekit import distributions
 from vaekit.data import Schema
+from vaekit.data.survey import EXACT
 from vaekit.maths import soft_clamp
 from vaekit.parts.likelihoods.base import FARTHEST_SEEN, Likelihood, expanded, no_numbers
 
@@ -275,7 +276,7 @@ def no_counts(schema: Schema, name: str) -> str | None:
     if schema.array("offset").any():
         column = int((schema.array("offset") != 0).argmax())
         return (
-            f"the {name} likelihood is for counts that 32 bits hold, and those of {schema.column(column)} are larger: "
+            f"the {name} likelihood is for counts up to {EXACT:,.0f}, and those of {schema.column(column)} are larger: "
             f"choose discretized-logistic."
         )
     return None
