@@ -11,6 +11,7 @@ import pytest
 
 from vaekit.data import load
 from vaekit.data.columns import ColumnType, parse_types
+from vaekit.data.delimited import read_delimited
 from vaekit.data.readers import read
 from vaekit.data.tables import Columns
 from vaekit.data.written import as_table, as_text
@@ -533,3 +534,13 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
     assert own.format == form
     table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
     assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+def test_lines_that_end_too_soon_are_noted(tmp_path):
+    path = tmp_path / "short.csv"
+    path.write_text('# logger 7\na,b,c\n1,2,3\n\n4,5\n"x, y",6,7\n8\n9,10,\n11,,12\n13,14\n15,16\n')
+    assert read_delimited(path).notes[-1] == (
+        "lines 5, 7, 10 and 1 more have fewer cells than the header: those that are not there are missing."
+    )
+    path.write_text("a,b\n1,2\n3,\n,4\n\n")
+    assert not any("fewer cells" in note for note in read_delimited(path).notes)

@@ -264,11 +264,18 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
     """What helps with faults of a kind, beside leaving their columns out."""
     if kind != "text":
         return REMEDY.get(kind, "")
-    first = next(fault for fault in faults if fault.kind == kind)
+    of_text = [fault for fault in faults if fault.kind == kind]
+    if len(of_text) > COPIED:
+        of_text = of_text[:1]
+    first = of_text[0]
     text = f"Where the column is text: {as_type(first.column)}."
-    if len(first.cell) > LONGEST:
+    if len(of_text) > 1:
+        text = f"Where the columns are text: {' '.join(as_type(fault.column) for fault in of_text)}."
+    cells = dict.fromkeys(fault.cell for fault in of_text if len(fault.cell) <= LONGEST)
+    if not cells:
         return text
-    return f"Where such a cell has nothing to say: {option('--missing', first.cell)}. {text}"
+    what = "such a cell has" if len(cells) == 1 else "such cells have"
+    return f"Where {what} nothing to say: {' '.join(option('--missing', cell) for cell in cells)}. {text}"
 
 
 def as_type(name: str, kind: str = "category") -> str:

@@ -8,6 +8,7 @@ import itertools
 import re
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ SEPARATORS = (",", ";", "\t", "|")
 NAMES_OF_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK_BYTES = 2**20
 """how much of a file is looked at to find its separator"""
+LOOK_SHORT = 200_000
+"""rows of a table in which lines that end too soon are looked for"""
 LOOK_ROWS = 50
 """how many of its rows"""
 BLANKS = r"^\s*[-+.\d][-+.\deE]*(\s+[-+.\d][-+.\deE]*)+\s*$"
@@ -62,11 +65,14 @@ def read_delimited(path: Path) -> Delimited:
     notes = _check_header(header, below, separator, path)
     first = content.count(b"\n", 0, start + length) + 1
     table, inside = _cells(header, memoryview(content)[start + length :], separator, path.name, first)
+    short = _short_lines(table, memoryview(content)[start + length :], separator, first)
     del content
     comments = len(above) + inside
     if comments:
         lines = "1 line that starts" if comments == 1 else f"{comments} lines that start"
         notes.append(f"{lines} with # left out.")
+    if short:
+        notes.append(_said_of(short))
     table = _without_blank_ends(table, notes)
     table = _named(table, header, path.name, notes)
     _check_blanks(table, path)
@@ -255,17 +261,40 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str, line:
 
 def _check_widths(header: list[str], body: memoryview, separator: str, file: str, line: int) -> None:
     """Refuse a row of more cells than there are names, naming its line."""
+    for number, record in _numbered(body, separator, line):
+        if len(record) > len(header):
+            between = NAMES_OF_SEPARATORS[separator]
+            raise VaekitError(
+                f"{file}, line {number} has {len(record)} cells, and the header has {len(header)}, with "
+                f"{between} between them: put a cell that has {between} itself into quotes, or mend the line."
+            )
+
+
+def _short_lines(table: "polars.DataFrame", body: memoryview, separator: str, line: int) -> list[int]:
+    """The lines of rows that end before the last column, blank ones aside: of rows whose last cell is there, none."""
+    if table.width < 2 or table.height > LOOK_SHORT or not table.to_series(-1).null_count():
+        return []
+    return [number for number, record in _numbered(body, separator, line) if record and len(record) < table.width]
+
+
+def _said_of(short: list[int]) -> str:
+    """A note of lines that end before the last column."""
+    lines = ", ".join(f"{number:,}" for number in short[:3])
+    if len(short) > 3:
+        lines += f" and {len(short) - 3:,} more"
+    which, they = ("line", "has") if len(short) == 1 else ("lines", "have")
+    return f"{which} {lines} {they} fewer cells than the header: those that are not there are missing."
+
+
+def _numbered(body: memoryview, separator: str, line: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the header, comments left out, each with the number of the line in which it begins."""
     text = io.TextIOWrapper(io.BytesIO(body), "utf-8", errors="replace", newline="")
     records = csv.reader(text, delimiter=separator)
     before = 0
     try:
         for record in records:
-            if len(record) > len(header) and not record[0].startswith("#"):
-                between = NAMES_OF_SEPARATORS[separator]
-                raise VaekitError(
-                    f"{file}, line {line + before} has {len(record)} cells, and the header has {len(header)}, with "
-                    f"{between} between them: put a cell that has {between} itself into quotes, or mend the line."
-                )
+            if not record or not record[0].startswith("#"):
+                yield line + before, record
             before = records.line_num
     except csv.Error:
         return

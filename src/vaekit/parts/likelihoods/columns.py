@@ -86,7 +86,10 @@ class Columns(Likelihood):
             own = schema.select(columns)
             misfit = FAMILIES[name].misfit(own)
             if misfit is not None:
-                raise VaekitError(f"columns of kind {kind}: {misfit}")
+                raise VaekitError(
+                    f"columns of kind {kind}: {misfit} Here that is likelihood columns:{kind}=…, for all columns of the "
+                    f"kind, or another kind for this column (columns NAME=real, say)."
+                )
             families.append(FAMILIES[name].of(own))
             spread = np.maximum(own.array("scale"), 1.0)
             around.append(None if kind in ("real", "category", "ordinal") else (own.shifted("mean"), spread))
