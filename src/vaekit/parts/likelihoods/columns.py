@@ -87,8 +87,8 @@ class Columns(Likelihood):
             misfit = FAMILIES[name].misfit(own)
             if misfit is not None:
                 raise VaekitError(
-                    f"columns of kind {kind}: {misfit} Here that is likelihood columns:{kind}=…, for all columns of the "
-                    f"kind, or another kind for this column (columns NAME=real, say)."
+                    f"columns of kind {kind}: {misfit} Here that is likelihood columns:{kind}=…, for all columns of "
+                    f"the kind, or another kind for this column (columns NAME=real, say)."
                 )
             families.append(FAMILIES[name].of(own))
             spread = np.maximum(own.array("scale"), 1.0)
