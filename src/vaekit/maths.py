@@ -99,14 +99,22 @@ def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     return low + (F.softplus(within - low) - F.softplus(within - high))
 
 
+def log1p_square(u: Tensor) -> Tensor:
+    """The logarithm log(1 + u²), however large u is.
+
+    >>> [round(v, 3) for v in log1p_square(torch.tensor([0.0, 1.0, -1e30])).tolist()]
+    [0.0, 0.693, 138.155]
+    """
+    return 2 * torch.hypot(u, u.new_ones(())).log()
+
+
 def log_cauchy(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """The log-density −log(π s (1 + ((x − m)/s)²)) of a Cauchy variable of location m and scale s.
 
     >>> round(log_cauchy(torch.tensor(1e30), torch.tensor(0.0), torch.tensor(1.0)).item(), 2)
     -139.3
     """
-    distance = torch.hypot(torch.ones_like(x), (x - loc) / scale)  # squares would overflow
-    return -math.log(math.pi) - scale.log() - 2 * distance.log()
+    return -math.log(math.pi) - scale.log() - log1p_square((x - loc) / scale)
 
 
 def log1mexp(x: Tensor) -> Tensor:

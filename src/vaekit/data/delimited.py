@@ -23,10 +23,10 @@ SEPARATORS = (",", ";", "\t", "|")
 NAMES_OF_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK_BYTES = 2**20
 """how much of a file is looked at to find its separator"""
-LOOK_SHORT = 200_000
-"""rows of a table in which lines that end too soon are looked for"""
 LOOK_ROWS = 50
 """how many of its rows"""
+LOOK_SHORT = 200_000
+"""rows of a table in which lines that end too soon are looked for"""
 BLANKS = r"^\s*[-+.\d][-+.\deE]*(\s+[-+.\d][-+.\deE]*)+\s*$"
 """numbers with blanks between them"""
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)

@@ -6,16 +6,7 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions.factorised import Factorised
-from vaekit.maths import common_shape
-
-
-def log1p_square(u: Tensor) -> Tensor:
-    """The logarithm log(1 + u²), however large u is.
-
-    >>> [round(v, 3) for v in log1p_square(torch.tensor([0.0, 1.0, -1e30])).tolist()]
-    [0.0, 0.693, 138.155]
-    """
-    return 2 * torch.hypot(u, u.new_ones(())).log()
+from vaekit.maths import common_shape, log1p_square
 
 
 class StudentT(Factorised):

@@ -120,7 +120,7 @@ def factor_analysis_observed(
     deviation = np.sqrt(np.maximum(np.square(centred).sum(0) / counts, 1e-12))
     y = centred / deviation
     seen = observed.astype(np.float64)
-    patterns, pattern = np.unique(observed, axis=0, return_inverse=True)
+    patterns, pattern = np.unique(seen, axis=0, return_inverse=True)
     d = rows.shape[1]
     correlation = (y.T @ y + RIDGE * np.eye(d)) / (np.maximum(seen.T @ seen, 1) + RIDGE)
     weights, unique = _fitted(_positive(correlation), min(latents, max(1, d - 1)))
@@ -128,7 +128,7 @@ def factor_analysis_observed(
     centre = np.zeros(d)
     for _ in range(ITERATIONS):
         products = weights[:, :, None] * weights[:, None, :] / unique[:, None, None]
-        precision = np.eye(factors) + np.tensordot(patterns.astype(np.float64), products, 1)
+        precision = np.eye(factors) + np.tensordot(patterns, products, 1)
         covariance = np.linalg.inv(precision)[pattern]  # rows of one pattern have the same
         natural = (seen * (y - centre) / unique) @ weights
         z = np.einsum("nij,nj->ni", covariance, natural)

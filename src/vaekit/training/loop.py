@@ -51,12 +51,13 @@ def fit(state: State, rows: Dataset, validation: Dataset | None = None) -> Itera
     if validation is not None and len(validation):
         held_out = HeldOut(validation)
         if state.step == 0:  # what training starts from may be the best there is
-            state.keep(held_out.bound(state, state.averaged).selected)
+            held_out.keep(state, held_out.bound(state, state.averaged))
+    some = rows.first(ACTIVE_ROWS)
     batches = Batches(rows, size)
     while not state.finished:
         _step(state, batches)
         due = state.sums and (state.step % period == 0 or state.step == state.recipe.last(state.cooling))
-        metrics = _metrics(state, rows, held_out) if due else None
+        metrics = _metrics(state, some, held_out) if due else None
         yield Record(state.step, state.step // per_epoch, metrics)
 
 
@@ -93,8 +94,8 @@ def _add(state: State, means: dict[str, float]) -> None:
     state.sums["steps"] = state.sums.get("steps", 0.0) + 1
 
 
-def _metrics(state: State, rows: Dataset, held_out: "HeldOut | None") -> dict:
-    """What is recorded: of rows held out the bound too, and of them or some of the others how many units are active."""
+def _metrics(state: State, some: Dataset, held_out: "HeldOut | None") -> dict:
+    """What is recorded: of rows held out the bound too, and of them or `some` others how many units are active."""
     steps = state.sums.pop("steps")
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
@@ -110,7 +111,7 @@ def _metrics(state: State, rows: Dataset, held_out: "HeldOut | None") -> dict:
     else:
         bounded = state.objective.name in metrics
         state.judge(metrics[state.objective.name] if bounded else -metrics[LOSS])
-        means = posterior_means(state.averaged, rows.first(ACTIVE_ROWS).blocks())
+        means = posterior_means(state.averaged, some.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
 
@@ -127,14 +128,18 @@ class HeldOut:
         """The objective on the rows, by a model of the state: the same weights give the same numbers."""
         return over_rows(state.smooth.objective, model, self.rows.blocks(), state.recipe.seed)
 
+    def keep(self, state: State, found: Averages) -> None:
+        """The averaged weights, if what they gave the rows is the best so far."""
+        state.keep(found.selected)
+        if state.best_step == state.step:
+            self._kept = found.value
+
     def judge(self, state: State, found: Averages) -> None:
         """Keep the averaged weights if they are better than those kept so far, and take note of what they gave."""
         gain, error = self._gain(state, found)
         few = len(self.rows) < FEW_HELD_OUT
         if not few or gain > SURE * error:  # of many records the best on four rows is seldom the best
-            state.keep(found.selected)
-            if state.best_step == state.step:
-                self._kept = found.value
+            self.keep(state, found)
         least = FALL * self.rows.schema.features
         state.judge(found.selected, fallen=not few and gain < -max(error, least))
 
