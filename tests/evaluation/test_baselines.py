@@ -529,6 +529,7 @@ MIXED_TYPES = (
     ColumnType(),  # a constant
 )
 CLASSES = "mixture of independent columns"
+FACTORED = "factor analysis"
 
 
 def several(n: int, seed: int = 0, apart: float = 1.0, hidden: float = 0.2) -> np.ndarray:
@@ -664,7 +665,7 @@ def test_classes_lose_nothing_to_columns_of_more_values_than_rows():
 def test_classes_are_found_where_there_are_some():
     train, rows = several(1200), several(600, seed=1)
     models = of_kinds(train, rows)
-    assert list(found(models)) == [INDEPENDENT, CLASSES]
+    assert list(found(models)) == [INDEPENDENT, FACTORED, FULL, CLASSES]
     structure = models.structure
     gain, error = found(models)[CLASSES].gain(found(models)[INDEPENDENT].scores)
     assert (structure.gain, structure.gain_se) == (pytest.approx(-gain), pytest.approx(error))
@@ -715,6 +716,46 @@ def test_what_is_hidden_changes_nothing():
         assert torch.equal(one.scores, two.scores)
 
 
+@pytest.mark.parametrize("hidden", [0.0, 0.3])
+def test_numbers_among_other_columns_have_a_gaussian_on_their_own_scales(hidden):
+    """Against scipy: a normal of one number and of the logarithms of two, beside a histogram."""
+
+    def draw(n: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=n)
+        numbers = [z + 0.3 * rng.normal(size=n), np.exp(z), np.exp(5 - z + 0.5 * rng.normal(size=n))]
+        x = np.column_stack([*numbers, rng.integers(0, 3, n)])
+        x[rng.random(x.shape) < hidden] = np.nan
+        return x
+
+    rows = draw(80, 1)
+    types = (ColumnType(), ColumnType("positive"), ColumnType("positive"), ColumnType("category", tuple("abc")))
+    models = of_kinds(draw(500, 0), rows, types)
+    independent = models.table.independent
+    y = rows[:, :3].copy()
+    y[:, 1:] = np.log(y[:, 1:])
+    for name, gaussian in ((FULL, models.table.full), (FACTORED, models.table.factors)):
+        mean = (gaussian.mean + gaussian.scale * gaussian.centre).numpy()
+        covariance = (gaussian.covariance * gaussian.scale[:, None] * gaussian.scale).numpy()
+        exact = independent.histograms.log_prob(torch.from_numpy(rows[:, 3:])).numpy().copy()
+        for i, row in enumerate(y):
+            o = ~np.isnan(row)
+            if o.any():
+                exact[i] += stats.multivariate_normal(mean[o], covariance[np.ix_(o, o)]).logpdf(row[o])
+            exact[i] -= np.nansum(row[1:])
+        one = found(models)[name]
+        assert one.scores.numpy() == pytest.approx(exact, rel=1e-5, abs=1e-5)
+        assert one.note.endswith("; of 2 logarithms; of 3 columns, the others independent")
+        assert one.nats > found(models)[INDEPENDENT].nats + 0.4
+
+
+def test_a_number_alone_among_other_columns_has_no_gaussian_beside_its_own():
+    x = np.column_stack([np.random.default_rng(0).normal(size=90), np.arange(90) % 3])
+    names = found(of_kinds(x[:60], x[60:], (ColumnType(), ColumnType("category", tuple("abc")))))
+    assert FULL not in names
+    assert FACTORED not in names
+
+
 def holey(n: int, seed: int = 0, share: float = 0.25) -> np.ndarray:
     x = real(n, 4, seed)
     x[np.random.default_rng(seed + 50).random(x.shape) < share] = np.nan
@@ -756,7 +797,7 @@ def test_many_columns_of_which_cells_are_missing_have_no_covariance_and_say_so(m
     monkeypatch.setattr(tables, "MOST_COLUMNS", 3)
     one = found(simple(holey(100)))
     assert one[FULL].nats is None
-    assert one[FULL].note == "not fitted: more than 3 columns, of which cells are missing"
+    assert one[FULL].note == "not fitted: more than 3 columns of numbers"
     assert list(one) == [INDEPENDENT, FULL, CLASSES]
 
 

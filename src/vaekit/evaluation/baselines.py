@@ -536,25 +536,35 @@ def _classes(models: SimpleModels, name: str) -> Baseline | None:
 
 
 def _factored_observed(models: SimpleModels, name: str) -> Baseline | None:
-    """Factor analysis of which cells are missing."""
+    """Factor analysis of the numbers that have densities, some of whose cells may be missing."""
     if models.schema.binarized != "none" or models.table.factors is None:
         return None
-    return models.baseline(name, models.table.score_gaussian(models.table.factors), _latents(models))
+    note = _latents(models) + _beside(models)
+    return models.baseline(name, models.table.score_gaussian(models.table.factors), note)
 
 
 def _full_observed(models: SimpleModels, name: str) -> Baseline | None:
-    """A full covariance of which cells are missing."""
+    """A full covariance of the numbers that have densities, some of whose cells may be missing."""
     if models.schema.binarized != "none":
         return None
-    if models.table.full is None:
-        if models.whole.any() or models.rank <= tables.MOST_COLUMNS:
-            return None
-        return Baseline(
-            name, None, None, None, f"not fitted: more than {tables.MOST_COLUMNS} columns, of which cells are missing"
-        )
-    return models.baseline(
-        name, models.table.score_gaussian(models.table.full), "by EM, the observed cells of each row"
-    )
+    if models.table.full is not None:
+        note = "by EM, the observed cells of each row" if any_missing(models.train) else counted(len(models.train))
+        return models.baseline(name, models.table.score_gaussian(models.table.full), note + _beside(models))
+    if int(models.table.dense.sum()) <= tables.MOST_COLUMNS:
+        return None
+    return Baseline(name, None, None, None, f"not fitted: more than {tables.MOST_COLUMNS} columns of numbers")
+
+
+def _beside(models: SimpleModels) -> str:
+    """The end of a note, where a Gaussian is not of the numbers as they are, or not of all columns."""
+    dense = models.table.dense
+    logs = models.table.columns.logs[dense]
+    parts = []
+    if logs.any():
+        parts.append("of logarithms" if logs.all() else f"of {int(logs.sum())} logarithms")
+    if int(dense.sum()) < models.rank:
+        parts.append(f"of {int(dense.sum())} columns, the others independent")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _latents(models: SimpleModels) -> str:

@@ -169,7 +169,13 @@ class Independent:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-density of x (n, d), of its observed cells alone, (n,) nats."""
-        y = self.columns.units(x)
-        each = self.columns.log_prob_each(y, self.mean, self.scale)
-        numbers = each.nansum(1) + self.columns.change(y)
-        return self.histograms.log_prob(x[:, self.columns.cells]) + numbers + self.columns.constants(x)
+        return self.log_prob_numbers(x).nansum(1) + self.log_prob_others(x)
+
+    def log_prob_numbers(self, x: Tensor) -> Tensor:
+        """That of each of the `units` of x, (n, J); NaN of a hidden cell."""
+        return self.columns.log_prob_each(self.columns.units(x), self.mean, self.scale)
+
+    def log_prob_others(self, x: Tensor) -> Tensor:
+        """What is to be added for the density of x, (n,): that of all other columns, and what logarithms change."""
+        change = self.columns.change(self.columns.units(x))
+        return self.histograms.log_prob(x[:, self.columns.cells]) + change + self.columns.constants(x)

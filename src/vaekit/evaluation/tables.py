@@ -65,48 +65,59 @@ class TableModels:
         x = torch.cat(list(self._blocks(rows)))
         return latent_classes(x, self.independent, rows.seed)
 
+    @lazy
+    def dense(self) -> Tensor:
+        """(J,) which of the numbers have densities: those that a Gaussian is of, the others being independent."""
+        return ~self.columns.rounded
+
     def _densities(self) -> Tensor | None:
-        """Rows (n, J) that a Gaussian with missing cells is fitted to; None where some column has no density, or there
-        are too many columns."""
-        rank = len(self.columns.numbers)
-        if self.whole.any() or len(self.columns.amounts) or not 1 <= rank <= MOST_COLUMNS:
+        """Rows (n, rank) of the numbers that have densities; None where those are too many, or have nothing to do with
+        one another."""
+        rank = int(self.dense.sum())
+        lone = rank == 1 and self.train.schema.features > 1
+        if lone or not 1 <= rank <= MOST_COLUMNS:
             return None
         rows = self.train.some(MOST_PRODUCTS // rank**2)
-        return torch.cat([self.columns.units(x) for x in self._blocks(rows)])
+        return torch.cat([self.columns.units(x)[:, self.dense] for x in self._blocks(rows)])
 
     @lazy
     def full(self) -> ObservedGaussian | None:
-        """The Gaussian of full covariance where cells are missing; None where there is none."""
+        """The Gaussian of full covariance of the cells that are there; None where there is none."""
         y = self._densities()
         if y is None:
             return None
-        mean = self.independent.mean
-        return gaussian_observed(y, mean, self.independent.scale, self.columns.least(mean))
+        return gaussian_observed(y, *self._scaling())
 
     @lazy
     def factors(self) -> ObservedGaussian | None:
-        """The Gaussian of factor analysis where cells are missing; None where there is none."""
+        """The Gaussian of factor analysis of the cells that are there; None where there is none."""
         y = self._densities()
         if y is None or not self.latents:
             return None
-        mean = self.independent.mean
-        scale = self.independent.scale
+        mean, scale, least = self._scaling()
         standardised = ((y - mean) / scale).cpu().numpy()
         seen = ~np.isnan(standardised)
         latents = min(self.latents, y.shape[1] - 1)
         found = factor_analysis_observed(np.where(seen, standardised, 0.0), seen, latents)
         loading = torch.from_numpy(found.loading).to(mean)
         deviation = torch.from_numpy(found.deviation).to(mean)
-        variance = deviation.square() + (self.columns.least(mean) / scale).square()
+        variance = deviation.square() + (least / scale).square()
         covariance = loading @ loading.mT + variance.diag()
         return ObservedGaussian(mean, scale, torch.from_numpy(found.mean).to(mean), covariance)
 
+    def _scaling(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the numbers that have densities the mean, the scale, and the least standard deviation, (rank,) each."""
+        least = self.columns.least(self.independent.mean)
+        return self.independent.mean[self.dense], self.independent.scale[self.dense], least[self.dense]
+
     def score_gaussian(self, gaussian: ObservedGaussian) -> Tensor:
-        """The scores (n,) of a Gaussian of the observed cells of each row, and of the columns that have atoms."""
+        """The scores (n,) of a Gaussian of the numbers that have densities, beside which all columns are independent;
+        of the observed cells of each row."""
 
         def log_prob(x: Tensor) -> Tensor:
-            y = self.columns.units(x)
-            return gaussian.log_prob(y) + self.columns.change(y) + self.columns.constants(x)
+            together = gaussian.log_prob(self.columns.units(x)[:, self.dense])
+            whole = self.independent.log_prob_numbers(x)[:, self.columns.rounded].nansum(1)
+            return together + whole + self.independent.log_prob_others(x)
 
         return self.score(log_prob)
 
