@@ -11,7 +11,7 @@ ITEM = re.compile(r"""\s*(?:'([^']*)'\s*(?=,|$)|"([^"]*)"\s*(?=,|$)|([^,]*))(?:,
 MOST = 30
 """names in one message"""
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
-VALUE = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?:=(-?[\w.]+)| ('[^']*'))")
+VALUE = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?:=(-?\w+(?:\.\w+)*)| ('[^']*'))")
 """an option with its value"""
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 

@@ -287,14 +287,31 @@ def test_masked_cells_are_missing():
     assert np.isnan(plain_rows(numbers).rows).sum() == 1
 
 
-def test_masked_cells_of_images_are_refused_with_what_works():
-    images = np.ma.array(np.random.default_rng(0).random((ROWS, 4, 4)), mask=False)
+def test_missing_pixels_are_refused_with_what_works():
+    images = np.ma.array(np.random.default_rng(0).random((ROWS, 8, 9)), mask=False)
     images[7, 2, 1] = np.ma.masked
-    with pytest.raises(ValueError, match=r"row 7, cell \(2, 1\) of X is masked, as are 1 cells") as refused:
+    with pytest.raises(ValueError, match=r"image 7, cell \(2, 1\) is missing") as refused:
         VAE(**TINY).fit(images)
-    for remedy in ("X.reshape(len(X), -1)", "X[~X.mask.reshape(len(X), -1).any(1)]"):
-        assert remedy in str(refused.value)
-        VAE(**TINY).fit(eval(remedy, {"X": images}))
+    assert "kind='sequence'" in str(refused.value)
+    assert np.isfinite(VAE(**TINY, kind="sequence").fit(images).score_samples(images)).all()
+
+
+def test_missing_cells_of_sequences_are_those_of_the_columns_they_are():
+    """The same numbers in another shape have the same density, and the same estimates of what is missing."""
+    rng = np.random.default_rng(1)
+    full = np.sin(rng.uniform(0, 6, (ROWS, 1, 1)) + np.arange(10)[:, None] / 3) + rng.normal(0, 0.1, (ROWS, 10, 2))
+    windows = np.where(rng.random(full.shape) < 0.3, np.nan, full)
+    flat = windows.reshape(ROWS, -1)
+    vae = VAE(**TINY).fit(windows)
+    other = VAE(**TINY).fit(flat)
+    assert vae.schema_.layout == "sequence"
+    assert np.array_equal(vae.score_samples(windows), other.score_samples(flat))
+    filled = vae.impute(windows)
+    assert filled.shape == windows.shape
+    assert np.array_equal(filled.reshape(ROWS, -1), other.impute(flat))
+    seen = ~np.isnan(windows)
+    assert np.array_equal(filled[seen], windows[seen])
+    assert np.isfinite(filled).all()
 
 
 @pytest.mark.parametrize("kind", but_few_slow(["csr_array", "csc_matrix", "coo_array"]))

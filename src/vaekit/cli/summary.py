@@ -23,7 +23,7 @@ def column_lines(schema: Schema, source: Source) -> list[str]:
     size  real    0.5 … 2.5                (numbers)
     well  binary  0, 1       33 % missing  (only 0 and 1)
     """
-    if schema.layout != "table" or (schema.of_one_kind and not schema.has_missing):
+    if schema.is_image or (schema.of_one_kind and not schema.has_missing):
         return []
     missing = source.missing.mean(0).flatten()
     if schema.features > MOST:
@@ -70,7 +70,7 @@ def _by_kind(schema: Schema, missing: np.ndarray) -> Iterator[str]:
 
 
 def _name(schema: Schema, j: int) -> str:
-    return schema.names[j] if schema.names else f"column {j}"
+    return schema.names[j] if schema.names else schema.column(j)
 
 
 def _held(schema: Schema, j: int) -> str:

@@ -62,7 +62,7 @@ class Dataset:
         if hide_extremes and schema.typical_low is not None:
             self.typical = self._end("typical_low"), self._end("typical_high")
         self.mapped = not in_memory(x)
-        self.has_missing = x.dtype.kind == "f" and x.ndim == 2
+        self.has_missing = x.dtype.kind == "f" and not schema.is_image
         """whether any cell is missing; of rows on disk, whether one may be"""
         if in_memory(x):
             chosen = x if index is None else x[index]

@@ -155,8 +155,8 @@ def _like_pixels(x: Rows, axis: int) -> bool:
     """Whether the columns, or the channels, share a range, or black and a usual white."""
     every = -(-x.size // LOOK)
     some = np.moveaxis(x[::every], axis, 0).reshape(x.shape[axis], -1)
-    low = some.min(1).astype(np.float64)
-    high = some.max(1).astype(np.float64)
+    low = np.fmin.reduce(some, axis=1).astype(np.float64)  # some cells may be missing
+    high = np.fmax.reduce(some, axis=1).astype(np.float64)
     ranges = (high - low)[high > low]
     if not len(ranges) or ranges.max() <= ALIKE * ranges.min():
         return True

@@ -17,7 +17,7 @@ from vaekit.data.fields import Column, Fields
 from vaekit.data.layout import Layout, layout_of
 from vaekit.data.ondisk import Rows, concatenate, in_memory, on_disk
 from vaekit.data.schema import Schema
-from vaekit.data.survey import check_rows, described, row_blocks
+from vaekit.data.survey import check_pixels, check_rows, described, row_blocks
 from vaekit.data.tables import Columns, all_names
 from vaekit.data.united import united
 from vaekit.errors import VaekitError, listed, unknown
@@ -70,6 +70,8 @@ class Source:
             assert isinstance(x, np.ndarray)  # a Stack is of rows whose layout is known
             x = found.stored(x)
             object.__setattr__(self, "layout", found)
+        if self.axes.kind == "image":
+            check_pixels(x)
         if in_memory(x):
             x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
         object.__setattr__(self, "x", x)

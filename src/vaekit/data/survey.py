@@ -85,7 +85,7 @@ def described(
     """
     image = layout.kind == "image"
     low, high, whole, moments = _surveyed(x, train, seen)
-    _check_observed(low, names)
+    _check_observed(low, names, x.shape[1:])
     varies = low < high
     if image:
         low, high = _range_of_pixels(low, high, x.dtype)
@@ -145,17 +145,21 @@ def _coded(types: Sequence[ColumnType] | None, features: int) -> np.ndarray:
     return np.array([bool(own.levels) for own in types])
 
 
-def _check_observed(low: np.ndarray, names: tuple[str, ...] | None) -> None:
-    """Refuse a column without any number."""
+def _check_observed(low: np.ndarray, names: tuple[str, ...] | None, shape: tuple[int, ...]) -> None:
+    """Refuse a feature of rows of a shape that has no number at all."""
     empty = np.isnan(low)
     if empty.any():
         column = int(empty.argmax())
-        raise VaekitError(f"{_named(names, column)} has no cell that is not missing: leave it out.")
+        raise VaekitError(f"{_named(names, column, shape)} is missing in every row: leave it out.")
 
 
-def _named(names: tuple[str, ...] | None, column: int) -> str:
-    """A column as messages call it before there is a schema."""
-    return f"column '{names[column]}'" if names else f"column {column}"
+def _named(names: tuple[str, ...] | None, column: int, shape: tuple[int, ...]) -> str:
+    """A feature of rows of a shape as messages call it before there is a schema."""
+    if names:
+        return f"column '{names[column]}'"
+    if len(shape) > 1:
+        return f"cell {tuple(int(i) for i in np.unravel_index(column, shape))}"
+    return f"column {column}"
 
 
 def _kinds(
@@ -298,7 +302,7 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 def check_rows(x: Rows, names: tuple[str, ...] | None = None) -> Rows:
     """The rows themselves where they are a finite numeric (n, *X) array with at least one row and one feature; booleans
-    as bytes. Cells of a table, (n, columns), may be NaN: missing.
+    as bytes. Cells may be NaN, missing, except in images: see `check_pixels`.
 
     Raises VaekitError for all others, naming the first cell that is wrong.
     """
@@ -318,19 +322,42 @@ def check_rows(x: Rows, names: tuple[str, ...] | None = None) -> Rows:
 
 
 def _check_finite(x: Rows, names: tuple[str, ...] | None) -> None:
-    """Refuse cells that are NaN, infinite or too large, naming the first."""
+    """Refuse cells that are infinite or too large, naming the first."""
+    found = _first(x, lambda cells: np.abs(cells.astype(np.float64)) >= LARGEST)
+    if found is not None:
+        row, column, value = found
+        raise VaekitError(
+            f"row {row}, {_named(names, column, x.shape[1:])} is {value} (rows counted from 0): fill or drop cells "
+            f"that are infinite or beyond ±{LARGEST:g}."
+        )
+
+
+def check_pixels(x: Rows) -> None:
+    """Refuse images (n, *X) of which pixels are missing, naming the first of them.
+
+    Raises VaekitError.
+    """
+    if x.dtype.kind != "f":
+        return
+    found = _first(x, np.isnan)
+    if found is not None:
+        row, pixel, _ = found
+        raise VaekitError(
+            f"image {row}, {_named((), pixel, x.shape[1:])} is missing (counted from 0): an image needs all of its "
+            f"pixels. Fill them, or let missing cells be left out of the likelihood, as those of a sequence are: "
+            f"--kind=sequence."
+        )
+
+
+def _first(x: Rows, wrong: Callable[[np.ndarray], np.ndarray]) -> tuple[int, int, float] | None:
+    """The row, the column and the value of the first cell of x (n, *X) that is wrong; None where none is."""
     for rows in row_blocks(x.shape):
         block = _flat(x[rows])
-        bad = ~(np.abs(block.astype(np.float64)) < LARGEST)
-        if x.ndim == 2:
-            bad &= ~np.isnan(block)
-        if bad.any():
-            row, column = (int(i[0]) for i in np.nonzero(bad))
-            cells = "infinite" if x.ndim == 2 else "NaN, infinite"
-            raise VaekitError(
-                f"row {rows.start + row}, {_named(names, column)} is {block[row, column]} (rows counted from 0): "
-                f"fill or drop cells that are {cells} or beyond ±{LARGEST:g}."
-            )
+        marked = wrong(block)
+        if marked.any():
+            row, column = (int(i[0]) for i in np.nonzero(marked))
+            return rows.start + row, column, block[row, column]
+    return None
 
 
 def _offset(low: np.ndarray, high: np.ndarray, whole: np.ndarray, mean: np.ndarray, constant: np.ndarray) -> np.ndarray:

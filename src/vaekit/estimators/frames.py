@@ -83,18 +83,11 @@ def _names(X: object) -> list[object]:
 
 
 def _filled(X: np.ma.MaskedArray) -> np.ndarray:
-    """The array, what is masked in a table missing; VaekitError where a cell of a larger array is masked."""
+    """The array, in which what is masked is missing."""
     masked = np.ma.getmaskarray(X)
     if not masked.any():
         return np.asarray(X)
-    if X.ndim <= 2:
-        return np.where(masked, np.nan, X.data)
-    row, *cell = np.argwhere(masked)[0].tolist()
-    raise VaekitError(
-        f"row {row}, cell {tuple(cell)} of X is masked, as are {masked.sum():,} cells in all (rows counted from 0): "
-        f"cells can be missing in tables, X.reshape(len(X), -1), and not in images and sequences. Or give the whole "
-        f"rows, X[~X.mask.reshape(len(X), -1).any(1)]."
-    )
+    return np.where(masked, np.nan, X.data)
 
 
 def _check_no_text(X: object) -> None:

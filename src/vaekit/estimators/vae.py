@@ -91,7 +91,7 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
     columns : what columns of a frame are, where that is not to be found out:
         "age=count,grade=ordinal:low<mid<high,zip=category". Text is taken for categories, whole numbers for whole
-        numbers; an empty cell is missing, and so is NaN in an array (n, columns).
+        numbers; an empty cell is missing, and so is NaN in an array that is no image.
     condition : names of columns that rows are given instead of learned, p(x|c): "sex,site" or ["sex", "site"]; of an
         array their numbers. All that is said of x is then said of the other columns, given these.
     missing : what else stands in a missing cell of a frame: "-999", say.

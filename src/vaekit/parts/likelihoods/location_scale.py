@@ -149,7 +149,7 @@ class StudentT(LocationScale):
     def suits(cls, schema: Schema) -> str | None:
         """That the data are real numbers, and no pixels."""
         if not schema.is_image and schema.kind == "real":
-            return "real numbers, some of them far from the others"
+            return "real numbers, of which some may lie far from the others"
         return None
 
     def __init__(
