@@ -10,6 +10,11 @@ ITEM = re.compile(r"""\s*(?:'([^']*)'\s*(?=,|$)|"([^"]*)"\s*(?=,|$)|([^,]*))(?:,
 """one of a list with commas between them"""
 MOST = 30
 """names in one message"""
+ALSO_CALLED = {
+    "bce": "bernoulli", "lognormal": "log-normal", "mse": "gaussian", "nb": "negative-binomial", "normal": "gaussian",
+    "t": "student-t", "zinb": "zero-inflated-negative-binomial",
+}  # fmt: skip
+"""what others call the parts that messages name"""
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 VALUE = re.compile(r"(?<![\w-])--([a-z][a-z-]*)(?:=(-?\w+(?:\.\w+)*)| ('[^']*'))")
 """an option with its value"""
@@ -42,6 +47,8 @@ def as_arguments(text: str) -> str:
     'see resize, or run `vaekit fit x.csv --lr 0.1`'
     >>> print(as_arguments("--unseen=missing, --missing=-999, or --columns 'zip=category'"))
     unseen='missing', missing=-999, or columns='zip=category'
+    >>> print(as_arguments("give --kind=sequence."))
+    give kind='sequence'.
     """
     plain_and_quoted = text.split("`")
     for i in range(0, len(plain_and_quoted), 2):
@@ -84,9 +91,12 @@ def unknown(kind: str, given: object, choices: Iterable[str]) -> VaekitError:
 
     >>> print(unknown("likelihood", "gausian", ["gaussian", "bernoulli"]))
     unknown likelihood 'gausian'; did you mean 'gaussian'? Choose from: gaussian, bernoulli.
+    >>> print(unknown("likelihood", "normal", ["gaussian", "log-normal"]))
+    unknown likelihood 'normal'; did you mean 'gaussian'? Choose from: gaussian, log-normal.
     """
     names = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(given), names, 1, 0.5)
+    meant = ALSO_CALLED.get(str(given).lower())
+    near = [meant] if meant in names else difflib.get_close_matches(str(given), names, 1, 0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     shown = ", ".join(map(_apart, names[:MOST]))
     if len(names) > MOST:
@@ -119,8 +129,10 @@ def separated(given: str) -> list[str]:
     return found
 
 
-def listed(names: Iterable[str], most: int = 3) -> str:
+def listed(names: Iterable[str], most: int = 3, last_word: str = "and") -> str:
     """The first few names in quotes, and how many more there are: a line, however many columns a table has.
+
+    last_word    what stands before the last: "or" where one is to be chosen
 
     >>> listed(["a", "b c"]), listed(map(str, range(6000)), 2)
     ("'a' and 'b c'", "'0', '1' and 5,998 more")
@@ -131,7 +143,7 @@ def listed(names: Iterable[str], most: int = 3) -> str:
     if len(shown) > most:
         shown = [*shown[:most], f"{len(shown) - most:,} more"]
     *first, last = shown
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {last_word} {last}" if first else last
 
 
 def _shortened(name: str) -> str:

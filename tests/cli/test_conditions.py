@@ -80,7 +80,7 @@ def test_samples_may_be_given_nothing_or_that_nothing_is_known(vaekit, run, tmp_
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("sex=x", "sex is 'x', which fitting never saw: give 'f' and 'm'."),
+        ("sex=x", "sex is 'x', which fitting never saw: give 'f' or 'm'."),
         ("sxe=f", "unknown condition 'sxe'; did you mean 'sex'? Choose from: sex, site, age."),
         ("age=old", "age is 'old', and the column is one of numbers"),
         ("f", "--given is 'f': give NAME=VALUE"),

@@ -280,6 +280,50 @@ def test_a_column_is_what_its_cells_say(tmp_path, case):
     assert found.reason
 
 
+UNITS = {
+    "percents": (["12.5%", "", "3.0%", "-4.5%"], [12.5, np.nan, 3, -4.5], "{}%", 1),
+    "money": (["$3.20", "-$12.00", "$1.05", "?"], [3.2, -12, 1.05, np.nan], "${}", 2),
+    "money behind": (["3 €", "12 €", "NA", "-1 €"], [3, 12, np.nan, -1], "{} €", None),
+    "a measure": (["5.5 kg", "1,000.0 kg", "7.5 kg", "-"], [5.5, 1000, 7.5, np.nan], "{} kg", 1),
+}
+
+
+@pytest.mark.parametrize("case", UNITS)
+def test_numbers_with_a_unit_are_numbers_and_written_with_it(tmp_path, case):
+    text, values, form, decimals = UNITS[case]
+    rows = [f'{number}.5,"{cell}"' for number, cell in enumerate(text)]
+    path = write(tmp_path, "a,b\n" + "\n".join(rows) + "\n")
+    fields = read(path)
+    own = fields["types"][1]
+    assert np.array_equal(fields["x"][:, 1], values, equal_nan=True)
+    assert (own.levels, own.format, own.decimals) == ((), form, decimals)
+    unit = form.replace("{}", "").strip()
+    assert f"numbers of 'b' read without the '{unit}' that all of them have." in fields["notes"]
+    digits = [own.decimals]
+    written = as_text(as_table(fields["x"][:, 1:], ["b"], [own.written], [()], digits), digits, [own.format])
+    for before, after in zip(text, written["b"], strict=True):
+        assert after == (None if before in ("", "?", "NA", "-") else before.replace(",", ""))
+    again = read(path, Columns(needed=("b",), types=(own,)))
+    assert np.array_equal(again["x"][:, 0], values, equal_nan=True)
+    levels = read(path, Columns(declared=parse_types("b=category")))["types"][1].levels
+    assert set(levels) == {cell for cell in text if cell not in ("", "?", "NA", "-")}
+
+
+@pytest.mark.parametrize(
+    "text", [["5 kg", "7 lb", "8 kg"], ["A1", "A2", "A3"], ["1.2.3a", "1.2.4a", "1.3.0a"], ["3+", "4+"]]
+)
+def test_what_has_no_unit_that_all_share_is_text(tmp_path, text):
+    assert read(write(tmp_path, cells(*text)))["types"][1].levels == tuple(sorted(text))
+
+
+def test_other_numbers_than_those_of_the_unit_are_no_numbers_of_the_column(tmp_path):
+    kind = ColumnType(written="number", format="${}")
+    found = message(write(tmp_path, cells("3 €", "4 €")), needed=("b",), types=(kind,))
+    assert "text among the numbers or dates in 'b' (row 0: '3 €')" in found
+    plain = read(write(tmp_path, cells("3", "4.5")), Columns(needed=("b",), types=(kind,)))
+    assert plain["x"][:, 0].tolist() == [3, 4.5]
+
+
 def test_what_is_read_as_missing_is_said(tmp_path):
     fields = read(write(tmp_path, "a,b,c\n1,x,\n?,?,3\n2,y,4\n"))
     assert fields["notes"] == ("'?' read as a missing cell in 'a' and 'b'.",)
@@ -534,6 +578,19 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
     assert own.format == form
     table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
     assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+@pytest.mark.parametrize("below", ["", '\n7,"so"\n', "\n7,8\n9,10\n"])
+def test_a_quotation_mark_that_is_not_closed_is_named_by_its_line(tmp_path, below):
+    path = write(tmp_path, 'a,b\n# a comment\n1,"x"\n\n3,"y' + below)
+    assert "x.csv, line 5: a cell opens with a quotation mark" in message(path)
+
+
+@pytest.mark.parametrize(("first", "step", "counts"), [(0, 1, True), (1, 1, True), (1001, 1, True), (1001, 2, False)])
+def test_a_column_that_counts_the_rows_is_noted(tmp_path, first, step, counts):
+    path = write(tmp_path, cells(*(str(first + step * i) for i in range(12))))
+    noted = [note for note in read(path)["notes"] if "'b' counts the rows and is learned" in note]
+    assert bool(noted) == counts
 
 
 def test_lines_that_end_too_soon_are_noted(tmp_path):

@@ -130,6 +130,19 @@ def test_a_table_of_arrow_comes_back(table):
     assert as_given(again(read_frame(frame, Columns())), "pyarrow").equals(frame)
 
 
+def test_moments_and_large_numbers_are_the_same_to_the_bit_from_either_side(tmp_path):
+    """Sums and products of 64 bits would change the last of them."""
+    moment = datetime.datetime(1969, 12, 31, 2, 0, 0, 1)
+    table = polars.DataFrame({
+        "row": [0, 1], "when": [moment, None], "large": [1801439850948199.0, None],
+        "long": [datetime.timedelta(days=-3, microseconds=7), None],
+    })  # fmt: skip
+    as_text(table).write_csv(tmp_path / "x.csv")
+    fields = read(tmp_path / "x.csv")
+    assert np.array_equal(fields["x"], read_frame(table, Columns())["x"], equal_nan=True)
+    assert again(fields).equals(table)
+
+
 @often
 @given(tables())
 def test_what_a_model_was_fitted_to_is_read_so_again(tmp_path, table):

@@ -91,7 +91,7 @@ def test_imputed_frames_keep_what_they_are_given(fitted):
 
 
 def test_what_cannot_be_given_is_refused(fitted):
-    with pytest.raises(VaekitError, match="sex is 'x', which fitting never saw: give 'f' and 'm'"):
+    with pytest.raises(VaekitError, match="sex is 'x', which fitting never saw: give 'f' or 'm'"):
         fitted.sample(given={"sex": "x"})
     with pytest.raises(VaekitError, match="unknown condition 'sexx'; did you mean 'sex'"):
         fitted.sample(given={"sexx": "f"})

@@ -60,6 +60,8 @@ def test_mean_and_both_errors_by_hand():
     assert found.error == pytest.approx(math.sqrt(0.01 + 0.04 + 0.16) / 4)  # of the mean of these rows
     assert found.bias == pytest.approx(0.5 * 0.21 / 4)
     assert found.untrusted == 0.5  # above 1 − 1/log₁₀ 100
+    scores.terms["ess"][1] = 95.0  # whatever its tail, these weights hardly differ
+    assert found.untrusted == 0.25
     assert found.curve == {1: -4.0, 100: -3.0}
     numbers = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert numbers["curve"] == {"1": -4.0, "100": -3.0}

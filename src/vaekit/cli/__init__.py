@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 import vaekit
 
@@ -68,7 +68,20 @@ def _plain(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         unused = " ".join(error.unused_tokens or ())
         return f"'{unused}' is more than the command takes. See `{command}`."
+    if isinstance(error, MissingArgumentError):
+        return f"{_absent(error)} See `{command}`."
     return f"{error} See `{command}`."
+
+
+def _absent(error: MissingArgumentError) -> str:
+    """What is not there: the value behind an option, an option, or one of the words behind the command."""
+    if error.keyword is not None:
+        return f"{error.keyword} needs a value behind it."
+    assert error.argument is not None  # it is what is missing
+    name = error.argument.name
+    if error.argument.index is not None:
+        name = name.removeprefix("--").replace("-", "_").upper()
+    return f"{name} is missing."
 
 
 def _fail(message: str) -> NoReturn:

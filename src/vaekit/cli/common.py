@@ -414,8 +414,11 @@ def write_rows(
             decimals = digits_of_means(schema) if means else schema.decimals
             values = as_text(values, decimals, schema.formats, decimal)
         own = {column.name: column for column in values}
-        if schema.names is not None and before:
-            given = [(name, before.pop(name)) for name in schema.given]
+        if schema.names is not None and before and schema.conditions is not None:
+            conditions = polars.DataFrame({name: before.pop(name) for name in schema.given})
+            if path.suffix.lower() == ".csv":
+                conditions = as_text(conditions, schema.conditions.decimals, schema.conditions.formats, decimal)
+            given = [(column.name, column) for column in conditions]
             own = dict(schema.together(list(own.items()), given))
     table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
     write(path, _bytes_of(table, path, separator, decimal))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vaekit.data.units import FORM
 from vaekit.errors import VaekitError, unknown
 
 AUTO = "auto"
@@ -18,8 +19,8 @@ STATED = re.compile(rf"\s*([^=]+)=({KIND}(?::.*?)?)\s*(?:,(?=[^=]+=)|$)", re.DOT
 WRITTEN = ("number", "integer", "text", "enum", "categorical", "boolean", "date", "datetime", "time", "duration")
 """how the cells of a column may be written: what they are given back as. Levels of a frame that says which there are,
 and in which order, are an enum, or ordered categories; those of one that does not are categorical"""
-FORMAT = re.compile(r"(%-?[YmdHMS]|[-/.:T ]|Z|[-+]\d{2}:?\d{2})*")
-"""how moments may be written as text, in the words of strftime, and the time zone"""
+FORMAT = re.compile(rf"(%-?[YmdHMS]|[-/.:T ]|Z|[-+]\d{{2}}:?\d{{2}})*|{FORM.pattern}")
+"""how moments may be written as text, in the words of strftime, and the time zone; or numbers with a unit"""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class ColumnType:
     written    one of `WRITTEN`. Dates and times are numbers: days, or seconds, since 1970-01-01T00:00, and since
                midnight; durations are seconds
     decimals   digits behind the point with which its numbers were written; None where nothing says so
-    format     how its dates, times or durations were written as text, as strftime says it; "" where they were none, or
-               ISO durations
+    format     how its dates, times or durations were written as text, as strftime says it; of numbers with a unit that
+               unit, with {} where the number is; "" where they were none of these, or ISO durations
     reason     why it was taken for what it is, in a few words
     """
 

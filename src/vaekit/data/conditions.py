@@ -95,7 +95,8 @@ def _cell(name: str, value: object, kind: ColumnType) -> float:
     if not read.faults and name in read.values:
         return float(read.values[name][0])
     if kind.levels:
-        raise VaekitError(f"{name} is '{value}', which fitting never saw: give {listed(kind.levels, SHOWN)}.")
+        levels = listed(kind.levels, SHOWN, "or")
+        raise VaekitError(f"{name} is '{value}', which fitting never saw: give {levels}.")
     raise VaekitError(_not_so(name, value, kind, read.faults))
 
 

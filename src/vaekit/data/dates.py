@@ -115,6 +115,11 @@ def _seconds(groups: "polars.DataFrame", most_hours: float) -> np.ndarray:
     return np.where(shown, total, np.nan)
 
 
+def _in_micros(seconds: np.ndarray) -> np.ndarray:
+    """Seconds that were added up, as whole millionths have them: what a frame of the same moments says, to the bit."""
+    return np.round(seconds * MICRO) / MICRO
+
+
 def _numbers(texts: "polars.Series") -> np.ndarray:
     """Parts of cells as numbers, those that are not there as 0."""
     import polars
@@ -138,7 +143,7 @@ def _dates(cells: "polars.Series", pattern: str) -> Moments:
     form = _date_format(cells, groups, order)
     if not groups["hour"].count():
         return Moments(days, "date", order, zoned, form)
-    return Moments(DAY * days + _seconds(groups, 24), "datetime", order, zoned, form)
+    return Moments(_in_micros(DAY * days + _seconds(groups, 24)), "datetime", order, zoned, form)
 
 
 def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
@@ -158,7 +163,7 @@ def _times(cells: "polars.Series", pattern: str) -> Moments:
     """Seconds since midnight."""
     groups = _groups(cells, pattern)
     absent = groups["hour"].is_null().to_numpy()
-    return Moments(np.where(absent, np.nan, _seconds(groups, 24)), "time", format=_clock_format(groups))
+    return Moments(np.where(absent, np.nan, _in_micros(_seconds(groups, 24))), "time", format=_clock_format(groups))
 
 
 def _durations(cells: "polars.Series", pattern: str) -> Moments:
@@ -170,7 +175,8 @@ def _durations(cells: "polars.Series", pattern: str) -> Moments:
     if "day" in groups.columns:
         seconds = seconds + DAY * _numbers(groups["day"])
     form = "" if pattern == ISO else _clock_format(groups)
-    return Moments(np.where(groups["sign"].is_null().to_numpy(), np.nan, sign * seconds), "duration", format=form)
+    seconds = sign * _in_micros(seconds)
+    return Moments(np.where(groups["sign"].is_null().to_numpy(), np.nan, seconds), "duration", format=form)
 
 
 def typed_moments(column: "polars.Series") -> Moments:

@@ -253,6 +253,7 @@ def _cells(header: list[str], body: memoryview, separator: str, file: str, line:
         )
     except polars.exceptions.PolarsError as error:
         _check_widths(header, body, separator, file, line)
+        _check_quotes(body, separator, file, line)
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         remedy = " Save it as UTF-8." if "utf-8" in reason.lower() else ""
         raise VaekitError(f"{file} is no readable CSV table: {reason}.{remedy}") from error
@@ -268,6 +269,20 @@ def _check_widths(header: list[str], body: memoryview, separator: str, file: str
                 f"{file}, line {number} has {len(record)} cells, and the header has {len(header)}, with "
                 f"{between} between them: put a cell that has {between} itself into quotes, or mend the line."
             )
+
+
+def _check_quotes(body: memoryview, separator: str, file: str, line: int) -> None:
+    """Refuse a cell that opens with a quotation mark and does not close with one, naming its line."""
+    records = csv.reader(_decoded(body), delimiter=separator, strict=True)
+    before = 0
+    try:
+        for _ in records:
+            before = records.line_num
+    except csv.Error as error:
+        raise VaekitError(
+            f"{file}, line {line + before}: a cell opens with a quotation mark that does not close it. Put one behind "
+            f"the cell too, or take it away; one inside a cell in quotes is written twice."
+        ) from error
 
 
 def _short_lines(table: "polars.DataFrame", body: memoryview, separator: str, line: int) -> list[int]:
@@ -286,10 +301,14 @@ def _said_of(short: list[int]) -> str:
     return f"{which} {lines} {they} fewer cells than the header: those that are not there are missing."
 
 
+def _decoded(body: memoryview) -> io.TextIOWrapper:
+    """The text of a file's content, its lines as they end there."""
+    return io.TextIOWrapper(io.BytesIO(body), "utf-8", errors="replace", newline="")
+
+
 def _numbered(body: memoryview, separator: str, line: int) -> Iterator[tuple[int, list[str]]]:
     """The rows below the header, comments left out, each with the number of the line in which it begins."""
-    text = io.TextIOWrapper(io.BytesIO(body), "utf-8", errors="replace", newline="")
-    records = csv.reader(text, delimiter=separator)
+    records = csv.reader(_decoded(body), delimiter=separator)
     before = 0
     try:
         for record in records:

@@ -318,8 +318,8 @@ def _without_index(table: "polars.DataFrame", notes: list[str]) -> "polars.DataF
 
 
 def is_running(values: np.ndarray) -> bool:
-    """Whether numbers are 0, 1, 2 … or 1, 2, 3 …, in order."""
-    if values.dtype.kind != "f" or not len(values) or values[0] not in (0, 1):
+    """Whether numbers are 0, 1, 2 … or 1001, 1002 …, in order."""
+    if values.dtype.kind != "f" or not len(values) or values[0] != np.round(values[0]):
         return False
     return bool((values == values[0] + np.arange(len(values))).all())
 

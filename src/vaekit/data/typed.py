@@ -9,6 +9,7 @@ import numpy as np
 from vaekit.data.cells import Fault, as_type, bare, numbers, plain, says_missing, spells_number, without
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
+from vaekit.data.units import unit_of, with_unit
 from vaekit.errors import listed
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Found:
     """columns by what was read as a missing cell in them"""
     decimal: str = ""
     """the mark in front of decimals, a comma or a point; "" where nothing says which"""
+    units: dict[str, list[str]] = field(default_factory=dict)
+    """columns by the unit with which their numbers are written"""
     pending: list[tuple["polars.Series", ColumnType]] = field(default_factory=list)
     """bare text of numbers, whose commas the whole table explains"""
 
@@ -102,6 +105,8 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
     _settle(found, reading)
     for mark, names in found.marks.items():
         found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
+    for unit, names in found.units.items():
+        found.notes.append(f"numbers of {listed(names)} read without the '{unit}' that all of them have.")
     return found
 
 
@@ -237,6 +242,11 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         _mark(cells, known, found)
         found.pending.append((known, ColumnType()))
         return
+    united = with_unit(known)
+    if united is not None:
+        _mark(cells, known, found)
+        _take_united(known.name, *united, ColumnType(), found)
+        return
     truths = _truths(known)
     if truths is not None:
         _mark(cells, known, found)
@@ -266,6 +276,12 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
     _mark(cells, words, found)
     kind = "binary" if len(levels) == 2 else "category"
     found.take(words.name, _codes(words, levels), ColumnType(kind, levels, "text", reason=f"text of {_many(levels)}"))
+
+
+def _take_united(name: str, bare_numbers: "polars.Series", form: str, kind: ColumnType, found: Found) -> None:
+    """Add a column of text whose cells are numbers with a unit."""
+    found.units.setdefault(unit_of(form), []).append(name)
+    found.pending.append((bare_numbers, replace(kind, format=form)))
 
 
 def _many(levels: Sequence[str]) -> str:
@@ -520,9 +536,13 @@ def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
         cells = bare(column)
         known = without(cells, says_missing(cells))
         read = None
+        united = None
         if spells_number(known).sum() < known.count():
+            united = with_unit(known)
             read = moments(known)
-        if read is not None and _fault_of_moments(known, read) is None:
+        if united is not None:
+            _take_united(column.name, *united, own, found)
+        elif read is not None and _fault_of_moments(known, read) is None:
             _take_moments(known, read, own, found)
         else:
             found.pending.append((known, own))
@@ -659,10 +679,21 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
         if kind.written == "boolean" and np.isfinite(codes).sum() == known.count():
             found.take(name, codes, kind)
         else:
-            found.pending.append((known, kind))
+            found.pending.append((_without_unit(known, kind), kind))
     else:
         row = _row(column.is_not_null())
         found.faults.append(Fault("type", name, row, f"of type {column.dtype}"))
+
+
+def _without_unit(known: "polars.Series", kind: ColumnType) -> "polars.Series":
+    """Cells of text without the unit that the numbers of a column have, where they have it too."""
+    if not kind.format:
+        return known
+    united = with_unit(known)
+    if united is None:
+        return known
+    bare_numbers, form = united
+    return bare_numbers if unit_of(form) == unit_of(kind.format) else known
 
 
 def _take_fitted(name: str, values: np.ndarray, kind: ColumnType, found: Found) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vaekit.data.dates import DAY, MICRO
 from vaekit.data.schema import Schema
+from vaekit.data.units import written_with
 
 if TYPE_CHECKING:
     import polars
@@ -16,6 +17,8 @@ LAST_DAY = 2_932_896
 """0001-01-01 and 9999-12-31, days since 1970: what a model says beyond is given as these"""
 LONGEST = 2.0**62 / MICRO
 """seconds that fit a duration"""
+EXACT = 2.0**52
+"""up to which 64 bits hold every half of a whole number"""
 MOST = 2.0**63
 """the first whole number that is too large for 64 bits"""
 
@@ -111,7 +114,7 @@ def _column(values: np.ndarray, written: str, levels: Sequence[str], digits: int
     missing = polars.Series(np.isnan(values))
     known = np.nan_to_num(values)
     if digits is not None and not levels:
-        known = np.round(known, digits)
+        known = _rounded(known, digits)
     if levels:
         codes = np.clip(np.round(known), 0, len(levels) - 1).astype(np.int64)
         column = polars.Series(list(levels), dtype=polars.String).gather(codes)
@@ -144,6 +147,17 @@ def _column(values: np.ndarray, written: str, levels: Sequence[str], digits: int
     return column.set(missing, None)
 
 
+def _rounded(values: np.ndarray, digits: int) -> np.ndarray:
+    """Numbers rounded to so many digits behind the point, but those of which 64 bits hold no more as they are:
+    rounding, which multiplies, would change them.
+
+    >>> _rounded(np.array([0.26, 1801439850948199.0]), 1).tolist()
+    [0.3, 1801439850948199.0]
+    """
+    fine = np.abs(values) < EXACT / 10.0**digits
+    return np.where(fine, np.round(values, digits), values)
+
+
 def _of_micros(seconds: np.ndarray) -> "polars.Series":
     """Seconds as whole millionths."""
     import polars
@@ -167,7 +181,8 @@ def as_text(
     """The table with what CSV has no one way of writing as text: numbers with their digits behind the point (12.50),
     times without a fraction where none has one, durations as ISO 8601 writes them (PT26H3M4.5S).
 
-    formats     of each column how its dates and times are written, as strftime says it; "": as ISO does
+    formats     of each column how its dates and times are written, as strftime says it, or the unit of its numbers
+                with {} where they are; "": as ISO does, and without a unit
     decimal     the mark in front of decimals, a point or a comma
 
     >>> import polars
@@ -187,6 +202,9 @@ def _as_text(column: "polars.Series", digits: int | None, form: str, decimal: st
     import polars
 
     dtype = column.dtype
+    if dtype.is_numeric() and form:
+        plain = _as_text(column, digits, "", decimal).cast(polars.String)
+        return written_with(plain, form)
     if dtype.is_float():
         if digits is not None:
             texts = np.char.mod(f"%.{digits}f", column.fill_null(0.0).to_numpy())

@@ -382,7 +382,12 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
             f"{value:g}" if isinstance(value, int | float) else value for value in given["missing"]
         )
         changes = {RENAMED.get(name, name): value for name, value in given.items() if name not in NO_SETTINGS}
-        return Settings().changed(**changes, test=0.0)
+        try:
+            return Settings().changed(**changes, test=0.0)
+        except VaekitError as error:
+            name, _, more = str(error).partition(" ")
+            own = {setting: argument for argument, setting in RENAMED.items()}
+            raise VaekitError(f"{own.get(name, name)} {more}") from error
 
     def _keep(
         self,

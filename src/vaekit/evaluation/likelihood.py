@@ -24,6 +24,9 @@ from vaekit.threads import single_threaded
 
 TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
+EVEN = 0.9
+"""of its draws from which on a row's effective number leaves no room for a tail: the average of weights that differ so
+little lies at most 6e-4 nats low at 100 draws, whatever the shape of the largest"""
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,14 @@ class LogLikelihood:
 
     @property
     def untrusted(self) -> float | None:
-        """The part of the rows whose k̂ is above `importance.most_shape` of their draws; None where there is no k̂."""
+        """The part of the rows whose k̂ is above `importance.most_shape` of their draws, unless nearly all of these
+        count alike; None where there is no k̂."""
         k = self.scores.terms.get("pareto_k")
         if k is None or k.isnan().any():
             return None
-        return (k > most_shape(max(self.sizes))).double().mean().item()
+        draws = max(self.sizes)
+        uneven = self.scores.terms["ess"] < EVEN * draws
+        return (uneven & (k > most_shape(draws))).double().mean().item()
 
     @property
     def median(self) -> dict[str, float]:

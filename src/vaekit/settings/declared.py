@@ -288,6 +288,8 @@ def _checked(field: dataclasses.Field, value: object) -> Value:
         paths = tuple(_one(field, path) for path in value)
         return paths[0] if len(paths) == 1 else paths
     if many:
+        if field.name == "hidden" and isinstance(value, str):
+            raise VaekitError(f"hidden is '{value}': give the widths of the layers, as 200,200, none at all, or auto.")
         if isinstance(value, str | bytes) or not isinstance(value, Iterable):
             raise VaekitError(f"{field.name} is {value!r}: give a list.")
         return tuple(_one(field, each) for each in value)
@@ -341,8 +343,10 @@ def from_text(field: dataclasses.Field, given: str | list[str] | None) -> Value 
     if given is None or given == AUTO or isinstance(given, list):
         return given
     if field.name == "hidden":
-        widths = [] if given in ("none", "") else given.split(",")
-        return tuple(_number(width.strip(), int) for width in widths)
+        if given in ("none", ""):
+            return ()
+        widths = tuple(_number(width.strip(), int) for width in given.split(","))
+        return given if any(isinstance(width, str) for width in widths) else widths
     kind = field.metadata["kind"]
     value: str | int | float = given
     if kind in (int, float):

@@ -1,0 +1,71 @@
+"""Numbers with a unit in every cell of text: "12.5%", "$3.20", "5 kg"."""
+
+import re
+from typing import TYPE_CHECKING
+
+from vaekit.data.cells import spells_number
+
+if TYPE_CHECKING:
+    import polars
+
+MONEY = r"\p{Sc}"
+"""a sign of a currency, as Unicode knows them"""
+CELL = (
+    rf"^(?P<sign>[-+]?)(?P<before>{MONEY} ?)?(?P<number>[-+]?[\d.,]*\d[\d.,]*)"
+    rf"(?P<behind> ?(?:[%‰°]|{MONEY}|\pL)\S*)?$"
+)
+"""a number with what is in front of it and behind"""
+LONGEST = 6
+"""characters that a unit may have"""
+EXPONENT = re.compile(r"[eE]\d*")
+FORM = re.compile(r"[^{}]*\{\}[^{}]*")
+"""how such cells are written: the unit with {} where the number is"""
+
+
+def with_unit(cells: "polars.Series") -> tuple["polars.Series", str] | None:
+    """The numbers in cells of text (null: missing) without their unit, and how it is written with them; None where not
+    every cell has the same one.
+
+    >>> import polars
+    >>> numbers, form = with_unit(polars.Series(["-$3.20", "$12", None]))
+    >>> numbers.to_list(), form
+    (['-3.20', '12', None], '${}')
+    """
+    known = cells.drop_nulls()
+    if known.is_empty():
+        return None
+    parts = known.str.extract_groups(CELL)
+    before = parts.struct.field("before").unique(maintain_order=True).to_list()
+    behind = parts.struct.field("behind").unique(maintain_order=True).to_list()
+    if len(before) > 1 or len(behind) > 1 or parts.struct.field("number").null_count():
+        return None
+    form = f"{before[0] or ''}{{}}{behind[0] or ''}"
+    unit = unit_of(form)
+    if not 0 < len(unit) <= LONGEST or EXPONENT.fullmatch(unit):
+        return None
+    parts = cells.str.extract_groups(CELL)
+    numbers = (parts.struct.field("sign") + parts.struct.field("number")).alias(cells.name)
+    if spells_number(numbers).sum() < len(known):
+        return None
+    return numbers, form
+
+
+def unit_of(form: str) -> str:
+    """The unit alone.
+
+    >>> unit_of("{} kg")
+    'kg'
+    """
+    return form.replace("{}", "").strip()
+
+
+def written_with(numbers: "polars.Series", form: str) -> "polars.Series":
+    """Texts of numbers with their unit.
+
+    >>> import polars
+    >>> written_with(polars.Series(["-3.20", None]), "${}").to_list()
+    ['-$3.20', None]
+    """
+    before, behind = form.split("{}")
+    sign = numbers.str.extract("^(-?)")
+    return sign + before + numbers.str.strip_prefix("-") + behind
