@@ -32,7 +32,7 @@ def with_unit(cells: "polars.Series") -> tuple["polars.Series", str] | None:
     (['-3.20', '12', None], '${}')
     """
     known = cells.drop_nulls()
-    if known.is_empty():
+    if known.n_unique() < 2:  # one value may be a name
         return None
     parts = known.str.extract_groups(CELL)
     before = parts.struct.field("before").unique(maintain_order=True).to_list()

@@ -7,7 +7,7 @@ import numpy as np
 
 from vaekit.data.dates import DAY, MICRO
 from vaekit.data.schema import Schema
-from vaekit.data.units import written_with
+from vaekit.data.units import FORM, written_with
 
 if TYPE_CHECKING:
     import polars
@@ -56,11 +56,24 @@ def as_table(
 def as_those(x: np.ndarray, names: Sequence[str], schema: Schema, *, means: bool = False) -> "polars.DataFrame":
     """Rows x (n, *X) like those of a schema, as a table whose cells are written as theirs were.
 
-    means    the rows are means of such: their numbers are not rounded to the data's own
+    means    the rows are means of such: their numbers are not rounded to the data's own, but for text with a unit
     """
     if means:
-        return as_table(x, names, of_means(schema.written), schema.levels, _of_moments(schema))
-    return as_table(x, names, schema.written, schema.levels, schema.decimals)
+        table = as_table(x, names, of_means(schema.written), schema.levels, _of_moments(schema))
+        return _with_units(table, digits_of_means(schema), schema)
+    table = as_table(x, names, schema.written, schema.levels, schema.decimals)
+    return _with_units(table, schema.decimals, schema)
+
+
+def _with_units(table: "polars.DataFrame", decimals: Sequence[int | None] | None, schema: Schema) -> "polars.DataFrame":
+    """The table, numbers of columns that had a unit being text with it."""
+    columns = {column.name: column for column in table}
+    for j, column in enumerate(table):
+        own = schema.type_of(j)
+        if FORM.fullmatch(own.format):
+            digits = decimals[j] if decimals is not None else None
+            columns[column.name] = _as_text(column, digits, own.format, schema.decimal)
+    return type(table)(columns)
 
 
 def _of_moments(schema: Schema) -> tuple[int | None, ...] | None:
