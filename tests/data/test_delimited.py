@@ -316,6 +316,36 @@ def test_what_has_no_unit_that_all_share_is_text(tmp_path, text):
     assert read(write(tmp_path, cells(*text)))["types"][1].levels == tuple(sorted(text))
 
 
+def test_one_row_of_a_column_with_a_unit_is_read_and_one_without_is_said(tmp_path):
+    kind = ColumnType(written="number", format="${}")
+    needed = Columns(needed=("b",), types=(kind,))
+    assert read(write(tmp_path, cells("-$3.20")), needed)["x"].tolist() == [[-3.2]]
+    assert read(write(tmp_path, cells("$-3.20")), needed)["x"].tolist() == [[-3.2]]
+    plain = read(write(tmp_path, cells("3.20")), needed)
+    assert plain["x"].tolist() == [[3.2]]
+    assert plain["notes"][-1] == "numbers of 'b' have no '$' here: they are taken to be in that unit."
+
+
+def test_a_code_of_missing_cells_is_a_number_whatever_its_commas(tmp_path):
+    """As it stands in files of either kind, and in one that a model reads again."""
+    path = write(tmp_path, "a;b\n1,5;-999,0\n2,5;7,25\n-999;8,5\n")
+    fields = read(path, Columns(missing=("-999",)))
+    assert np.array_equal(fields["x"], [[1.5, np.nan], [2.5, 7.25], [np.nan, 8.5]], equal_nan=True)
+    fitted = Columns(needed=fields["names"], types=fields["types"], missing=("-999",))
+    assert np.array_equal(read(path, fitted)["x"], fields["x"], equal_nan=True)
+
+
+def test_stray_words_among_few_different_numbers_are_asked_about_all_at_once(tmp_path):
+    path = write(tmp_path, cells(*[str(i % 6) for i in range(60)], "many", "unknown"))
+    assert "--missing 'many' --missing 'unknown'" in message(path)
+    assert np.isnan(read(path, Columns(missing=("many", "unknown")))["x"][60:, 1]).all()
+    often = read(write(tmp_path, cells(*[str(i % 6) for i in range(60)], *["n.d."] * 9)))
+    assert often["types"][1].levels == ("0", "1", "2", "3", "4", "5", "n.d.")
+    (note,) = (note for note in often["notes"] if "taken for levels" in note)
+    assert "numbers and 'n.d.'" in note
+    assert "--missing 'n.d.' makes it numbers" in note
+
+
 def test_other_numbers_than_those_of_the_unit_are_no_numbers_of_the_column(tmp_path):
     kind = ColumnType(written="number", format="${}")
     found = message(write(tmp_path, cells("3 €", "4 €")), needed=("b",), types=(kind,))

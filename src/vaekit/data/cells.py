@@ -59,6 +59,8 @@ class Fault:
     cell: str
     more: str = ""
     """what else is to be said, in place of the cell"""
+    cells: tuple[str, ...] = ()
+    """all different cells that are at fault, where they are known"""
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
@@ -271,8 +273,8 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
     text = f"Where the column is text: {as_type(first.column)}."
     if len(of_text) > 1:
         text = f"Where the columns are text: {' '.join(as_type(fault.column) for fault in of_text)}."
-    cells = dict.fromkeys(fault.cell for fault in of_text if len(fault.cell) <= LONGEST)
-    if not cells:
+    cells = dict.fromkeys(cell for fault in of_text for cell in fault.cells or (fault.cell,) if len(cell) <= LONGEST)
+    if not cells or len(cells) > COPIED:
         return text
     what = "such a cell has" if len(cells) == 1 else "such cells have"
     return f"Where {what} nothing to say: {' '.join(option('--missing', cell) for cell in cells)}. {text}"

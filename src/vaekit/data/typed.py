@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.data.cells import Fault, as_type, bare, numbers, plain, says_missing, spells_number, without
+from vaekit.data.cells import (
+    COPIED,
+    Fault,
+    as_type,
+    bare,
+    numbers,
+    option,
+    plain,
+    says_missing,
+    spells_number,
+    without,
+)
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
 from vaekit.data.units import unit_of, with_unit
@@ -70,6 +81,8 @@ class Found:
     """the mark in front of decimals, a comma or a point; "" where nothing says which"""
     units: dict[str, list[str]] = field(default_factory=dict)
     """columns by the unit with which their numbers are written"""
+    without_unit: dict[str, list[str]] = field(default_factory=dict)
+    """columns by the unit that their numbers had when a model was fitted, and have not here"""
     pending: list[tuple["polars.Series", ColumnType]] = field(default_factory=list)
     """bare text of numbers, whose commas the whole table explains"""
 
@@ -95,7 +108,9 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
     for column in columns:
         if column.name in spelled and _expects_numbers(column.name, reading):
             cells = spelled[column.name]
-            found.pending.append((cells, reading.types.get(column.name, ColumnType())))
+            kind = reading.types.get(column.name, ColumnType())
+            _miss_unit(column.name, kind, found)
+            found.pending.append((cells, kind))
         elif column.name in reading.types:
             _as_fitted(column, reading.types[column.name], reading.unseen, found)
         elif column.name in reading.declared:
@@ -107,6 +122,8 @@ def typed(columns: Sequence["polars.Series"], reading: Reading) -> Found:
         found.notes.append(f"'{mark}' read as a missing cell in {listed(names)}.")
     for unit, names in found.units.items():
         found.notes.append(f"numbers of {listed(names)} read without the '{unit}' that all of them have.")
+    for unit, names in found.without_unit.items():
+        found.notes.append(f"numbers of {listed(names)} have no '{unit}' here: they are taken to be in that unit.")
     return found
 
 
@@ -145,11 +162,18 @@ def _settle(found: Found, reading: Reading) -> None:
         if cells.name in faulty:
             continue
         column = read[cells.name]
+        values = _without_codes(column.values, reading.missing)
         if cells.name in reading.types:
-            _take_fitted(cells.name, column.values, kind, found)
+            _take_fitted(cells.name, values, kind, found)
         else:
-            kind = _of_numbers(column.values, column.decimals, kind)
-            _take_numbers(cells, column.values, kind, found)
+            kind = _of_numbers(values, column.decimals, kind)
+            _take_numbers(cells, values, kind, found)
+
+
+def _without_codes(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
+    """Numbers, NaN where the user says that cells are missing: "-999" is "-999,0" too, once commas are understood."""
+    codes = [float(text) for text in missing if is_number(text)]
+    return np.where(np.isin(values, codes), np.nan, values)
 
 
 def _of_numbers(values: np.ndarray, decimals: int | None, kind: ColumnType) -> ColumnType:
@@ -263,9 +287,11 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
             else:
                 _take_moments(known, read, ColumnType(), found)
             return
-    if not _handful(known) and _few_odd(known, spelled.fill_null(False).to_numpy()):
+    odd = known.filter(known.is_not_null() & ~spelled.fill_null(False))
+    stray = not _handful(known) or not _handful(odd)
+    if stray and _few_odd(known, spelled.fill_null(False).to_numpy()):
         row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
-        found.faults.append(Fault("text", known.name, row, known[row]))
+        found.faults.append(Fault("text", known.name, row, known[row], cells=tuple(odd.unique(maintain_order=True))))
         return
     words = _words(cells)
     levels = _sorted(words)
@@ -274,6 +300,12 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         found.left_out[words.name] = reason
         return
     _mark(cells, words, found)
+    beside = tuple(odd.unique(maintain_order=True))
+    if 0 < len(beside) < known.n_unique() / 2:
+        found.notes.append(
+            f"{listed([words.name])} is taken for levels, numbers and {listed(beside)}: where those have nothing to "
+            f"say, {' '.join(option('--missing', cell) for cell in beside[:COPIED])} makes it numbers."
+        )
     kind = "binary" if len(levels) == 2 else "category"
     found.take(words.name, _codes(words, levels), ColumnType(kind, levels, "text", reason=f"text of {_many(levels)}"))
 
@@ -309,7 +341,8 @@ def _fault_of_moments(known: "polars.Series", read: Moments) -> Fault | None:
         row = _row(odd)
         cell = known[row]
         dated = known.filter(odd).str.contains(rf"{MIXED}|^\d+:\d").any()
-        return Fault("date" if dated else "text", known.name, row, cell)
+        others = tuple(known.filter(odd).unique(maintain_order=True))
+        return Fault("date" if dated else "text", known.name, row, cell, cells=others)
     row = _row(known.is_not_null())
     if read.order == "unclear":
         return Fault("day", known.name, row, known[row])
@@ -670,6 +703,7 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
     elif kind.written in ("date", "datetime", "time", "duration"):
         _as_fitted_moments(column, kind, found)
     elif column.dtype == polars.Boolean or column.dtype.is_numeric():
+        _miss_unit(name, kind, found)
         _take_fitted(name, _floats(column), kind, found)
     elif _is_text(column):
         cells = bare(column)
@@ -679,21 +713,28 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
         if kind.written == "boolean" and np.isfinite(codes).sum() == known.count():
             found.take(name, codes, kind)
         else:
-            found.pending.append((_without_unit(known, kind), kind))
+            found.pending.append((_without_unit(known, kind, found), kind))
     else:
         row = _row(column.is_not_null())
         found.faults.append(Fault("type", name, row, f"of type {column.dtype}"))
 
 
-def _without_unit(known: "polars.Series", kind: ColumnType) -> "polars.Series":
+def _without_unit(known: "polars.Series", kind: ColumnType, found: Found) -> "polars.Series":
     """Cells of text without the unit that the numbers of a column have, where they have it too."""
     if not kind.format:
         return known
-    united = with_unit(known)
+    united = with_unit(known, least=1)
     if united is None:
+        _miss_unit(known.name, kind, found)
         return known
     bare_numbers, form = united
     return bare_numbers if unit_of(form) == unit_of(kind.format) else known
+
+
+def _miss_unit(name: str, kind: ColumnType, found: Found) -> None:
+    """Note that numbers of a column are without the unit that they had when a model was fitted, if they had one."""
+    if kind.format and kind.written in ("number", "integer"):
+        found.without_unit.setdefault(unit_of(kind.format), []).append(name)
 
 
 def _take_fitted(name: str, values: np.ndarray, kind: ColumnType, found: Found) -> None:

@@ -22,9 +22,11 @@ FORM = re.compile(r"[^{}]*\{\}[^{}]*")
 """how such cells are written: the unit with {} where the number is"""
 
 
-def with_unit(cells: "polars.Series") -> tuple["polars.Series", str] | None:
+def with_unit(cells: "polars.Series", least: int = 2) -> tuple["polars.Series", str] | None:
     """The numbers in cells of text (null: missing) without their unit, and how it is written with them; None where not
     every cell has the same one.
+
+    least    different cells that there must be: one may be a name ("3 kg")
 
     >>> import polars
     >>> numbers, form = with_unit(polars.Series(["-$3.20", "$12", None]))
@@ -32,7 +34,7 @@ def with_unit(cells: "polars.Series") -> tuple["polars.Series", str] | None:
     (['-3.20', '12', None], '${}')
     """
     known = cells.drop_nulls()
-    if known.n_unique() < 2:  # one value may be a name
+    if known.n_unique() < least:
         return None
     parts = known.str.extract_groups(CELL)
     before = parts.struct.field("before").unique(maintain_order=True).to_list()
