@@ -178,3 +178,22 @@ def test_a_strangers_folder_runs_nothing(tmp_path, monkeypatch):
 def test_a_wrong_name_is_refused_with_what_was_found(text, words):
     with pytest.raises(VaekitError, match=words):
         Settings().changed(prior=text).made("prior", latent_dim=2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vaekit.runs.storage:os.getcwd", "vaekit.__main__:main", "vaekit.parts.priors:torch.nn.Identity",
+        "vaekit.parts.priors:nn.Identity", "vaekit.parts.likelihoods.base:math.exp", "vaekit.cli:main", "os:getcwd",
+    ],
+)  # fmt: skip
+def test_what_vaekit_s_modules_have_imported_is_code_that_nobody_trusted(vaekit, tmp_path, name):
+    """A configuration names parts of vaekit freely, and nothing else that its modules happen to know."""
+    with pytest.raises(VaekitError, match="code that is not vaekit's|has no"):
+        made("prior", {}, name)
+    config = tmp_path / "run.toml"
+    config.write_text(f"[data]\nsource = 'digits'\n[model]\nprior = '{name}'\n")
+    refused = vaekit("fit", "--config", config, "--out", tmp_path / "run")
+    assert refused.code == 2
+    assert "prior" in refused.err
+    assert not (tmp_path / "run").exists()

@@ -20,10 +20,10 @@ from vaekit.data.ondisk import Rows
 from vaekit.data.survey import row_blocks
 from vaekit.data.written import as_table, as_text, as_those, digits_of_means, filled_in
 from vaekit.errors import VaekitError, counted, unknown
-from vaekit.evaluation import LogLikelihood, Method, log_likelihood
-from vaekit.evaluation.importance import most_shape
+from vaekit.evaluation import Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.methods import SIZES
+from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.runs import Run
 from vaekit.runs.storage import write
 from vaekit.settings import Settings, check_rows_fit, choose_device, dataset
@@ -186,6 +186,9 @@ def rows_of(
         source = source.conditioned(run.schema.given, run.schema.conditions.types, unseen)
     check_rows_fit(model.likelihood, run.schema, source)
     rows = dataset(source, run.schema, run.settings.training.seed, device)
+    unforeseen = unforeseen_holes(model, rows)
+    if unforeseen:
+        print(f"vaekit: {source.name}: {unforeseen}", file=sys.stderr)
     return rows, source, identity(source, np.arange(len(source)))
 
 
@@ -309,16 +312,6 @@ def _are_rows(x: Rows, own: Rows, start: int) -> bool:
 def of_what(run: Run) -> str:
     """What a run's log-likelihood is called: "log p(x)", or where rows are given conditions "log p(x | c)"."""
     return "log p(x | c)" if run.schema.given else "log p(x)"
-
-
-def doubt(estimate: LogLikelihood) -> str | None:
-    """Why the log p(x) of rows may be off by more than their errors say, in words; None where nothing shows it."""
-    if estimate.error is None:
-        return "of one draw a row: how far it may be off is not known"
-    if not estimate.untrusted:
-        return None
-    most = most_shape(max(estimate.sizes))
-    return f"k̂ > {most:.2g} in {estimate.untrusted:.0%} of the rows: more draws may raise them"
 
 
 LONG = 20.0

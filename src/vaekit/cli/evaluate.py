@@ -45,7 +45,7 @@ def evaluate(
         of estimating log p(x): iwae (importance-weighted), quadrature (exact, for one or two latents) or ais
         (annealed, slow and tight)
     samples
-        iwae: draws a row, by default 100 (the literature reports 5000); ais: chains a row
+        iwae: draws a row, by default 100 (the literature reports 5000); ais: chains a row, by default 16
     rows
         evaluate so many rows only, drawn by the run's seed
     exclude
@@ -304,14 +304,13 @@ def _way(method: "Method") -> str:
 
 def _error(estimate: "LogLikelihood") -> str:
     """What an estimate itself may be off by, in words."""
-    from vaekit.cli.common import doubt
-
-    said = doubt(estimate)
+    said = estimate.doubt
     if estimate.error is None:
         return str(said)
     line = f"the estimate itself ± {estimate.error:.4f}"
     if estimate.bias:
-        line += f", and low by about {estimate.bias:.4f}"
+        least = "at least" if estimate.untrusted else "about"  # of heavy tails the draws show a part
+        line += f", and low by {least} {estimate.bias:.4f}"
     if said:
         line += f"; {said}"
     return line

@@ -85,8 +85,10 @@ def impute(
     from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
-    if spread and (draws or output.suffix.lower() == ".npy"):
-        raise VaekitError("--spread goes with one estimate of each cell, in a table: leave out --draws, or it.")
+    if spread and draws:
+        raise VaekitError("--spread goes with one estimate of each cell: leave out --draws, or it.")
+    if spread and output.suffix.lower() == ".npy":
+        raise VaekitError("--spread stands in columns beside the rows: give -o a name that ends in .csv or .parquet.")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen, whole=True)
@@ -113,8 +115,9 @@ def _spreads(deviation: "np.ndarray", missing: "np.ndarray", names: list[str]) -
 
     from vaekit.data.written import significant
 
-    rounded = significant(deviation, SPREAD_DIGITS)
-    return {f"spread of {names[j]}": rounded[:, j] for j in np.flatnonzero(missing.any(0))}
+    rounded = significant(deviation, SPREAD_DIGITS).reshape(len(deviation), -1)
+    with_missing = np.flatnonzero(missing.reshape(len(missing), -1).any(0))
+    return {f"spread of {names[j]}": rounded[:, j] for j in with_missing}
 
 
 def _write(

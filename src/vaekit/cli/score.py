@@ -65,7 +65,6 @@ def score(
         check_apart,
         check_output,
         counted,
-        doubt,
         of_what,
         open_model,
         rows_of,
@@ -85,7 +84,7 @@ def score(
     announce(model, rows, way, seed)
     with scoring_bar(len(rows)) as advance:
         result = log_likelihood(model, rows, way, seed, advance)
-    said = doubt(result)
+    said = result.doubt
     if said is not None:
         print(f"vaekit: {of_what(opened)}: {said}.", file=sys.stderr)
     columns = {"log_p": result.value, "error": result.scores.error}

@@ -48,8 +48,11 @@ def parsed(options: Sequence[str], schema: Schema) -> dict[str, str]:
         for one in re.split(rf",(?=\s*(?:{starts})\s*=)", option):
             name, equals, value = one.partition("=")
             if not equals:
-                raise VaekitError(f"--given is '{option}': give NAME=VALUE,…, as {names[0]}=…")
-            found[_known(name.strip(), names)] = value.strip()
+                raise VaekitError(f"--given is '{option}': give NAME=VALUE,…, as {names[0]}=…, or leave it out.")
+            known = _known(name.strip(), names)
+            if known in found:
+                raise VaekitError(f"{known} is given twice, '{found[known]}' and '{value.strip()}': give one of them.")
+            found[known] = value.strip()
     return found
 
 

@@ -220,7 +220,8 @@ class Source:
         """The error for rows without columns and without labels."""
         return VaekitError(
             f"{self.name} has no '{name}' to be given: its rows have neither labels nor columns with names. Labels are "
-            f"'y' beside 'x' in an .npz, or the folders that images lie in."
+            f"'y' beside 'x' in an .npz, or the folders that images lie in, given to `vaekit fit`. In Python, "
+            f"conditions are columns."
         )
 
     def joined(self, other: "Source", part: str) -> "Source":

@@ -102,6 +102,8 @@ def digits_of_means(schema: Schema) -> tuple[int | None, ...]:
         digits = own.decimals
         if own.levels or own.written not in ("number", "integer"):
             digits = None
+        elif own.written == "integer" and schema.array("constant").flat[j]:
+            digits = 0
         elif digits is None or own.written == "integer":
             digits = int(np.clip(np.ceil(-np.log10(FINE * scale)), 0, 15))
         found.append(digits)

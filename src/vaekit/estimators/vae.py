@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
@@ -22,6 +22,7 @@ from vaekit.data.tables import Columns
 from vaekit.data.written import as_those
 from vaekit.errors import VaekitError, as_arguments, listed
 from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows, refilled
+from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.inference import over_rows
 from vaekit.noise import generator
 from vaekit.objectives import ELBO
@@ -51,6 +52,8 @@ MOST_DRAWS = 64
 """of z per row, for `lower_bound_`, where there are few rows"""
 DRAWS_IN_ALL = 100_000
 """of z, for `lower_bound_`, where there are many"""
+UNTRUSTED = 0.1
+"""the part of the rows whose scores rest on few draws that makes a warning"""
 IMPOSSIBLE = 0.25
 """the part of a column's draws below 0, where no value of the data is, that makes a warning"""
 
@@ -60,7 +63,7 @@ RENAMED = {"max_epochs": "epochs", "validation_fraction": "validation", "random_
 NO_SETTINGS = ("importance_samples", "unseen", "verbose")
 
 
-class VAE(TransformerMixin, DensityMixin, BaseEstimator):
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """A variational autoencoder on the rows of an array, a frame or a sparse matrix (n, columns), or of an array of
     images (n, height, width) or with any number of channels, first or last, or of sequences (n, steps, features). They
     are given back in the shape in which they came.
@@ -90,8 +93,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
         and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
     columns : what columns of a frame are, where that is not to be found out:
-        "age=count,grade=ordinal:low<mid<high,zip=category". Text is taken for categories, whole numbers for whole
-        numbers; an empty cell is missing, and so is NaN in an array that is no image.
+        "age=count,grade=ordinal:low<mid<high,zip=category", or a dict of these. Text is taken for categories, whole
+        numbers for whole numbers; an empty cell is missing, and so is NaN in an array that is no image.
     condition : names of columns that rows are given instead of learned, p(x|c): "sex,site" or ["sex", "site"]; of an
         array their numbers. All that is said of x is then said of the other columns, given these.
     missing : what else stands in a missing cell of a frame: "-999", say.
@@ -259,6 +262,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         assert value is not None  # the ELBO is a bound
         return value.double().mean().item()
 
+    @property
+    def _n_features_out(self) -> int:
+        """The number of latents, which scikit-learn names vae0, vae1 and so on."""
+        return self.model_.latent_dim
+
     def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -289,10 +297,15 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def score_samples(self, X: object) -> np.ndarray:
         """The log-likelihood log p(x) of each row in nats, (n,): importance-weighted over `importance_samples` draws, a
-        lower bound in expectation. A row's score depends on the row alone."""
+        lower bound in expectation. A row's score depends on the row alone.
+
+        Warns where more than a tenth of the rows have few draws that count, so that their scores may be far too low.
+        """
         rows = self._rows(X)
         method = evaluation.ImportanceSampling(self.importance_samples)
         found = evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed)
+        if found.untrusted is not None and found.untrusted > UNTRUSTED:
+            _warn([f"log p(x): {found.doubt} (importance_samples)"])
         return self._array(found.value)
 
     def score(self, X: object, y: object = None) -> float:
@@ -338,14 +351,26 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         c = Conditions(schema.conditions).codes(cells)
         return cells, None if c is None else c.to(self._device())
 
-    def impute(self, X: object, *, draws: int = 0, samples: int = 1000, random_state: RandomState = 0) -> Any:  # noqa: ANN401  an array, or somebody's frame
+    def impute(
+        self,
+        X: object,
+        *,
+        draws: int = 0,
+        samples: int = 1000,
+        spread: bool = False,
+        random_state: RandomState = 0,
+    ) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The rows of X, as X came, with missing cells filled by p(x_missing | x_observed); see `inference.impute`. All
         columns of a frame are given back, also those that are not learned, in their own types.
 
         draws      0: the mean of numbers and the most probable level of categories; M: a list of M versions of X, each
                    with a draw of every missing cell, for multiple imputation
         samples    draws of z per row, weighted by how well they explain what is observed
+        spread     give (the rows, how uncertain each filled cell is): an array of the learned cells, of numbers the
+                   standard deviation, of categories the probability of another level; 0 where a cell was observed
         """
+        if spread and draws:
+            raise VaekitError("the spread is that of one estimate of each cell: leave out draws, or it.")
         source, rows = self._source(X)
         noise = generator(_seed(random_state), "impute", device=self._device())
         seed = self.settings_.training.seed
@@ -362,6 +387,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
         else:
             beside = np.empty((len(x), 0)) if source.conditions is None else np.asarray(source.conditions.x)
             given = [self._given(one, beside) for one in versions]
+        if spread:
+            return given[0], self._array(found.spread)
         return given if draws else given[0]
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -374,6 +401,8 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
 
     def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}
+        if isinstance(given["columns"], Mapping):
+            given["columns"] = tuple(f"'{name}'={kind}" for name, kind in given["columns"].items())
         for several in ("columns", "condition", "missing"):
             if isinstance(given[several], str):
                 given[several] = (given[several],)
@@ -458,7 +487,11 @@ class VAE(TransformerMixin, DensityMixin, BaseEstimator):
                 f"X is an array, and this VAE was fitted to a frame of columns {listed(names)}: give such a frame."
             ) from error
         seed = self.settings_.training.seed
-        return source, dataset(source, self.schema_, seed, self._device())
+        rows = dataset(source, self.schema_, seed, self._device())
+        unforeseen = unforeseen_holes(self.model_, rows)
+        if unforeseen:
+            _warn([as_arguments(f"X: {unforeseen}")])
+        return source, rows
 
     def _given(self, x: np.ndarray, cells: np.ndarray, *, means: bool = False) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """Rows in the data's own units as what the data came in: an array, or a frame whose cells are written alike;

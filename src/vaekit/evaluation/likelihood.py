@@ -98,6 +98,16 @@ class LogLikelihood:
         return (uneven & (k > most_shape(draws))).double().mean().item()
 
     @property
+    def doubt(self) -> str | None:
+        """Why the mean may be off by more than its error says, in words; None where nothing shows it."""
+        if self.error is None:
+            return "of one draw a row: how far it may be off is not known"
+        if not self.untrusted:
+            return None
+        most = most_shape(max(self.sizes))
+        return f"k̂ > {most:.2g} in {self.untrusted:.0%} of the rows: more draws may raise them"
+
+    @property
     def median(self) -> dict[str, float]:
         """The median over the rows of each term that is one number per row."""
         found = {}

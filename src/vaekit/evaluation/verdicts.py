@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit.core import LatentModel
+from vaekit.data import Dataset
 from vaekit.errors import counted
 from vaekit.evaluation.baselines import Baseline, SimpleModels, Structure
 from vaekit.evaluation.likelihood import LogLikelihood
+from vaekit.evaluation.tables import any_missing
 from vaekit.maths import standard_error
 
 SURE = 2.0
@@ -156,6 +159,18 @@ def verdicts(found: LogLikelihood, rate: float, gap: Gap | None, simple: SimpleM
     if gap is not None:
         said.append(overfitting(gap.train, gap.train - gap.gap, gap.gap_se))
     return tuple(verdict for verdict in said if verdict is not None)
+
+
+def unforeseen_holes(model: LatentModel, rows: Dataset) -> str | None:
+    """What is to be said where cells are missing in rows, and in none of those that a model was fitted to."""
+    if rows.schema.has_missing or getattr(model.likelihood, "indicates", True):
+        return None
+    if not any_missing(rows):
+        return None
+    return (
+        "cells are missing, as in none of the rows that the model was fitted to: its q(z|x) knows nothing of them, and "
+        "what is said of log p(x) may be far too low. A model fitted with --posterior=experts knows."
+    )
 
 
 def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:

@@ -171,9 +171,11 @@ def _latent_dim(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[
 
 def _posterior(schema: Schema, network: str) -> tuple[str, str]:
     """By whether cells are missing: then the best linear model has another posterior for each pattern of them."""
-    if schema.has_missing and network == "skip":
-        return "experts", "some cells are missing"
-    return "diagonal", "every cell is there"
+    if not schema.has_missing:
+        return "diagonal", "every cell is there"
+    if network not in tables.NETWORKS:
+        return "diagonal", "a network of your own"
+    return "experts", "some cells are missing"
 
 
 def _precision(network: str, features: int, hidden: tuple[int, ...], device: str) -> tuple[str, str]:

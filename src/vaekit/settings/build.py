@@ -18,6 +18,7 @@ from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
 from vaekit.parts import Conditions
 from vaekit.parts.likelihoods import Likelihood
+from vaekit.parts.posteriors import Experts
 from vaekit.settings.declared import AUTO, Settings, chosen
 from vaekit.settings.named import Named, found
 from vaekit.settings.tables import DEVICES, FACTOR_ANALYSIS, NETWORKS
@@ -42,13 +43,14 @@ def build_model(settings: Settings, schema: Schema) -> VAE:
     }  # fmt: skip
     with _seeded(settings, "weights"):
         likelihood = settings.made("likelihood", **known)
-        if isinstance(likelihood, Likelihood):
-            likelihood.indicates = schema.has_missing
         known["likelihood"] = likelihood
-        known["posterior"] = settings.made("posterior", **known)
+        posterior = settings.made("posterior", **known)
+        known["posterior"] = posterior
+        if isinstance(likelihood, Likelihood):
+            likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
         prior = settings.made("prior", **known)
         encoder, decoder = settings.made("network", **known)
-    return VAE(encoder, known["posterior"], prior, decoder, known["likelihood"])
+    return VAE(encoder, posterior, prior, decoder, likelihood)
 
 
 def _check_conditions(settings: Settings, conditions: int) -> None:
@@ -103,7 +105,7 @@ def _factors(model: VAE, train: Dataset) -> Factors:
         codes = model.likelihood.codes
         least = model.likelihood.unexplained().cpu().double().numpy()
     some = train.some(max(FEWEST_ROWS, min(MOST_ROWS, MOST_CODES // codes)))
-    if model.likelihood.inputs > codes:  # which of them are observed
+    if model.likelihood.inputs > codes and train.schema.has_missing:
         both, c = _together(model, some)
         rows, indicators = np.split(both, 2, 1)
         observed = indicators > 0
@@ -112,9 +114,10 @@ def _factors(model: VAE, train: Dataset) -> Factors:
     else:
         effect = np.zeros((codes, 0))
         if train.c is not None:
-            rows, c = _together(model, some)
+            both, c = _together(model, some)
+            rows = both[:, :codes]
             effect = effects(rows, np.ones(rows.shape, bool), c)
-        left = (rows - c @ effect.T for rows, c in _codes(model, train))
+        left = (rows[:, :codes] - c @ effect.T for rows, c in _codes(model, train))
         factors = factor_analysis(left, np.zeros(codes), np.ones(codes), model.latent_dim, least)
     return factors._replace(effect=effect)
 

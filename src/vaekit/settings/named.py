@@ -27,6 +27,8 @@ from vaekit.errors import VaekitError, unknown
 
 Value = str | int | float | bool
 """of an argument"""
+ROOMS = ("vaekit.nets", "vaekit.objectives", "vaekit.parts")
+"""where vaekit's own parts are: of these classes alone nobody has to say that they are trusted"""
 KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood", "conditions")
 """what a part may ask for; `conditions` is the number C of what batches have in c"""
 
@@ -159,7 +161,7 @@ def found(kind: str, table: Mapping[str, Callable], named: Named, trust: Collect
 
 def _imported(kind: str, named: Named, trust: Collection[str]) -> Callable:
     module, _, path = named.name.partition(":")
-    if module.partition(".")[0] != "vaekit" and module not in trust:
+    if module not in trust and not _holds_parts(module):
         raise VaekitError(
             f"its {kind} is {named.name}, code that is not vaekit's: if you know what it does, name the module as "
             f"trusted: --trust {module}."
@@ -174,9 +176,15 @@ def _imported(kind: str, named: Named, trust: Collection[str]) -> Callable:
         sys.path.remove(here)
     for step in path.split("."):
         home = getattr(home, step, None)
-    if not callable(home):
+    of_vaekit = inspect.isclass(home) and issubclass(home, nn.Module) and _holds_parts(home.__module__)
+    if not callable(home) or not (module in trust or of_vaekit):  # what a module has imported is not of it
         raise VaekitError(f"{kind} {named.name}: module {module} has no {path} that makes a part.")
     return home
+
+
+def _holds_parts(module: str) -> bool:
+    """Whether a module is one of vaekit's own in which parts are."""
+    return any(module == room or module.startswith(f"{room}.") for room in ROOMS)
 
 
 def checked(kind: str, make: Callable, named: Named) -> dict[str, Value]:

@@ -27,7 +27,7 @@ def _perceptron(kind: type[nets.MLP] | type[nets.SkipMLP]) -> Callable:
         encoder: nn.Module = kind(likelihood.inputs, hidden, posterior.features, activation, conditions=conditions)
         if isinstance(posterior, parts.posteriors.Experts):
             if not likelihood.indicates:
-                raise VaekitError("the posterior 'experts' is for rows with missing cells: choose diagonal or full.")
+                raise VaekitError("posterior 'experts' needs a likelihood that says which cells are observed.")
             encoder = nets.Experts(likelihood.inputs, hidden, posterior.latent_dim, activation, conditions=conditions)
         decoder = kind(
             posterior.latent_dim, hidden[::-1], likelihood.features, activation,
