@@ -84,6 +84,7 @@ def test_samples_may_be_given_nothing_or_that_nothing_is_known(vaekit, run, tmp_
         ("sxe=f", "unknown condition 'sxe'; did you mean 'sex'? Choose from: sex, site, age."),
         ("age=old", "age is 'old', and the column is one of numbers"),
         ("f", "--given is 'f': give NAME=VALUE"),
+        ("sex=f,sex=m", "sex is given twice, 'f' and 'm': give one of them."),
     ],
 )
 def test_what_cannot_be_given_is_refused(vaekit, run, tmp_path, given, said):

@@ -279,3 +279,45 @@ def test_draws_and_tables_of_another_dialect_are_filled_too(vaekit, german_run, 
     again = vaekit("impute", run, path, path, "-o", tmp_path / "twice.csv", *options)
     assert again.code == 0, again.err
     assert text_cells(tmp_path / "twice.csv").columns[:4] == ["row", "file", "draw", "Kunde"]
+
+
+def test_spreads_of_cells_of_several_axes_stand_beside_the_rows(vaekit, tmp_path):
+    """Of a sequence's cells under the names that they have in a table."""
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(60, 10, 3)) + rng.normal(size=(60, 1, 1))
+    windows[rng.random(windows.shape) < 0.1] = np.nan
+    windows[:, 4, 1] = rng.normal(size=60)
+    np.save(tmp_path / "x.npy", windows)
+    fit = ("--epochs", 1, "--hidden", "8", "--latent-dim", 2, "--out", tmp_path / "run")
+    assert vaekit("fit", tmp_path / "x.npy", *fit).code == 0
+    impute = ("impute", tmp_path / "run", tmp_path / "x.npy", "--samples", 20, "--spread", "-o")
+    assert vaekit(*impute, tmp_path / "x.csv").code == 0
+    filled = polars.read_csv(tmp_path / "x.csv")
+    spreads = [name for name in filled.columns if name.startswith("spread of ")]
+    hidden = np.isnan(windows.reshape(60, -1))
+    assert spreads == [f"spread of x{j}" for j in np.flatnonzero(hidden.any(0))]
+    assert "spread of x13" not in spreads
+    found = filled.select(spreads).to_numpy()
+    assert ((found > 0) == hidden[:, hidden.any(0)]).all()
+    refused = vaekit(*impute, tmp_path / "x.npy")
+    assert refused.code == 2
+    assert "ends in .csv or .parquet" in refused.err
+
+
+def test_rows_with_holes_that_a_model_did_not_foresee_are_pointed_out(vaekit, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 1)) + 0.3 * rng.normal(size=(80, 6))
+    np.save(tmp_path / "x.npy", x)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    np.save(tmp_path / "holes.npy", x)
+    for posterior, warned in (("auto", True), ("experts", False)):
+        run = tmp_path / posterior
+        fit = ("--epochs", 1, "--hidden", "8", "--latent-dim", 2, "--posterior", posterior, "--out", run)
+        assert vaekit("fit", tmp_path / "x.npy", *fit).code == 0
+        found = vaekit("evaluate", run, tmp_path / "holes.npy")
+        assert found.code == 0
+        assert ("--posterior=experts knows" in found.err) == warned
+        assert "train–test" not in found.out  # its rows have other cells
+        whole = vaekit("evaluate", run, tmp_path / "x.npy")
+        assert "knows nothing" not in whole.err
+        assert "train–test" in whole.out

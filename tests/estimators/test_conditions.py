@@ -64,7 +64,8 @@ def test_arrays_name_them_by_number():
     assert set(drawn[:, 1]) <= {0.0, 1.0, 2.0}
     holes = NUMBERS.copy()
     holes[::4, 0] = np.nan
-    filled = vae.impute(holes, samples=10)
+    with pytest.warns(UserWarning, match="knows nothing of them"):
+        filled = vae.impute(holes, samples=10)
     seen = ~np.isnan(holes)
     assert np.array_equal(filled[seen], holes[seen])
     assert np.isfinite(filled).all()
@@ -85,7 +86,8 @@ def test_scores_are_of_the_rest(fitted, tmp_path):
 
 def test_imputed_frames_keep_what_they_are_given(fitted):
     holes = FRAME.with_columns(b=polars.when(polars.int_range(ROWS) % 3 == 0).then(None).otherwise("b"))
-    filled = fitted.impute(holes, samples=10)
+    with pytest.warns(UserWarning, match="knows nothing of them"):
+        filled = fitted.impute(holes, samples=10)
     assert filled.drop("b").equals(FRAME.drop("b"))
     assert not filled["b"].null_count()
 

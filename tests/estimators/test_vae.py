@@ -9,6 +9,7 @@ import polars
 import pytest
 import torch
 from lanes import but_few_slow
+from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
@@ -736,3 +737,46 @@ def test_fits_in_threads_are_those_of_one_alone():
         beside = list(pool.map(fit, range(8)))
     assert all(np.array_equal(one, other) for one, other in zip(alone, beside, strict=True))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_cells_may_be_missing_in_new_rows_alone():
+    """A model of complete rows whose posterior is one for holes knows them exactly where it is linear; another's
+    scores are too low, and it says so."""
+    rng = np.random.default_rng(0)
+    loading = rng.normal(size=(2, 12))
+    draw = lambda n: rng.normal(size=(n, 2)) @ loading + 0.5 * rng.normal(size=(n, 12))  # noqa: E731
+    train, rows = draw(400), draw(100)
+    rows[rng.random(rows.shape) < 0.3] = np.nan
+    options = {"latent_dim": 2, "hidden": (), "likelihood": "gaussian", "max_epochs": 1, "device": "cpu"}
+    vae = VAE(posterior="experts", **options).fit(train)
+    covariance = loading.T @ loading + 0.25 * np.eye(12)
+    exact = []
+    for row in rows:
+        o = ~np.isnan(row)
+        exact.append(stats.multivariate_normal(np.zeros(o.sum()), covariance[np.ix_(o, o)]).logpdf(row[o]))
+    assert vae.score(rows) == pytest.approx(np.mean(exact), abs=0.2)
+    assert not np.isnan(vae.score_samples(train)).any()
+    filled, spread = vae.impute(rows, spread=True, samples=200)
+    hidden = np.isnan(rows)
+    assert filled.shape == spread.shape == rows.shape
+    assert (spread[~hidden] == 0).all()
+    assert (spread[hidden] > 0.4).all()
+    with pytest.raises(VaekitError, match="leave out draws"):
+        vae.impute(rows, spread=True, draws=2)
+    other = VAE(**options).fit(train)
+    with pytest.warns(UserWarning, match="knows nothing of them.*posterior='experts' knows"):
+        assert other.score(rows) < np.mean(exact) - 0.5
+
+
+def test_latents_have_names_for_frames():
+    vae = VAE(latent_dim=2, **TINY).set_output(transform="polars").fit(TABLE)
+    assert vae.get_feature_names_out().tolist() == ["vae0", "vae1"]
+    assert vae.transform(TABLE[:3]).columns == ["vae0", "vae1"]
+
+
+def test_columns_may_be_a_dict():
+    kinds = {"a, b": "count", "c": "category"}
+    frame = polars.DataFrame({"a, b": [0, 1, 2, 3] * 9, "c": [1, 2, 1, 3] * 9})
+    vae = VAE(columns=kinds, latent_dim=1, hidden=(), max_epochs=1, device="cpu").fit(frame)
+    assert vae.schema_.kinds == ("count", "category")
+    assert vae.get_params()["columns"] == kinds

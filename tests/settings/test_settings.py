@@ -12,6 +12,7 @@ from vaekit.core import Batch
 from vaekit.data import Dataset, Source, describe, load
 from vaekit.data.layout import Layout
 from vaekit.errors import VaekitError
+from vaekit.models import VAE
 from vaekit.noise import generator
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods
@@ -477,10 +478,32 @@ def test_columns_of_several_kinds_have_a_family_each(missing):
     assert draw.log_w.isfinite().all()
 
 
-def test_the_posterior_for_missing_cells_wants_some():
+def test_the_posterior_for_missing_cells_may_be_fitted_to_rows_without_any():
+    """Rows to come may have some. The start is the exact posterior of the linear model for whatever cells there are."""
     settings, _ = resolve(Settings().changed(posterior="experts"), describe(REAL.x), 50, False)
-    with pytest.raises(VaekitError, match="missing"):
-        build_model(settings, describe(REAL.x))
+    model = build_model(settings, describe(REAL.x))
+    assert model.likelihood.inputs == 2 * model.likelihood.codes
+    with pytest.raises(VaekitError, match="needs a likelihood that says which cells are observed"):
+        settings.made("network", **_known(settings, model, indicates=False))
+
+
+def _known(settings: Settings, model: VAE, indicates: bool) -> dict:
+    model.likelihood.indicates = indicates
+    known = {**vars(settings.model), "schema": describe(REAL.x), "shape": REAL.x.shape[1:], "conditions": 0}
+    return {**known, "posterior": model.posterior, "likelihood": model.likelihood}
+
+
+@pytest.mark.parametrize(("network", "hidden", "reason"), [
+    ("auto", "auto", "some cells are missing"), ("auto", (), "some cells are missing"),
+    ("mlp", (8,), "some cells are missing"), ("own_parts:my_network", (8,), "a network of your own"),
+])  # fmt: skip
+def test_the_posterior_is_one_for_missing_cells_where_there_are_any(network, hidden, reason):
+    x = np.where(np.random.default_rng(0).random(REAL.x.shape) < 0.1, np.nan, REAL.x)
+    settings, reasons = resolve(Settings().changed(network=network, hidden=hidden), describe(x), 50, False)
+    assert reasons["posterior"] == reason
+    assert settings.model.posterior == ("diagonal" if "own" in network else "experts")
+    _, reasons = resolve(Settings().changed(network=network, hidden=hidden), describe(REAL.x), 50, False)
+    assert reasons["posterior"] == "every cell is there"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
