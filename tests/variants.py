@@ -33,10 +33,10 @@ class Mixture(Latent):
 
 
 class Vamp(nn.Module):
-    def __init__(self, latent_dim, shape, components=8):
+    def __init__(self, latent_dim, likelihood, components=8):
         super().__init__()
         self.noise = latent_dim + 1
-        self.inputs = nn.Parameter(torch.randn(components, *shape))
+        self.inputs = nn.Parameter(torch.randn(components, likelihood.inputs))
         self.weights = nn.Parameter(torch.zeros(components))
 
     def forward(self, c=None, *, posterior):

@@ -284,7 +284,8 @@ class Posterior(Protocol):
 class Prior(Protocol):
     """c (B, C) or None ↦ p(z|c), drawn with `noise` numbers per draw.
 
-    posterior    u ↦ q(z|u), for priors made of posteriors: u (M, inputs) is what the encoder sees, `Likelihood.encode`
+    posterior    u ↦ q(z|u), or (u, c) ↦ q(z|u, c), for priors made of posteriors: u (M, inputs) is what the encoder
+                 sees, `Likelihood.encode`
     """
 
     @property
@@ -292,8 +293,8 @@ class Prior(Protocol):
         """E, how many standard normals per draw it takes."""
         ...
 
-    def __call__(self, c: Tensor | None = None, *, posterior: Callable[[Tensor], Latent]) -> Latent:
-        """The prior p(z), or p(z|c) of conditions c (B, C)."""
+    def __call__(self, c: Tensor | None = None, *, posterior: Callable[..., Latent]) -> Latent:
+        """The prior p(z); or p(z|c) of conditions c (B, C), which it may leave alone: then p(z|c) = p(z)."""
         ...
 
 

@@ -94,7 +94,7 @@ FIT = {
     "misspelt binarisation": ("digits --binarize dynamc", "dynamic"),
     "misspelt network": ("digits --network mpl", "mlp"),
     "misspelt device": ("digits --device cpuu", "cpu"),
-    "a later issue's prior": ("digits --prior vamp", "standard"),
+    "misspelt prior": ("digits --prior standrad", "standard"),
     "latents no number": ("digits --latent-dim two", "latent_dim", "two", "auto"),
     "no latents": ("digits --latent-dim 0", "latent_dim", "1 or more"),
     "half a latent": ("digits --latent-dim 1.5", "latent_dim", "1.5"),

@@ -398,6 +398,18 @@ def test_draw_pushes_noise_to_samples_and_knows_their_density(name, generator):
 # point masses
 
 
+@pytest.mark.parametrize("name", ["normal-2", "multivariate-normal", "precision-normal"])
+def test_densities_of_latents_are_of_any_z(name, generator):
+    """Every z (K, 1, D) under each of the S distributions, as a mixture of them asks: (K, S)."""
+    family = FAMILIES[name]
+    d = family.build(*tensors(family))
+    each = d.mean.shape[0]
+    z = torch.randn(5, 1, d.mean.shape[-1], dtype=torch.float64, generator=generator)
+    found = d.log_prob(z)
+    assert found.shape == (5, each)
+    assert torch.equal(found, d.log_prob(z.expand(5, each, -1)))
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-6, -3.0, 250.0])
 def test_an_atom_has_all_but_a_billionth_and_the_law_normalises(value):
     at = torch.tensor(value, dtype=torch.float64)

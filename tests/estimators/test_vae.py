@@ -458,7 +458,7 @@ def test_latents_of_another_shape_are_refused(table, shape):
         ({"likelihood": "bernoulli"}, "0 and 1"),
         ({"likelihood": "discretized-logistic"}, "whole numbers"),
         ({"posterior": "ful"}, "'full'"),
-        ({"prior": "vamp"}, "standard"),
+        ({"prior": "standrad"}, "standard"),
         ({"objective": "elb"}, "'elbo'"),
         ({"activation": "tahn"}, "'tanh'"),
         ({"network": "conv"}, "mlp"),

@@ -153,6 +153,8 @@ class Watched:
     """log p(x) is the first cell of x. It says what it saw."""
 
     name = "watched"
+    size = ""
+    noisy = True
 
     def __init__(self, fails: bool = False):
         self.fails, self.threads = fails, set()

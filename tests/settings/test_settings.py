@@ -204,7 +204,7 @@ def test_a_recipe_counts_whole_batches():
         ({"model": 3}, ["[model]"]),
         ({"model": {"likelihood": "gausian"}}, ["'gausian'", "'gaussian'", "auto"]),
         ({"model": {"posterior": "diag"}}, ["'diag'", "diagonal"]),
-        ({"model": {"prior": "vamp"}}, ["'vamp'", "standard"]),
+        ({"model": {"prior": "standrad"}}, ["'standrad'", "standard"]),
         ({"model": {"network": "convnet"}}, ["'convnet'", "'conv'"]),
         ({"model": {"activation": "tan"}}, ["'tan'", "'tanh'"]),
         ({"training": {"objective": "elbow"}}, ["'elbow'", "'elbo'"]),
@@ -476,6 +476,27 @@ def test_columns_of_several_kinds_have_a_family_each(missing):
     draw = model.draw(batch, torch.zeros(1, 8, model.noise))
     assert draw.log_w.shape == (1, 8)
     assert draw.log_w.isfinite().all()
+
+
+@pytest.mark.parametrize("posterior", tables.POSTERIORS)
+@pytest.mark.parametrize("prior", tables.PRIORS)
+def test_a_prior_draws_what_its_density_says(prior, posterior):
+    """Its density is that of its draws, is normalised, and has their moments, whatever posterior it may be made of."""
+    schema = describe(np.where(REAL.x > REAL.x.max() - 0.1, np.nan, REAL.x))
+    settings, _ = resolve(Settings().changed(prior=prior, posterior=posterior, latent_dim=2), schema, 50, False)
+    model = build_model(settings, schema).double()
+    p = model.pz()
+    source = torch.Generator().manual_seed(0)
+    z, log_q = p.draw(torch.randn(1, 20_000, model.prior.noise, dtype=torch.float64, generator=source))
+    assert p.log_prob(z).expand_as(log_q).detach().numpy() == pytest.approx(log_q.detach().numpy(), abs=1e-9)
+    wide = torch.distributions.Normal(torch.zeros(2, dtype=torch.float64), 3.0)
+    elsewhere = 3 * torch.randn(1, 20_000, 2, dtype=torch.float64, generator=source)
+    w = (p.log_prob(elsewhere) - wide.log_prob(elsewhere).sum(-1)).exp().flatten().detach()
+    assert w.mean().item() == pytest.approx(1, abs=5 * w.std().item() / len(w) ** 0.5)
+    for moment in (lambda z: z[..., 0], lambda z: z[..., 1] ** 2, lambda z: z[..., 0] * z[..., 1]):
+        drawn, weighed = moment(z).flatten().detach(), w * moment(elsewhere).flatten()
+        error = (drawn.var() / len(drawn) + weighed.var() / len(w)).sqrt().item()
+        assert drawn.mean().item() == pytest.approx(weighed.mean().item(), abs=5 * error)
 
 
 def test_the_posterior_for_missing_cells_may_be_fitted_to_rows_without_any():

@@ -22,7 +22,6 @@ from vaekit.data.written import as_table, as_text, as_those, digits_of_means, fi
 from vaekit.errors import VaekitError, counted, unknown
 from vaekit.evaluation import Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
-from vaekit.evaluation.methods import SIZES
 from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.runs import Run
 from vaekit.runs.storage import write
@@ -332,7 +331,7 @@ def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> No
     if seconds >= 90:
         duration = f"{seconds / 60:.0f} min"
     line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {duration}."
-    if method.name in SIZES:
+    if method.size:
         line += " Fewer --samples take less."
     print(line, file=sys.stderr)
 

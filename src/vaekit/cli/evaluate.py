@@ -68,7 +68,6 @@ def evaluate(
     from vaekit.errors import VaekitError
     from vaekit.evaluation import build_method
     from vaekit.evaluation import evaluate as evaluate_rows
-    from vaekit.evaluation.methods import SIZES
     from vaekit.runs import versions
 
     if rows is not None and rows < 1:
@@ -97,7 +96,7 @@ def evaluate(
             files=known.get("file"),
         )
     if json:
-        draws = getattr(way, SIZES[method]) if method in SIZES else None
+        draws = getattr(way, way.size) if way.size else None
         about = {"run": str(run), "data": name, "seed": seed, "draws": draws, "versions": versions(place)}
         if opened.schema.given:
             about["given"] = opened.schema.given
@@ -236,7 +235,7 @@ def _of_log_p(result: "Evaluation", binarized: str, method: "Method") -> list[Li
     estimate = result.log_likelihood
     name = "tighter" if binarized == "expected" else "log p(x)"
     value = f"{estimate.mean:.3f}{_give_or_take(estimate.spread, '.3f')} nats"
-    lines = [(name, value, f"{_way(method)}; ± over rows"), ("", "", _error(estimate))]
+    lines = [(name, value, f"{method}; ± over rows"), ("", "", _error(estimate))]
     if result.decisive is not None:
         lines.append(("  median", f"{result.decisive.median:.3f} nats", "few rows decide the mean: see below"))
     if result.observed < 1:
@@ -287,19 +286,6 @@ def _marginal(parts: "RateParts") -> str:
     if parts.information > CLOSE * parts.ceiling:
         return "the rest: more rows would show more information and less of this"
     return "KL(q(z) ‖ p(z)): what a better prior could save"
-
-
-WAYS = {
-    "iwae": "importance-weighted, {samples:,} draws a row",
-    "quadrature": "by quadrature",
-    "ais": "annealed, {chains:,} chains a row",
-}
-"""what each method of estimating log p(x) did, by its name"""
-
-
-def _way(method: "Method") -> str:
-    """What a method did, in words."""
-    return WAYS[method.name].format(**vars(method))
 
 
 def _error(estimate: "LogLikelihood") -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaekit.core import Latent
 from vaekit.distributions.normal import Normal
-from vaekit.maths import LOG_2PI
+from vaekit.maths import LOG_2PI, common_shape
 
 
 class PrecisionNormal(Latent):
@@ -76,6 +76,7 @@ class PrecisionNormal(Latent):
         """The log-density of any z (…, D), (…) nats; no coordinate can be left out of it."""
         if mask is not None:
             raise ValueError("a normal by its precision cannot sum over some coordinates: mask must be None")
+        z = z.expand(common_shape(z, self.centre))
         columns = z.reshape(-1, *self.centre.shape).movedim(0, -1)
         whitened = torch.linalg.solve_triangular(self.whitener.mT, columns, upper=True)
         noise = (whitened.movedim(-1, 0).reshape(z.shape) - self.centre) * (-self.log_scale).exp()

@@ -171,6 +171,11 @@ class AnnealedImportance:
     leapfrog: int = 3
     start: str = "encoder"
     name: ClassVar[str] = "ais"
+    size: ClassVar[str] = "chains"
+    noisy: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"annealed, {self.chains:,} chains a row"
 
     def __post_init__(self) -> None:
         if self.start not in STARTS:

@@ -40,6 +40,11 @@ class ImportanceSampling:
 
     samples: int = 100
     name: ClassVar[str] = "iwae"
+    size: ClassVar[str] = "samples"
+    noisy: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"importance-weighted, {self.samples:,} draws a row"
 
     def __post_init__(self) -> None:
         if self.samples < 1:

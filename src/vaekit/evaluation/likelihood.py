@@ -1,8 +1,8 @@
 """log p(x) of rows by one method or another, with two errors that must not be confused.
 
 spread    sd/√n over the rows: how far the mean over *other* rows from the same source may lie
-error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n, and for quadrature,
-          whose errors are no noise, Σ_i error_i / n
+error     of the mean over *these* rows, through the estimates themselves: √(Σ_i error_i²) / n, and where the errors are
+          no noise, as those of quadrature, Σ_i error_i / n
 """
 
 import math
@@ -37,6 +37,8 @@ class LogLikelihood:
     scores: Scores
     sizes: tuple[int, ...] = ()
     """the numbers of draws that `curve` is for"""
+    noisy: bool = True
+    """whether the rows' errors are noise"""
 
     @property
     def value(self) -> Tensor:
@@ -62,18 +64,21 @@ class LogLikelihood:
     def error(self) -> float | None:
         """The error of the mean, from the rows' own; None where they are not known (one draw per row).
 
-        The errors of sampling are independent; those of quadrature may all lie on one side.
+        The errors of sampling are independent; others, as those of quadrature, may all lie on one side.
         """
         each = self.scores.error
         error = each.square().sum().sqrt().item() / self.n
-        if self.method == "quadrature":
+        if not self.noisy:
             error = each.mean().item()
         return error if math.isfinite(error) else None
 
     @property
     def bias(self) -> float | None:
-        """How far the mean lies below log p(x) on average, to first order: ½ mean error². 0 for quadrature."""
-        if self.method == "quadrature":
+        """How far the mean lies below log p(x) on average, to first order: ½ mean error².
+
+        It is 0 where errors are no noise.
+        """
+        if not self.noisy:
             return 0.0
         bias = 0.5 * self.scores.error.square().mean().item()
         return bias if math.isfinite(bias) else None
@@ -147,7 +152,7 @@ def log_likelihood(
         parts.append(part)
         advance(len(part.value))
     sizes = getattr(chosen, "sizes", ())
-    return LogLikelihood(chosen.name, Scores.joined(parts), tuple(sizes))
+    return LogLikelihood(chosen.name, Scores.joined(parts), tuple(sizes), chosen.noisy)
 
 
 def _scored(model: LatentModel, rows: Dataset, method: Method, seed: int) -> Iterator[Scores]:

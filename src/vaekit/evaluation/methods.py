@@ -1,20 +1,14 @@
 """The ways of estimating log p(x), by name."""
 
-from collections.abc import Callable
-
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.annealing import AnnealedImportance
 from vaekit.evaluation.importance import ImportanceSampling
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.scores import Method
 
-METHODS: dict[str, Callable[..., Method]] = {
-    "iwae": ImportanceSampling,
-    "quadrature": Quadrature,
-    "ais": AnnealedImportance,
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (ImportanceSampling, Quadrature, AnnealedImportance)
 }
-SIZES = {"iwae": "samples", "ais": "chains"}
-"""what a number of draws per row is called in each, where it has one"""
 
 
 def build_method(name: str, samples: int | None = None) -> Method:
@@ -25,8 +19,9 @@ def build_method(name: str, samples: int | None = None) -> Method:
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
+    method = METHODS[name]()
     if samples is None:
-        return METHODS[name]()
-    if name not in SIZES:
+        return method
+    if not method.size:
         raise VaekitError(f"{name} makes no draws, it refines a grid until two agree: leave out samples.")
-    return METHODS[name](**{SIZES[name]: samples})
+    return METHODS[name](**{method.size: samples})

@@ -67,6 +67,11 @@ class Quadrature:
     tolerance: float = 1e-4
     most_cells: int = 2**17
     name: ClassVar[str] = "quadrature"
+    size: ClassVar[str] = ""
+    noisy: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return "by quadrature"
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0:

@@ -58,7 +58,21 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in reports."""
+        """What it is called in records, and at the command line."""
+        ...
+
+    @property
+    def size(self) -> str:
+        """Its field that is a number of draws per row; "" where it has none."""
+        ...
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the rows' errors are noise, which averages out; else they may all lie on one side."""
+        ...
+
+    def __str__(self) -> str:
+        """What it did, in words."""
         ...
 
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
