@@ -74,10 +74,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     Parameters
     ----------
     latent_dim : number of latents, or "auto": by the columns, at most 20; of images by their size.
-    likelihood : "auto", "bernoulli", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ;
-        "gaussian:sigma=unit", σ = 1), "discretized-logistic" (whole numbers, drawn within the range seen in a column,
-        or with ":range=open" beyond it too) or "colour-logistic" (images in colour).
-    posterior : "diagonal", "full" (covariance), "experts" (for missing cells), or "auto".
+    likelihood : "auto"; "columns", of each kind of column its own ("columns:real=gaussian,count=poisson"); of reals
+        "student-t", "gaussian" (a learned σ per column; "gaussian:sigma=shared", one learned σ; "gaussian:sigma=unit",
+        σ = 1), "laplace", "logistic-mixture", "log-normal", "zero-inflated-log-normal"; of whole ones
+        "discretized-logistic" (drawn within the range seen in a column, or with ":range=open" beyond it too),
+        "discretized-mixture", "poisson", "negative-binomial", "zero-inflated-negative-binomial"; "bernoulli",
+        "categorical", "ordinal"; "colour-logistic" (images in colour).
+    posterior : "diagonal", "full" (covariance), "experts" (for missing cells, in these rows or
+        in rows to come), or "auto".
     prior : "standard".
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
