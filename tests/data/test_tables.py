@@ -166,6 +166,14 @@ def test_what_is_no_parquet_is_refused(tmp_path, content):
     refused(tmp_path / "x.parquet", "x.parquet")
 
 
+def test_a_nan_that_signals_is_a_missing_cell(tmp_path):
+    """As damaged bytes may have it: arithmetic with one warns, with another it does not."""
+    bits = np.array([0x7FF0000000000001, 0x3FF0000000000000, 0x4000000000000000], np.uint64)
+    polars.DataFrame({"a": bits.view(np.float64), "b": [1.5, 2.5, 3.5]}).write_parquet(tmp_path / "x.parquet")
+    fields = read(tmp_path / "x.parquet")
+    assert np.array_equal(fields["x"][:, 0], [np.nan, 1, 2], equal_nan=True)
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     path = write(tmp_path / "x.parquet", a=np.arange(100.0), b=np.arange(100))
     content = path.read_bytes()

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -55,8 +56,8 @@ def command(arguments: list[str], log: str, line: Connection, script: dict, save
     line         to whoever started the process: the steps at which it holds, and the word to go on
     script       what happens after a step: a signal that the process gets, or `HOLD`
     save_steps   from one checkpoint to the next
-    killed_at    (function of `os`, n): the process is killed as it is about to call it for the nth time on a file of
-                 the run folder
+    killed_at    (function of `os`, pattern, n): the process is killed as it is about to call it for the nth time on a
+                 file, or a folder, whose name is of that pattern
     locked       whether the folder's lock is heeded
     """
     from vaekit.cli import main, train
@@ -83,14 +84,15 @@ def command(arguments: list[str], log: str, line: Connection, script: dict, save
         main(arguments)
 
 
-def _kill_at(name: str, nth: int) -> None:
+def _kill_at(name: str, pattern: str, nth: int) -> None:
     real, calls = getattr(os, name), [0]
 
-    def wrapper(*arguments, **options):
-        calls[0] += 1
+    def wrapper(file, *arguments, **options):
+        path = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else file
+        calls[0] += re.fullmatch(pattern, os.path.basename(path)) is not None
         if calls[0] == nth:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **options)
+        return real(file, *arguments, **options)
 
     setattr(os, name, wrapper)
 
@@ -128,7 +130,7 @@ class Vaekit:
         self.log = log
 
     def start(self, *arguments, script: dict | None = None, save_steps: int = 7,
-              killed_at: tuple[str, int] | None = None, locked: bool = True) -> Started:  # fmt: skip
+              killed_at: tuple[str, str, int] | None = None, locked: bool = True) -> Started:  # fmt: skip
         ours, theirs = SERVER.Pipe()
         words = [str(argument) for argument in arguments]
         options = (script or {}, save_steps, killed_at, locked)

@@ -170,6 +170,24 @@ def test_a_fall_ends_a_training_that_waits_at_the_peak(bench, schedule, patience
     assert finished == [bool(ends and n >= ends) for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(("training", "cooling", "ends"), [(-1.0, 0, True), (-9.0, 0, False), (-1.0, 50, False)])
+def test_a_step_that_went_astray_is_no_overfitting(make_bench, training, cooling, ends):
+    """Where the training rows' bound fell too, those to come may find back; so they may once the rate comes down."""
+    bench = make_bench(rows=60)
+    state = bench.state(schedule="plateau", patience=9, steps=1000)
+    held_out = loop.HeldOut(bench.validation)
+    kept = held_out.bound(state, state.averaged)
+    held_out.judge(state, kept, -2.0)
+    assert state.best_training == -2.0
+    state.cooling = cooling
+    lower = kept._replace(value=kept.value - 5.0)
+    for _ in range(3):
+        state.step += 1
+        held_out.judge(state, lower, training)
+    assert state.finished == ends
+    assert state.best_value == kept.selected
+
+
 def test_a_bound_that_still_rises_has_the_rate_down_at_the_last_step(bench):
     state = bench.state(schedule="plateau", steps=50, record_steps=10, patience=100)
     records = run(bench, state)

@@ -537,7 +537,9 @@ def _floats(column: "polars.Series") -> np.ndarray:
     """Numbers as float64, NaN where there is none."""
     import polars
 
-    return column.cast(polars.Float64).to_numpy()
+    values = column.cast(polars.Float64).to_numpy()
+    with np.errstate(invalid="ignore"):  # some NaN of a damaged file is one that signals
+        return np.where(np.isnan(values), np.nan, values)
 
 
 # Columns of which the user says what they are

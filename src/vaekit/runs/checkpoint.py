@@ -22,7 +22,7 @@ from vaekit.errors import VaekitError
 from vaekit.runs import container, storage
 from vaekit.runs.storage import DamagedError
 
-FORMAT = 3
+FORMAT = 4
 RUN, SCHEMA, METRICS, TIMES, MODEL = "run.toml", "schema.json", "metrics.jsonl", "times.jsonl", "model.safetensors"
 NAME = re.compile(r"checkpoint-(\d{1,18})-([0-9a-f]{64})\.safetensors")
 OLD = "checkpoint.json"

@@ -100,17 +100,18 @@ def _metrics(state: State, some: Dataset, held_out: "HeldOut | None") -> dict:
     metrics = {"step": state.step, "learning_rate": state.rate(state.step - 1)}
     metrics |= {name: total / steps for name, total in state.sums.items()}
     state.sums = {}
+    bounded = state.objective.name in metrics
+    training = metrics[state.objective.name] if bounded else -metrics[LOSS]
     if state.setbacks:
         metrics["setbacks"] = state.setbacks
     if held_out is not None:
         found = held_out.bound(state, state.averaged)
         for name, value in told(state.objective, found).items():
             metrics[f"validation_{name}"] = value.double().mean().item()
-        held_out.judge(state, found)
+        held_out.judge(state, found, training)
         means = found.means
     else:
-        bounded = state.objective.name in metrics
-        state.judge(metrics[state.objective.name] if bounded else -metrics[LOSS])
+        state.judge(training)
         means = posterior_means(state.averaged, some.blocks())
     metrics["active_units"] = active_units(means)
     return metrics
@@ -128,20 +129,25 @@ class HeldOut:
         """The objective on the rows, by a model of the state: the same weights give the same numbers."""
         return over_rows(state.smooth.objective, model, self.rows.blocks(), state.recipe.seed)
 
-    def keep(self, state: State, found: Averages) -> None:
+    def keep(self, state: State, found: Averages, training: float = -math.inf) -> None:
         """The averaged weights, if what they gave the rows is the best so far."""
-        state.keep(found.selected)
+        state.keep(found.selected, training)
         if state.best_step == state.step:
             self._kept = found.value
 
-    def judge(self, state: State, found: Averages) -> None:
-        """Keep the averaged weights if they are better than those kept so far, and take note of what they gave."""
+    def judge(self, state: State, found: Averages, training: float) -> None:
+        """Keep the averaged weights if they are better than those kept so far, and take note of what they gave.
+
+        A fall counts where the bound of the training rows has risen since: where it fell too, a step went astray, and
+        those to come may find back.
+        """
         gain, error = self._gain(state, found)
+        overfits = training >= state.best_training
         few = len(self.rows) < FEW_HELD_OUT
         if not few or gain > SURE * error:  # of many records the best on four rows is seldom the best
-            self.keep(state, found)
+            self.keep(state, found, training)
         least = FALL * self.rows.schema.features
-        state.judge(found.selected, fallen=not few and gain < -max(error, least))
+        state.judge(found.selected, fallen=overfits and not few and gain < -max(error, least))
 
     def _gain(self, state: State, found: Averages) -> tuple[float, float]:
         """By how much the averaged weights are better than those kept so far, a mean over the rows and its standard

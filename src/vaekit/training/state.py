@@ -63,6 +63,8 @@ class State:
         """of the records' terms since the last record"""
         self.best_value = float("-inf")
         """the best bound of the validation rows, that of the weights worth keeping"""
+        self.best_training = float("-inf")
+        """what the training rows had then, a mean over the steps before"""
         self.best_step = 0
         self.reference = float("-inf")
         """the bound that the next has to exceed to count as better"""
@@ -148,7 +150,8 @@ class State:
     def judge(self, bound: float, fallen: bool = False) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows.
 
-        fallen    whether it is surely below the best: two records after that, training on the plateau ends
+        fallen    whether it is surely below the best, and the training rows' is not: two records after that, training
+                  ends where the rate has not come down yet
         """
         if bound > self.reference + self.recipe.tolerance:
             self.reference = bound
@@ -156,7 +159,7 @@ class State:
         elif self.step > self.settled:
             self.stale += 1
         falls = bound < self.reference - self.recipe.tolerance
-        if fallen and self.stale >= FALLEN and self.recipe.schedule == PLATEAU:
+        if fallen and self.stale >= FALLEN and self._may_cool:
             self.stale = max(self.stale, self.recipe.patience)
         if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
             self.cooling = self.step
@@ -167,10 +170,12 @@ class State:
         self.stale = 0
         self.cooling = 0
 
-    def keep(self, bound: float) -> None:
-        """The averaged weights, if the validation bound that they have is the best so far."""
+    def keep(self, bound: float, training: float = float("-inf")) -> None:
+        """The averaged weights, if the validation bound that they have is the best so far, and what the training rows
+        had meanwhile."""
         if bound > self.best_value:
             self.best_value = bound
+            self.best_training = training
             self.best_step = self.step
             self.best = {name: tensor.detach().clone() for name, tensor in self.smooth.state_dict().items()}
 
@@ -329,6 +334,6 @@ def trained_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
 """the names of its tensors in a checkpoint"""
 COUNTERS = (
-    "step", "gradient_norm", "sums", "best_value", "best_step", "reference", "stale", "cooling", "skipped", "setbacks",
-    "uncompiled",
+    "step", "gradient_norm", "sums", "best_value", "best_training", "best_step", "reference", "stale", "cooling",
+    "skipped", "setbacks", "uncompiled",
 )  # fmt: skip
