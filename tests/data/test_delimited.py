@@ -623,6 +623,13 @@ def test_a_column_that_counts_the_rows_is_noted(tmp_path, first, step, counts):
     assert bool(noted) == counts
 
 
+def test_a_first_line_like_the_next_is_noted(tmp_path):
+    rows = "".join(f"{i}.5,{i},w{i % 3}\n" for i in range(12))
+    (note,) = (note for note in read(write(tmp_path, rows))["notes"] if "first line" in note)
+    assert note.startswith("the first line, 0.5, 0, w0, is taken for the columns' names: if it is a row")
+    assert not any("first line" in note for note in read(write(tmp_path, "a,2020,w\n" + rows))["notes"])
+
+
 def test_lines_that_end_too_soon_are_noted(tmp_path):
     path = tmp_path / "short.csv"
     path.write_text('# logger 7\na,b,c\n1,2,3\n\n4,5\n"x, y",6,7\n8\n9,10,\n11,,12\n13,14\n15,16\n')

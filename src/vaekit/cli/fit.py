@@ -158,7 +158,7 @@ def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], as
     kind = _kind(prepared, source)
     holds = f"{schema.kind}, {schema.low_high}"
     if schema.kinds is not None:
-        holds = "of several kinds"
+        holds = "of several kinds" if len(set(schema.kinds)) > 1 else schema.kinds[0]
     print(f"{source.name}: {split} rows; {kind}, {holds}")
     if counts["train"] < FEW:
         print(f"  note: {counted(counts['train'], 'training row')}: what is learned from so few holds of little else")
@@ -193,7 +193,7 @@ def _kind(prepared: "Prepared", source: "Source") -> str:
     kind = f"{layout.kind}{plural} of {'×'.join(map(str, shape))}"
     if len(shape) > 1:
         return f"{kind} ({layout.reason})"
-    return f"{kind} columns"
+    return f"{kind} {'column' if shape == (1,) else 'columns'}"
 
 
 def _shown(value: object) -> object:

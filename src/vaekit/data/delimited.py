@@ -196,10 +196,13 @@ def _bare(name: str) -> str:
 def _check_header(header: list[str], below: list[list[str]], separator: str, path: Path) -> list[str]:
     """Refuse a first line of numbers, unless they count the columns: then it names them, which is noted."""
     named = [name for name in header if name]
-    if not named or not all(map(_is_number, named)):
-        return []
     start = ", ".join(named[:3]) + " …" * (len(named) > 3)
     next_row = next(iter(below), [])
+    if not named or not all(map(_is_number, named)):
+        numbers = [_is_number(name) for name in header]
+        if any(numbers) and numbers == [_is_number(cell) for cell in next_row]:
+            return [f"the first line, {start}, is taken for the columns' names: if it is a row, put names above it."]
+        return []
     if _counts(named, next_row, unnamed_first=not header[0]):
         return [f"the first line, {start}, is taken for the columns' names."]
     show = "zcat" if path.suffix.lower() == ".gz" else "cat"

@@ -15,7 +15,7 @@ from vaekit.data.cells import NEEDED, NOTHING_LEFT, Fault, as_type, leave_out, o
 from vaekit.data.columns import ColumnType
 from vaekit.data.delimited import read_delimited
 from vaekit.data.fields import Fields
-from vaekit.data.typed import EMPTY, Reading, typed
+from vaekit.data.typed import ALL_EMPTY, EMPTY, Reading, typed
 from vaekit.data.unpacked import check_unpacked, most_unpacked
 from vaekit.errors import VaekitError, listed, separated, unknown
 
@@ -244,7 +244,7 @@ def _left_out(why: Mapping[str, str], keeps: bool) -> list[str]:
         said[-1] += "."
     empty = [name for name, reason in why.items() if reason == EMPTY]
     if empty:
-        said.append(f"{listed(empty)} left out: {EMPTY}.")
+        said.append(f"{listed(empty)} left out: {EMPTY if len(empty) == 1 else ALL_EMPTY}.")
     return said
 
 

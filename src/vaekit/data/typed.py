@@ -39,6 +39,7 @@ FEW_LEVELS = 20
 MOST_LEVELS = 1000
 """of a column that is learned unasked"""
 EMPTY = "all its cells are empty"
+ALL_EMPTY = "all their cells are empty"
 NAMING = 0.9
 """the part of cells that differ, from which on a column names its rows: of more than so many"""
 NAMING_ROWS = 20
