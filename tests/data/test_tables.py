@@ -136,7 +136,7 @@ def test_an_empty_column_is_left_out(tmp_path):
     path = write(tmp_path / "x.parquet", a=[1, 2], b=[None, None], c=[float("nan"), None])
     fields = read(path)
     assert fields["names"] == ("a",)
-    assert fields["notes"] == ("'b' and 'c' left out: all its cells are empty.",)
+    assert fields["notes"] == ("'b' and 'c' left out: all their cells are empty.",)
 
 
 @pytest.mark.usefixtures("untried")

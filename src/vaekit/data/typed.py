@@ -20,32 +20,31 @@ from vaekit.data.cells import (
 )
 from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
+from vaekit.data.levels import (
+    TRUTHS,
+    as_levels,
+    as_truths,
+    codes_of,
+    in_order,
+    is_levelled,
+    is_number,
+    many,
+    naming,
+    truth_codes,
+    written_levels,
+)
 from vaekit.data.units import unit_of, with_unit
 from vaekit.errors import listed
 
 if TYPE_CHECKING:
     import polars
 
-TRUTHS = ("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y")
-"""words of truth; single letters are such only where both occur"""
-MISSING_TEXT = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
-"""what says in a column of text that there is none; other words may be levels"""
-MARKS = ("-", ".", "?")
-"""what says so where it is the only level without a letter or a digit"""
 FEW_ODD = 10
 """different cells that are no numbers, or no dates, among many that are: more make a column of text of it"""
 FEW_LEVELS = 20
 """different cells of a column of levels some of which may be numbers, each three times on average"""
-MOST_LEVELS = 1000
-"""of a column that is learned unasked"""
 EMPTY = "all its cells are empty"
 ALL_EMPTY = "all their cells are empty"
-NAMING = 0.9
-"""the part of cells that differ, from which on a column names its rows: of more than so many"""
-NAMING_ROWS = 20
-REPEATED = 1.5
-"""rows per level: fewer, of more than so many levels, name their rows too"""
-NAMING_LEVELS = 50
 
 
 @dataclass(frozen=True)
@@ -207,25 +206,10 @@ def _without_asked(column: "polars.Series", missing: Sequence[str]) -> "polars.S
     return without(column, equal)
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
-
-
 def _is_text(column: "polars.Series") -> bool:
     import polars
 
     return column.dtype == polars.String
-
-
-def _is_levelled(column: "polars.Series") -> bool:
-    """Whether the column's own type says that its cells are levels."""
-    import polars
-
-    return isinstance(column.dtype, polars.Enum | polars.Categorical)
 
 
 def _row(truths: "polars.Series | np.ndarray") -> int:
@@ -251,7 +235,7 @@ def _inferred(column: "polars.Series", choose: bool, found: Found) -> None:
         found.take(column.name, np.full(len(column), np.nan), ColumnType(reason="empty"))
     elif _is_text(column):
         _text(cells, known, choose, found)
-    elif _is_levelled(column):
+    elif is_levelled(column):
         _levelled(column, choose, found)
     else:
         _of_type(column, ColumnType(), found)
@@ -272,10 +256,10 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         _mark(cells, known, found)
         _take_united(known.name, *united, ColumnType(), found)
         return
-    truths = _truths(known)
+    truths = as_truths(known)
     if truths is not None:
         _mark(cells, known, found)
-        found.take(known.name, _truth_codes(known), ColumnType("binary", truths, "text", reason="two words of truth"))
+        found.take(known.name, truth_codes(known), ColumnType("binary", truths, "text", reason="two words of truth"))
         return
     read = moments(known)
     if read is not None:
@@ -294,9 +278,9 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
         found.faults.append(Fault("text", known.name, row, known[row], cells=tuple(odd.unique(maintain_order=True))))
         return
-    words = _words(cells)
-    levels = _sorted(words)
-    reason = _naming(words, levels) if choose else ""
+    words = as_levels(cells)
+    levels = in_order(words)
+    reason = naming(words, levels) if choose else ""
     if reason:
         found.left_out[words.name] = reason
         return
@@ -308,17 +292,13 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
             f"say, {' '.join(option('--missing', cell) for cell in beside[:COPIED])} makes it numbers."
         )
     kind = "binary" if len(levels) == 2 else "category"
-    found.take(words.name, _codes(words, levels), ColumnType(kind, levels, "text", reason=f"text of {_many(levels)}"))
+    found.take(words.name, codes_of(words, levels), ColumnType(kind, levels, "text", reason=f"text of {many(levels)}"))
 
 
 def _take_united(name: str, bare_numbers: "polars.Series", form: str, kind: ColumnType, found: Found) -> None:
     """Add a column of text whose cells are numbers with a unit."""
     found.units.setdefault(unit_of(form), []).append(name)
     found.pending.append((bare_numbers, replace(kind, format=form)))
-
-
-def _many(levels: Sequence[str]) -> str:
-    return "one level" if len(levels) == 1 else f"{len(levels):,} levels"
 
 
 def _handful(known: "polars.Series") -> bool:
@@ -372,98 +352,11 @@ def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, foun
     found.take(column.name, values, kind)
 
 
-def _truths(known: "polars.Series") -> tuple[str, ...] | None:
-    """How a column of truths spells false and true; None for another."""
-    different = known.drop_nulls().unique()
-    if len(different) > 12:
-        return None
-    counts = {word: int((known == word).sum()) for word in sorted(different)}
-    lower = {word.lower() for word in counts}
-    for pair in TRUTHS:
-        if not lower <= set(pair) or (len(pair[0]) == 1 and len(lower) < 2):
-            continue
-        spellings = []
-        for word in pair:
-            own = [spelling for spelling in counts if spelling.lower() == word]
-            spellings.append(max(own, key=lambda spelling: counts[spelling]) if own else word)
-        if len(lower) == 1:  # the other word as this one is written
-            present = next(spelling for spelling in spellings if spelling in counts)
-            spellings = [spelling if spelling in counts else _as_cased(spelling, present) for spelling in spellings]
-        return tuple(spellings)
-    return None
-
-
-def _as_cased(word: str, like: str) -> str:
-    """A word in capitals, or with one, as another is."""
-    if like.isupper():
-        return word.upper()
-    return word.title() if like.istitle() else word
-
-
-def _truth_codes(cells: "polars.Series") -> np.ndarray:
-    """1 for words that mean true, 0 for those that mean false; NaN for others."""
-    codes = {word: float(code) for pair in TRUTHS for code, word in enumerate(pair)}
-    return _mapped(cells.str.to_lowercase(), codes)
-
-
-def _mapped(cells: "polars.Series", codes: Mapping[str, float]) -> np.ndarray:
-    """The code of each cell; NaN where it has none."""
-    import polars
-
-    values = cells.replace_strict(list(codes), list(codes.values()), default=None, return_dtype=polars.Float64)
-    return values.fill_null(np.nan).to_numpy()
-
-
-def _words(cells: "polars.Series") -> "polars.Series":
-    """Bare text as levels: null where there is none. See `typed` for what is missing."""
-    known = without(cells, says_missing(cells))
-    if known.count() and spells_number(known).sum() == known.count():
-        return known
-    words = without(cells, cells.is_in(list(MISSING_TEXT)))
-    without_letters = words.filter(~words.str.contains(r"[\pL\pN]")).unique().drop_nulls().to_list()
-    if len(without_letters) == 1 and without_letters[0] in MARKS:
-        return without(words, words == without_letters[0])
-    return words
-
-
 def _mark(cells: "polars.Series", known: "polars.Series", found: Found) -> None:
     """Take note of what is written in cells that are missing."""
     for mark in cells.filter(cells.is_not_null() & known.is_null()).unique().sort():
         if mark:
             found.marks.setdefault(mark, []).append(cells.name)
-
-
-def _sorted(words: "polars.Series") -> tuple[str, ...]:
-    """The different levels in order, that of numbers where they are such."""
-    levels = sorted(words.drop_nulls().unique())
-    if levels and all(map(is_number, levels)):
-        levels.sort(key=float)
-    return tuple(levels)
-
-
-def _codes(words: "polars.Series", levels: Sequence[str]) -> np.ndarray:
-    """Which of the levels each cell is, as it is written, or where all levels are numbers as a number; NaN for none."""
-    import polars
-
-    codes = _mapped(words, {level: float(code) for code, level in enumerate(levels)})
-    if not all(map(is_number, levels)):
-        return codes
-    by_value = {float(level): float(code) for code, level in enumerate(levels)}
-    values = words.cast(polars.Float64, strict=False)
-    again = values.replace_strict(list(by_value), list(by_value.values()), default=None, return_dtype=polars.Float64)
-    return np.where(np.isnan(codes), again.fill_null(np.nan).to_numpy(), codes)
-
-
-def _naming(words: "polars.Series", levels: Sequence[str]) -> str:
-    """Why a column of text is left out unless its user wants it; nothing where it is not."""
-    rows = words.count()
-    nearly_all = len(levels) > NAMING * rows and rows > NAMING_ROWS
-    hardly_repeated = len(levels) > NAMING_LEVELS and rows < REPEATED * len(levels)
-    if nearly_all or hardly_repeated:
-        return f"its text names the rows ({len(levels):,} different in {rows:,})"
-    if len(levels) > MOST_LEVELS:
-        return f"it has {len(levels):,} levels"
-    return ""
 
 
 def _levelled(column: "polars.Series", choose: bool, found: Found) -> None:
@@ -475,16 +368,16 @@ def _levelled(column: "polars.Series", choose: bool, found: Found) -> None:
         levels = tuple(column.dtype.categories)
         kind = "ordinal"
     else:
-        levels = _sorted(words)
+        levels = in_order(words)
         kind = "category"
-    reason = _naming(words, levels) if choose and kind == "category" else ""
+    reason = naming(words, levels) if choose and kind == "category" else ""
     if reason:
         found.left_out[column.name] = reason
         return
     if len(levels) == 2:
         kind = "binary"
-    own = ColumnType(kind, levels, _written_levels(column, levels), reason=f"of a type with {_many(levels)}")
-    found.take(column.name, _codes(words, levels), own)
+    own = ColumnType(kind, levels, written_levels(column, levels), reason=f"of a type with {many(levels)}")
+    found.take(column.name, codes_of(words, levels), own)
 
 
 def _of_type(column: "polars.Series", kind: ColumnType, found: Found) -> None:
@@ -552,14 +445,14 @@ def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
     own = ColumnType(kind, reason="as stated")
     if kind in ("category", "ordinal"):
         _as_levels(column, kind, levels, found)
-    elif _is_levelled(column) or (_is_text(column) and kind == "binary"):
+    elif is_levelled(column) or (_is_text(column) and kind == "binary"):
         words = _as_words(column)
-        truths = _truths(words)
+        truths = as_truths(words)
         if truths is not None:
             found.take(
-                column.name, _truth_codes(words), replace(own, levels=truths, written=_written_levels(column, truths))
+                column.name, truth_codes(words), replace(own, levels=truths, written=written_levels(column, truths))
             )
-        elif kind == "binary" and set(_sorted(words)) != {"0", "1"}:
+        elif kind == "binary" and set(in_order(words)) != {"0", "1"}:
             _as_levels(column, kind, (), found)
         elif _is_text(column):
             found.pending.append((words, own))
@@ -589,7 +482,7 @@ def _as_words(column: "polars.Series") -> "polars.Series":
     import polars
 
     if _is_text(column):
-        return _words(bare(column))
+        return as_levels(bare(column))
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if _fit_integers(_floats(column)) and (column == column.round()).all():
@@ -600,10 +493,10 @@ def _as_words(column: "polars.Series") -> "polars.Series":
 def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], found: Found) -> None:
     """Take a column for one of levels, these where they are given."""
     words = _as_words(column)
-    own = _sorted(words)
+    own = in_order(words)
     name = column.name
     numeric = all(map(is_number, own))
-    ordered = _written_levels(column, own) == "enum"
+    ordered = written_levels(column, own) == "enum"
     if not levels and kind == "ordinal" and ordered:
         _levelled(column, False, found)
         found.types[name] = replace(found.types[name], kind=kind, reason="as stated")
@@ -622,7 +515,7 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
     if kind == "binary" and len(own) > 2:
         found.faults.append(Fault("kind", name, 0, "", f"{len(own):,} levels, {listed(own)}, are not two"))
         return
-    codes = _codes(words, levels or own)
+    codes = codes_of(words, levels or own)
     without_level = np.isnan(codes) & words.is_not_null().to_numpy()
     if without_level.any():
         row = _row(without_level)
@@ -635,7 +528,7 @@ def _as_levels(column: "polars.Series", kind: str, levels: tuple[str, ...], foun
         return
     if _is_text(column):
         _mark(bare(column), words, found)
-    written = _written_levels(column, levels or own)
+    written = written_levels(column, levels or own)
     found.take(name, codes, ColumnType(kind, levels or own, written, reason="as stated"))
 
 
@@ -653,20 +546,6 @@ def _order_of(levels: Sequence[str]) -> str:
 def _stating(name: str, levels: Sequence[str]) -> str:
     """The option that states an order of levels."""
     return as_type(name, f"ordinal:{_order_of(levels)}")
-
-
-def _written_levels(column: "polars.Series", levels: Sequence[str]) -> str:
-    """How levels are given back: in a type that has levels where they came so, as numbers where they are written so,
-    and no text of digits ("007")."""
-    import polars
-
-    if _is_levelled(column):
-        return "enum" if isinstance(column.dtype, polars.Enum) else "categorical"
-    if all(level.removeprefix("-").isdecimal() and str(int(level)) == level for level in levels):
-        return "integer"
-    if column.dtype.is_numeric():
-        return "number"
-    return "text"
 
 
 def _take_numbers(column: "polars.Series", values: np.ndarray, kind: ColumnType, found: Found) -> None:
@@ -712,7 +591,7 @@ def _as_fitted(column: "polars.Series", kind: ColumnType, unseen: str, found: Fo
         cells = bare(column)
         known = without(cells, says_missing(cells))
         _mark(cells, known, found)
-        codes = _truth_codes(known)
+        codes = truth_codes(known)
         if kind.written == "boolean" and np.isfinite(codes).sum() == known.count():
             found.take(name, codes, kind)
         else:
@@ -759,9 +638,9 @@ def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, fo
         found.faults.append(Fault("type", name, _row(column.is_not_null()), f"of type {column.dtype}"))
         return
     words = bare(column) if _is_text(column) else _as_words(column)
-    codes = _codes(words, kind.levels)
+    codes = codes_of(words, kind.levels)
     if tuple(level.lower() for level in kind.levels) in TRUTHS:
-        codes = np.where(np.isnan(codes), _truth_codes(words), codes)
+        codes = np.where(np.isnan(codes), truth_codes(words), codes)
     absent = words.is_null() | says_missing(words)
     odd = np.isnan(codes) & ~absent.to_numpy()
     if not odd.any():

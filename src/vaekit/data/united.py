@@ -9,7 +9,7 @@ from vaekit.data.cells import as_type
 from vaekit.data.columns import ColumnType
 from vaekit.data.dates import DAY
 from vaekit.data.fields import Fields
-from vaekit.data.typed import TRUTHS, is_number
+from vaekit.data.levels import TRUTHS, is_number
 from vaekit.errors import VaekitError
 
 WIDER = {frozenset({"integer", "number"}): "number", frozenset({"date", "datetime"}): "datetime"}
