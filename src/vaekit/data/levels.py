@@ -76,7 +76,7 @@ def _mapped(cells: "polars.Series", codes: Mapping[str, float]) -> np.ndarray:
     return values.fill_null(np.nan).to_numpy()
 
 
-def as_levels(cells: "polars.Series") -> "polars.Series":
+def words_of(cells: "polars.Series") -> "polars.Series":
     """Bare text as levels: null where there is none. See `typed` for what is missing."""
     known = without(cells, says_missing(cells))
     if known.count() and spells_number(known).sum() == known.count():

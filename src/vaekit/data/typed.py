@@ -22,7 +22,6 @@ from vaekit.data.columns import ColumnType, split_kind
 from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
 from vaekit.data.levels import (
     TRUTHS,
-    as_levels,
     as_truths,
     codes_of,
     in_order,
@@ -31,6 +30,7 @@ from vaekit.data.levels import (
     many,
     naming,
     truth_codes,
+    words_of,
     written_levels,
 )
 from vaekit.data.units import unit_of, with_unit
@@ -172,8 +172,12 @@ def _settle(found: Found, reading: Reading) -> None:
 
 def _without_codes(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
     """Numbers, NaN where the user says that cells are missing: "-999" is "-999,0" too, once commas are understood."""
-    codes = [float(text) for text in missing if is_number(text)]
-    return np.where(np.isin(values, codes), np.nan, values)
+    return np.where(np.isin(values, _numbers_in(missing)), np.nan, values)
+
+
+def _numbers_in(missing: Sequence[str]) -> list[float]:
+    """Which of the words for a missing cell are numbers."""
+    return [float(text) for text in missing if is_number(text)]
 
 
 def _of_numbers(values: np.ndarray, decimals: int | None, kind: ColumnType) -> ColumnType:
@@ -194,7 +198,7 @@ def _without_asked(column: "polars.Series", missing: Sequence[str]) -> "polars.S
 
     if not missing:
         return column
-    values = [float(text) for text in missing if is_number(text)]
+    values = _numbers_in(missing)
     equal = polars.repeat(False, len(column), eager=True)
     if column.dtype.is_numeric():
         equal = column.cast(polars.Float64).is_in(values)
@@ -272,13 +276,15 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
             else:
                 _take_moments(known, read, ColumnType(), found)
             return
-    odd = known.filter(known.is_not_null() & ~spelled.fill_null(False))
+    numeric = spelled.fill_null(False)
+    strange = known.is_not_null() & ~numeric
+    odd = known.filter(strange)
     stray = not _handful(known) or not _handful(odd)
-    if stray and _few_odd(known, spelled.fill_null(False).to_numpy()):
-        row = _row((known.is_not_null() & ~spelled.fill_null(False)).to_numpy())
+    if stray and _few_odd(known, numeric.to_numpy()):
+        row = _row(strange)
         found.faults.append(Fault("text", known.name, row, known[row], cells=tuple(odd.unique(maintain_order=True))))
         return
-    words = as_levels(cells)
+    words = words_of(cells)
     levels = in_order(words)
     reason = naming(words, levels) if choose else ""
     if reason:
@@ -482,7 +488,7 @@ def _as_words(column: "polars.Series") -> "polars.Series":
     import polars
 
     if _is_text(column):
-        return as_levels(bare(column))
+        return words_of(bare(column))
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if _fit_integers(_floats(column)) and (column == column.round()).all():

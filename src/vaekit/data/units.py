@@ -34,19 +34,19 @@ def with_unit(cells: "polars.Series", least: int = 2) -> tuple["polars.Series", 
     (['-3.20', '12', None], '${}')
     """
     known = cells.drop_nulls()
-    if known.n_unique() < least:
+    if not known.head(1).str.contains(CELL).any() or known.n_unique() < least:  # most columns of text end here
         return None
-    parts = known.str.extract_groups(CELL)
-    before = parts.struct.field("before").unique(maintain_order=True).to_list()
-    behind = parts.struct.field("behind").unique(maintain_order=True).to_list()
-    if len(before) > 1 or len(behind) > 1 or parts.struct.field("number").null_count():
+    parts = cells.str.extract_groups(CELL).struct.unnest()
+    there = parts.filter(cells.is_not_null())
+    before = there["before"].unique(maintain_order=True).to_list()
+    behind = there["behind"].unique(maintain_order=True).to_list()
+    if len(before) > 1 or len(behind) > 1 or there["number"].null_count():
         return None
     form = f"{before[0] or ''}{{}}{behind[0] or ''}"
     unit = unit_of(form)
     if not 0 < len(unit) <= LONGEST or EXPONENT.fullmatch(unit):
         return None
-    parts = cells.str.extract_groups(CELL)
-    numbers = (parts.struct.field("sign") + parts.struct.field("number")).alias(cells.name)
+    numbers = (parts["sign"] + parts["number"]).alias(cells.name)
     if spells_number(numbers).sum() < len(known):
         return None
     return numbers, form

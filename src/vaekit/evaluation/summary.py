@@ -138,15 +138,16 @@ def evaluate(
     means = {name: term.double().mean().item() for name, term in averages.terms.items()}
     parts, said = _rate_parts(model, rows, seed)
     likelihood = model.likelihood
+    observed = _observed(rows)
     bits = None
     if likelihood.integers and likelihood.normalised:
-        bits = -found.mean / _observed(rows) / math.log(2)
+        bits = -found.mean / observed / math.log(2)
     gap = None
     baselines: tuple[Baseline, ...] = ()
     if train is not None:
         simple = SimpleModels(train, rows, model.latent_dim, _integers(likelihood))
         others = train.some(len(rows))
-        if abs(_observed(others) - _observed(rows)) < ALIKE * rows.schema.features:
+        if abs(_observed(others) - observed) < ALIKE * rows.schema.features:
             gap = _gap(model, averages, others, seed)
         baselines = simple.baselines
         said = (*verdicts(found, means["rate"], gap, simple), *said)
@@ -175,7 +176,7 @@ def evaluate(
         baselines=baselines,
         verdicts=said,
         two_sided=both_sides,
-        observed=_observed(rows) / rows.schema.features,
+        observed=observed / rows.schema.features,
         features=rows.schema.features,
         decisive=decisive,
     )
