@@ -170,22 +170,46 @@ def test_a_fall_ends_a_training_that_waits_at_the_peak(bench, schedule, patience
     assert finished == [bool(ends and n >= ends) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(("training", "cooling", "ends"), [(-1.0, 0, True), (-9.0, 0, False), (-1.0, 50, False)])
-def test_a_step_that_went_astray_is_no_overfitting(make_bench, training, cooling, ends):
-    """Where the training rows' bound fell too, those to come may find back; so they may once the rate comes down."""
+@pytest.mark.parametrize(
+    ("training", "cooling", "ends", "setbacks"), [(-1.0, 0, True, 0), (-9.0, 0, False, 1), (-9.0, 50, False, 0)]
+)
+def test_a_step_that_went_astray_is_no_overfitting(make_bench, training, cooling, ends, setbacks):
+    """Where the training rows' bound fell too, training goes back to the weights kept; not once the rate comes down."""
     bench = make_bench(rows=60)
     state = bench.state(schedule="plateau", patience=9, steps=1000)
     held_out = loop.HeldOut(bench.validation)
     kept = held_out.bound(state, state.averaged)
     held_out.judge(state, kept, -2.0)
     assert state.best_training == -2.0
+    weights = {name: tensor.clone() for name, tensor in state.weights().items()}
     state.cooling = cooling
+    with torch.no_grad():
+        for parameter in state.parameters:
+            parameter.add_(1.0)
     lower = kept._replace(value=kept.value - 5.0)
     for _ in range(3):
         state.step += 1
         held_out.judge(state, lower, training)
     assert state.finished == ends
     assert state.best_value == kept.selected
+    assert state.setbacks == setbacks
+    back = all(torch.equal(tensor, weights[name]) for name, tensor in state.last.state_dict().items())
+    assert back == bool(setbacks)
+    assert state.rate(state.step) == state.recipe.rate(state.step, cooling) / (2 if setbacks else 1)
+
+
+def test_a_rate_that_has_to_come_down_waits_as_long_as_any(make_bench):
+    """Records without a better bound from before do not count."""
+    bench = make_bench(rows=60)
+    state = bench.state(schedule="plateau", steps=50, patience=3)
+    state.judge(0.0)
+    state.step = state.recipe.latest_cooling - 1
+    state.judge(-0.1)
+    state.judge(-0.1)
+    state.advance(bench.rows.train_batch(state.step, 16))
+    assert state.cooling == state.step
+    state.judge(-0.1)
+    assert not state.finished
 
 
 def test_a_bound_that_still_rises_has_the_rate_down_at_the_last_step(bench):

@@ -138,16 +138,17 @@ class HeldOut:
     def judge(self, state: State, found: Averages, training: float) -> None:
         """Keep the averaged weights if they are better than those kept so far, and take note of what they gave.
 
-        A fall counts where the bound of the training rows has risen since: where it fell too, a step went astray, and
-        those to come may find back.
+        Where it has surely fallen and the bound of the training rows has not, the model learns these by heart. Where
+        that fell too, a step went astray.
         """
         gain, error = self._gain(state, found)
-        overfits = training >= state.best_training
         few = len(self.rows) < FEW_HELD_OUT
         if not few or gain > SURE * error:  # of many records the best on four rows is seldom the best
             self.keep(state, found, training)
         least = FALL * self.rows.schema.features
-        state.judge(found.selected, fallen=overfits and not few and gain < -max(error, least))
+        fallen = not few and gain < -max(error, least)
+        astray = training < state.best_training
+        state.judge(found.selected, fallen=fallen and not astray, astray=fallen and astray)
 
     def _gain(self, state: State, found: Averages) -> tuple[float, float]:
         """By how much the averaged weights are better than those kept so far, a mean over the rows and its standard

@@ -147,11 +147,12 @@ class State:
         spent = self.recipe.schedule == PLATEAU and self.cooling == self.recipe.latest_cooling
         return spent and (self.best is None or self.best_step == self.step)
 
-    def judge(self, bound: float, fallen: bool = False) -> None:
+    def judge(self, bound: float, fallen: bool = False, astray: bool = False) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows.
 
-        fallen    whether it is surely below the best, and the training rows' is not: two records after that, training
-                  ends where the rate has not come down yet
+        fallen    whether it is surely below the best, and the training rows' is not: at the second such record training
+                  ends, where the rate has not come down yet
+        astray    whether it is below the best, and the training rows' too: then training goes back
         """
         if bound > self.reference + self.recipe.tolerance:
             self.reference = bound
@@ -161,6 +162,8 @@ class State:
         falls = bound < self.reference - self.recipe.tolerance
         if fallen and self.stale >= FALLEN and self._may_cool:
             self.stale = max(self.stale, self.recipe.patience)
+        if astray and self.stale >= FALLEN and self._may_cool and self._go_back():
+            self.stale = 0
         if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
             self.cooling = self.step
             self.stale = 0
@@ -196,6 +199,7 @@ class State:
             raise NotFiniteError(self._explained(found.means))
         if self._may_cool and self.step + 1 == self.recipe.latest_cooling:
             self.cooling = self.step + 1
+            self.stale = 0
         share = 0.05 if self.gradient_norm else 1.0
         self.gradient_norm += (min(found.norm, limit) - self.gradient_norm) * share
         self.step += 1
@@ -253,18 +257,25 @@ class State:
         """After a step that was not finite: leave its batch out, and after some in a row go back to the weights worth
         keeping, with half the learning rate. False where that was done often enough."""
         if self.skipped == SKIPS:
-            if self.setbacks == SETBACKS:
+            if not self._go_back():
                 return False
-            weights = self.weights()
-            self.last.load_state_dict(weights)
-            self.smooth.load_state_dict(weights)
-            self.adam.forget()
-            self.gradient_norm = 0.0  # to be measured afresh
             self.skipped = 0
-            self.setbacks += 1
         else:
             self.skipped += 1
         self.step += 1
+        return True
+
+    def _go_back(self) -> bool:
+        """Take up the weights worth keeping, with new moments and half the learning rate; False where that was done
+        often enough."""
+        if self.setbacks == SETBACKS:
+            return False
+        weights = self.weights()
+        self.last.load_state_dict(weights)
+        self.smooth.load_state_dict(weights)
+        self.adam.forget()
+        self.gradient_norm = 0.0  # to be measured afresh
+        self.setbacks += 1
         return True
 
     def weights(self) -> dict[str, Tensor]:
