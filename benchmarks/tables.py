@@ -7,11 +7,17 @@ adult         numbers and categories, hidden by published masks: the root mean s
               their range, and the share of wrong levels, each a mean over columns
 density       log p(x) of a fifth of the rows, nats per row, of standardised columns with uniform noise of one step of
               their resolution, so that repeated values give nobody a density without bound
+synthetic     adult as it is, with words: log p(x) of a fifth of the rows, and as many sampled rows as real ones were
+              learned. Boosted trees that predict whether a row has a university degree are trained on either and tested
+              on the rows held out; others have to tell sampled rows from those
 
 Every contender is given the same cells and the same rows; no hidden cell and no held-out row decides anything. One
 thread; seconds are of processor time. Needs $VAEKIT_DATA. Writes docs/results.md.
 
-    python benchmarks/tables.py [imputation] [adult] [density] [--tables TABLE …] [--masks 3] [--members 5]
+    python benchmarks/tables.py [imputation] [adult] [density] [synthetic] [--tables TABLE …] [--masks 3]
+        [--members 5] [--states 1] [--ours]
+
+--ours: measure the VAEs alone; the rows of the others, which are the same whatever vaekit does, stay as they are.
 """
 
 import argparse
@@ -25,21 +31,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import polars
 import torch
 from results import write
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import FactorAnalysis
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, HistGradientBoostingClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
+from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.model_selection import GridSearchCV, PredefinedSplit, StratifiedKFold, cross_val_predict
 
 from vaekit import VAE
 
 FIRST_MASK = 1234
 DRAWS = 20
+MEMBER_DRAWS = 1000
+"""of z per row and member"""
 CELLS = 2**23
 """numbers of the covariances that are worked on at once"""
 ADULT_ROWS = 5_000
@@ -185,14 +195,15 @@ class Filled(NamedTuple):
 
 
 @functools.cache
-def filled(contender: str, name: str, seed: int, member: int = 0) -> Filled:
+def filled(contender: str, name: str, seed: int, random_state: int = 0, members: int = 1) -> Filled:
     x = masked(name, seed).given
     began = time.process_time()
     if contender == "VAE":
-        vae = VAE(random_state=member).fit(x)
-        values = vae.impute(x)
+        vae = VAE(members=members, random_state=random_state).fit(x)
+        samples = MEMBER_DRAWS * members
+        values = vae.impute(x, samples=samples)
         seconds = time.process_time() - began
-        return Filled(values, np.stack(vae.impute(x, draws=DRAWS)), seconds)
+        return Filled(values, np.stack(vae.impute(x, samples=samples, draws=DRAWS)), seconds)
     if contender == "Gaussian by EM":
         gaussian = Gaussian(x)
         values = gaussian.filled(x)
@@ -202,22 +213,16 @@ def filled(contender: str, name: str, seed: int, member: int = 0) -> Filled:
     return Filled(values, None, time.process_time() - began)
 
 
-def together(members: list[Filled]) -> Filled:
-    """The mean of several, and as many draws in all, of each its share."""
-    values = np.mean([one.values for one in members], 0)
-    draws = np.concatenate([one.draws[: DRAWS // len(members)] for one in members])
-    return Filled(values, draws, sum(one.seconds for one in members))
-
-
-def imputation(names: list[str], masks: int, members: int) -> None:
+def imputation(names: list[str], masks: int, members: int, states: int, others: bool) -> None:
     for name in names:
         seeds = range(FIRST_MASK, FIRST_MASK + masks)
-        for contender in ("column means", "Gaussian by EM", "chained ExtraTrees"):
+        for contender in ("column means", "Gaussian by EM", "chained ExtraTrees") if others else ():
             write_filled(name, contender, {seed: filled(contender, name, seed) for seed in seeds})
-        vaes = {seed: [filled("VAE", name, seed, member) for member in range(members)] for seed in seeds}
-        for member in range(members):
-            write_filled(name, f"VAE, random_state={member}", {seed: vaes[seed][member] for seed in seeds})
-        write_filled(name, f"{members} VAEs, averaged", {seed: together(vaes[seed]) for seed in seeds})
+        for random_state in range(states):
+            found = {seed: filled("VAE", name, seed, random_state) for seed in seeds}
+            write_filled(name, f"VAE, random_state={random_state}", found)
+        found = {seed: filled("VAE", name, seed, members=members) for seed in seeds}
+        write_filled(name, f"VAE, members={members}", found)
 
 
 def write_filled(name: str, contender: str, found: dict[int, Filled]) -> None:
@@ -312,17 +317,15 @@ class Adult:
         filled = imputer.fit(self.fitted_to(x)).transform(x)
         return np.where(self.is_text, filled, filled - 0.5)
 
-    def by_vae(self, member: int = 0) -> np.ndarray:
+    def by_vae(self) -> np.ndarray:
         """As people have it: a frame, with words for levels."""
-        import polars
-
         frame = polars.DataFrame(
             {
                 name: [None if np.isnan(x) else levels[int(x)] if levels else x for x in column]
                 for name, column, levels in zip(self.names, self.given.T, self.levels, strict=True)
             }
         )
-        filled = VAE(random_state=member).fit(frame).impute(frame, samples=200)
+        filled = VAE(random_state=0).fit(frame).impute(frame, samples=200)
         columns = []
         for name, levels in zip(self.names, self.levels, strict=True):
             cells = filled[name].to_list()
@@ -344,7 +347,7 @@ class Trees(RegressorMixin, BaseEstimator):
         return self.trees_.predict(X)
 
 
-def adult() -> None:
+def adult(others: bool) -> None:
     for percent in (20, 50):
         table = Adult(percent)
         part = f", fitted to {ADULT_ROWS:,} rows"
@@ -355,6 +358,8 @@ def adult() -> None:
             f"chained ExtraTrees{part}": table.by_trees,
         }
         for name, contender in contenders.items():
+            if name != "VAE" and not others:
+                continue
             began = time.process_time()
             numbers, categories = table.errors(contender())
             seconds = time.process_time() - began
@@ -387,7 +392,7 @@ MODELS: dict[str, Callable[[np.ndarray], BaseEstimator]] = {
     "full Gaussian": lambda train: GaussianMixture(1).fit(train),
     "Gaussian mixture": lambda train: by_validation(GaussianMixture(random_state=0), MIXTURES, train),
 }
-LIKELIHOODS = ("auto", "gaussian", "student-t", "laplace", "logistic-mixture")
+LIKELIHOODS = ("auto", "gaussian", "logistic-mixture")
 
 
 @functools.cache
@@ -410,28 +415,32 @@ class Scored(NamedTuple):
 
 
 @functools.cache
-def scored(model: str, name: str, split: int) -> Scored:
+def scored(model: str, name: str, split: int, members: int = 1) -> Scored:
     train, test = split_of(name, split)
     began = time.process_time()
     if model in MODELS:
         fitted = MODELS[model](train)
     else:
-        fitted = VAE(likelihood=model, importance_samples=1000, random_state=split).fit(train)
+        fitted = VAE(likelihood=model, members=members, importance_samples=1000, random_state=split).fit(train)
     return Scored(fitted.score_samples(test), time.process_time() - began)
 
 
-def density(names: list[str], splits: int) -> None:
+def density(names: list[str], splits: int, members: int, others: bool) -> None:
     for name in names:
         mixture = np.concatenate([scored("Gaussian mixture", name, split).scores for split in range(splits)])
-        for model in (*MODELS, *LIKELIHOODS):
+        for model in MODELS if others else ():
             write_scored(name, model, [scored(model, name, split) for split in range(splits)], mixture)
+        for model in LIKELIHOODS:
+            found = [scored(model, name, split) for split in range(splits)]
+            write_scored(name, f"VAE, likelihood {model}", found, mixture)
+        found = [scored("auto", name, split, members) for split in range(splits)]
+        write_scored(name, f"VAE, members={members}", found, mixture)
 
 
-def write_scored(name: str, model: str, found: list[Scored], mixture: np.ndarray) -> None:
+def write_scored(name: str, title: str, found: list[Scored], mixture: np.ndarray) -> None:
     """A row of one model's log p(x) on all splits, and what that of the mixture lacks to it, row by row."""
     means = [one.scores.mean() for one in found]
     gain = np.concatenate([one.scores for one in found]) - mixture
-    title = model if model in MODELS else f"VAE, likelihood {model}"
     write(
         "| command | table | model",
         f"| `benchmarks/tables.py density` | {name} | {title} | {', '.join(f'{one:.2f}' for one in means)} "
@@ -441,27 +450,91 @@ def write_scored(name: str, model: str, found: list[Scored], mixture: np.ndarray
     )
 
 
+# Synthetic rows
+
+
+DEGREES = ("Bachelors", "Masters", "Prof-school", "Doctorate")
+"""of which a row has one or has none: what is predicted by its other columns"""
+
+
+def indicators(rows: polars.DataFrame, levels: dict[str, list[str]]) -> np.ndarray:
+    """Columns as trees take them: numbers, and of words the number of the level."""
+    columns = []
+    for name in rows.columns:
+        cells = rows[name].to_list()
+        numbers = [levels[name].index(cell) for cell in cells] if name in levels else cells
+        columns.append(np.array([np.nan if x is None else x for x in numbers], np.float64))
+    return np.column_stack(columns)
+
+
+def synthetic(splits: int) -> None:
+    """Each split's own model, its sample, and what trees make of both."""
+    rows = polars.read_csv(data("adult.csv"), null_values=["?", " ?"])
+    words = [name for name in rows.columns if rows[name].dtype == polars.String]
+    levels = {name: rows[name].drop_nulls().unique().sort().to_list() for name in words}
+    for split in range(splits):
+        order = np.random.RandomState(split).permutation(len(rows))
+        cut = len(rows) * 4 // 5
+        train = rows[order[:cut]]
+        test = rows[order[cut:]]
+        began = time.process_time()
+        vae = VAE(random_state=split).fit(train)
+        seconds = time.process_time() - began
+        log_p = vae.score(test)
+        made = vae.sample(len(train), random_state=split)
+        real_f1, real_auc = predicted(train, test, levels)
+        f1, auc = predicted(made, test, levels)
+        told = told_apart(made[: len(test)], test, levels)
+        write(
+            "| command | split | steps",
+            f"| `benchmarks/tables.py synthetic` | {split} | {vae.state_.step:,} | {seconds:.0f} | {log_p:.2f} "
+            f"| {f1:.3f} of {real_f1:.3f} | {auc:.3f} of {real_auc:.3f} | {told:.3f} |",
+            key=2,
+        )
+
+
+def predicted(train: polars.DataFrame, test: polars.DataFrame, levels: dict[str, list[str]]) -> tuple[float, float]:
+    """F1 of having a degree and the area under the ROC curve, of rows held out."""
+    x, y = (indicators(rows.drop("education"), levels) for rows in (train, test))
+    known, truth = (rows["education"].is_in(DEGREES).to_numpy() for rows in (train, test))
+    trees = HistGradientBoostingClassifier(random_state=0).fit(x, known)
+    return f1_score(truth, trees.predict(y)), roc_auc_score(truth, trees.predict_proba(y)[:, 1])
+
+
+def told_apart(made: polars.DataFrame, real: polars.DataFrame, levels: dict[str, list[str]]) -> float:
+    """The area under the ROC curve of trees that tell sampled rows from real ones, by five folds."""
+    x = np.concatenate([indicators(made, levels), indicators(real, levels)])
+    y = np.arange(len(x)) < len(made)
+    trees = HistGradientBoostingClassifier(random_state=0)
+    scores = cross_val_predict(trees, x, y, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="predict_proba")
+    return roc_auc_score(y, scores[:, 1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", nargs="*", default=["imputation", "adult", "density"])
     parser.add_argument("--tables", nargs="+", default=[*IMPUTED, "wine"])
     parser.add_argument("--masks", type=int, default=3, help="of each table; or splits, of densities")
-    parser.add_argument(
-        "--members", type=int, default=5, help="VAEs of different random_state, of which a mean is taken"
-    )
+    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--states", type=int, default=1, help="fits of one VAE to each mask, random_state=0, 1, …")
+    parser.add_argument("--ours", action="store_true", help="the VAEs alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     imputed = [name for name in options.tables if name in IMPUTED]
     for what in options.what:
         if what == "imputation":
-            imputation(imputed, options.masks, options.members)
+            imputation(imputed, options.masks, options.members, options.states, not options.ours)
         elif what == "adult":
-            adult()
+            adult(not options.ours)
         elif what == "density":
-            density([name for name in options.tables if name in SCORED], options.masks)
+            density(
+                [name for name in options.tables if name in SCORED], options.masks, options.members, not options.ours
+            )
+        elif what == "synthetic":
+            synthetic(options.masks)
         else:
-            parser.error(f"there is no {what}: choose imputation, adult or density")
+            parser.error(f"there is no {what}: choose imputation, adult, density or synthetic")
 
 
 if __name__ == "__main__":

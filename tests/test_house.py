@@ -16,8 +16,8 @@ PACKAGE = Path(vaekit.__file__).parent
 FLOORS = {
     1: {"maths", "errors", "threads", "nets", "noise"},
     2: {"core"},
-    3: {"distributions", "data", "objectives", "models"},
-    4: {"parts", "inference"},
+    3: {"distributions", "data", "objectives"},
+    4: {"parts", "inference", "models"},
     5: {"training", "evaluation"},
     6: {"settings"},
     7: {"runs"},

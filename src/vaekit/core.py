@@ -222,6 +222,8 @@ class Latent:
     What else it cannot do it refuses in a sentence (`UnknownError`), which evaluation passes on.
     """
 
+    continuous: bool = True
+    """whether every number of z is a coordinate, along which its density can be followed"""
     owed: Tensor | float = 0.0
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 

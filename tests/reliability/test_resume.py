@@ -78,6 +78,7 @@ TRAININGS = {
     "binarised anew each step": images(network="mlp", binarize="dynamic"),
     "convolutions": images(network="conv"),
     "convolutions in bfloat16": images(network="conv", precision="bfloat16", binarize="dynamic"),
+    "an ensemble": Training({"members": 2}),
     "residual": images(network="resnet"),
     "local": images(network="local", latent_dim=4),
     "compiled": Training({"compile": "on"}),

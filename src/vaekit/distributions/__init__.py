@@ -1,5 +1,6 @@
 """Distributions as plain objects: log-densities in nats, per feature before the sum, drawn from a given generator."""
 
+from vaekit.distributions.assembled import Assembled
 from vaekit.distributions.atoms import WithAtoms, log_atom
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.categorical import Categorical
@@ -14,6 +15,7 @@ from vaekit.distributions.logistic_mixture import LogisticMixture
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
+from vaekit.distributions.one_of import OneOf
 from vaekit.distributions.ordinal import Ordinal
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
@@ -24,8 +26,8 @@ from vaekit.distributions.zero_inflated import ZeroInflated
 from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
-    "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic", "DiscretizedLogisticMixture",
-    "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal", "NegativeBinomial", "Normal",
-    "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "TruncatedLogistic", "Unforeseen", "WithAtoms",
-    "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
+    "Assembled", "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic",
+    "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal",
+    "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "TruncatedLogistic",
+    "Unforeseen", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
 ]  # fmt: skip

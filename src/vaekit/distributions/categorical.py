@@ -123,15 +123,17 @@ class Categorical(Factorised):
     @property
     def mean(self) -> Tensor:
         """The most probable code, (…, *X)."""
-        return self._greatest(self.log_probabilities)
+        return self.estimate(self.log_probabilities)
 
-    def average(self, weights: Tensor) -> Tensor:
-        """The code of the greatest Σ_k w_k p_k, (B, *X), by weights (K, B) that sum to 1 over the K draws."""
-        return self._greatest((weights.unsqueeze(-1) * self.probabilities).sum(0))
+    @property
+    def averaged(self) -> Tensor:
+        """The probability of each level, (…, U)."""
+        return self.probabilities
 
-    def _greatest(self, values: Tensor) -> Tensor:
-        codes = self.levels.over_columns(values, lambda each: each.argmax(-1))
-        return codes.to(values.dtype).unflatten(-1, self.shape)
+    def estimate(self, average: Tensor) -> Tensor:
+        """The code of the greatest average probability, (…, *X)."""
+        codes = self.levels.over_columns(average, lambda each: each.argmax(-1))
+        return codes.to(average.dtype).unflatten(-1, self.shape)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) of codes from a given generator: how many levels end at or below a uniform number."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from vaekit.core import lazy
 from vaekit.distributions.factorised import Factorised
 
 
@@ -40,16 +41,31 @@ class Columns(Factorised):
     def _joined(self, of_each: Callable[[Factorised, Tensor], Tensor]) -> Tensor:
         """What a function makes of each group, (…, *X) in the order of the row."""
         found = [of_each(part, columns) for part, columns in zip(self.parts, self.columns, strict=True)]
-        return torch.cat(found, -1).index_select(-1, self.order).unflatten(-1, self.shape)
+        return self._in_order(found)
+
+    def _in_order(self, of_groups: Sequence[Tensor]) -> Tensor:
+        """Values (…, n_g) of the groups, (…, *X) in the order of the row."""
+        return torch.cat(list(of_groups), -1).index_select(-1, self.order).unflatten(-1, self.shape)
 
     @property
     def mean(self) -> Tensor:
         """The mean of each column, of codes the most probable one, (…, *X)."""
         return self._joined(lambda part, _: part.mean)
 
-    def average(self, weights: Tensor) -> Tensor:
-        """The estimate of each column by weights (K, B), (B, *X); see `Factorised.average`."""
-        return self._joined(lambda part, _: part.average(weights))
+    @property
+    def averaged(self) -> Tensor:
+        """What the groups average, side by side, (…, V); see `Factorised.averaged`."""
+        return torch.cat(self._averaged, -1)
+
+    @lazy
+    def _averaged(self) -> list[Tensor]:
+        return [part.averaged for part in self.parts]
+
+    def estimate(self, average: Tensor) -> Tensor:
+        """The estimate of each column, (…, *X), by an average of `averaged`."""
+        sizes = [each.shape[-1] for each in self._averaged]
+        found = [part.estimate(each) for part, each in zip(self.parts, average.split(sizes, -1), strict=True)]
+        return self._in_order(found)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …, *X) from a given generator."""

@@ -31,13 +31,22 @@ class Factorised:
         """The log-density log p(x_j) of each feature, (…, *X)."""
         raise NotImplementedError  # abstract: each family is one formula
 
-    def average(self, weights: Tensor) -> Tensor:
-        """The estimate Σ_k w_k E[x|z_k] of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws.
+    @property
+    def averaged(self) -> Tensor:
+        """What of each z is averaged where a feature is estimated from many, (…, V): of numbers their means E[x|z], of
+        codes the probabilities of the levels."""
+        return self.mean.flatten(-self.event_dims)
 
-        A family whose features are codes gives the code of greatest weight.
-        """
-        each = weights.reshape(*weights.shape, *(1,) * self.event_dims)
-        return (each * self.mean).sum(0)
+    def estimate(self, average: Tensor) -> Tensor:
+        """The estimate of each feature, (…, *X), by an average of `averaged`, (…, V): the mean of numbers, the most
+        probable code."""
+        if self.event_dims == 1:
+            return average
+        return average.unflatten(-1, self.mean.shape[-self.event_dims :])
+
+    def average(self, weights: Tensor) -> Tensor:
+        """The estimate of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws."""
+        return self.estimate((weights.unsqueeze(-1) * self.averaged).sum(0))
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density Σ_j log p(x_j) over the features where `mask` is True (all without one), (…) nats."""

@@ -52,12 +52,17 @@ class Ordinal(Factorised):
     @property
     def mean(self) -> Tensor:
         """The most probable code, (…, *X)."""
-        return self.probabilities.argmax(-1).to(self.loc.dtype)
+        return self.estimate(self.averaged)
 
-    def average(self, weights: Tensor) -> Tensor:
-        """The code of the greatest Σ_k w_k p_k, (B, *X), by weights (K, B) that sum to 1 over the K draws."""
-        each = weights.reshape(*weights.shape, *(1,) * (self.event_dims + 1))
-        return (each * self.probabilities).sum(0).argmax(-1).to(self.loc.dtype)
+    @property
+    def averaged(self) -> Tensor:
+        """The probability of each level of each feature, (…, X · N)."""
+        return self.probabilities.flatten(-self.event_dims - 1)
+
+    def estimate(self, average: Tensor) -> Tensor:
+        """The code of the greatest average probability, (…, *X)."""
+        each = average.unflatten(-1, (*self.sizes.shape, -1))
+        return each.argmax(-1).to(self.loc.dtype)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) of codes from a given generator: how many cutpoints a logistic variable is above."""

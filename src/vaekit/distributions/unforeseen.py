@@ -49,9 +49,14 @@ class Unforeseen(Factorised):
         """The mean of `inner`, (…, *X)."""
         return self.inner.mean
 
-    def average(self, weights: Tensor) -> Tensor:
-        """The estimate of `inner`, (B, *X)."""
-        return self.inner.average(weights)
+    @property
+    def averaged(self) -> Tensor:
+        """What `inner` averages, (…, V)."""
+        return self.inner.averaged
+
+    def estimate(self, average: Tensor) -> Tensor:
+        """The estimate of `inner`, (…, *X)."""
+        return self.inner.estimate(average)
 
     def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws (*shape, …) of `inner` from a given generator."""

@@ -94,6 +94,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
         posterior, and is stopped before it is worse), "random", or "auto".
+    members : models with weights of their own that are trained side by side and are one (`models.Ensemble`): p(x) is
+        the mean of their densities, missing cells are drawn from all of them. It takes as many times longer.
     kind : "table", "image", "sequence", or "auto": what the axes of X mean. Only the pixels of images share one range
         and one resolution, so that log p(x) of other rows does not depend on the shape in which they came.
     columns : what columns of a frame are, where that is not to be found out:
@@ -149,6 +151,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         network: Part = "auto",
         activation: str = "auto",
         start: str = "auto",
+        members: int = 1,
         kind: str = "auto",
         columns: str | Sequence[str] = (),
         condition: str | Sequence[str | int] = (),
@@ -177,6 +180,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         self.network = network
         self.activation = activation
         self.start = start
+        self.members = members
         self.kind = kind
         self.columns = columns
         self.condition = condition
@@ -293,6 +297,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         check_is_fitted(self)
         z = torch.as_tensor(np.asarray(Z, np.float32))
         latents = self.model_.latent_dim
+        if self.settings_.model.members > 1:
+            raise VaekitError("Z: each member of an ensemble has latents and a decoder of its own: fit with members=1.")
         if z.ndim != 2 or z.shape[1] != latents or not len(z) or not z.isfinite().all():
             raise VaekitError(f"Z has shape {tuple(z.shape)}: give (n, {latents}) finite latents.")
         cells, c = self._conditions(given, len(z), self.settings_.training.seed)

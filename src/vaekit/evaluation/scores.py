@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel
+from vaekit.core import Batch, Latent, LatentModel
+from vaekit.errors import VaekitError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Scores:
         error = torch.cat([part.error for part in parts])
         terms = {name: torch.cat([part.terms[name] for part in parts]) for name in parts[0].terms}
         return Scores(value, error, terms)
+
+
+def check_continuous(latent: Latent, method: str) -> None:
+    """Refuse latents among which a method cannot move: those of an ensemble have a number that names a member."""
+    if not latent.continuous:
+        raise VaekitError(f"{method} moves along the latents, and those of an ensemble name a member too: use iwae.")
 
 
 def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Distribution, Draw, Joint, Latent, Likelihood, Posterior, Prior
-from vaekit.noise import normal_noise
+from vaekit.core import Batch, Distribution, Latent, Likelihood, Posterior, Prior
+from vaekit.models.base import Model
 
 
-class VAE(nn.Module):
+class VAE(Model):
     """The model p(x, z) = p(z) p(x|z) with its posterior q(z|x), from five parts.
 
         x ─ encoder → h ─ posterior → q(z|x) ─ ε → z ─ decoder → y ─ likelihood → p(x|z)
@@ -59,6 +59,11 @@ class VAE(nn.Module):
         return self.posterior.noise
 
     @property
+    def prior_noise(self) -> int:
+        """How many standard normals a draw from the prior takes."""
+        return self.prior.noise
+
+    @property
     def width(self) -> int:
         """Numbers in the widest layer that a row goes through, as far as the networks say (an attribute `width`)."""
         encoder: int = getattr(self.encoder, "width", 0)
@@ -86,36 +91,6 @@ class VAE(nn.Module):
             c = c.expand(draws, *c.shape).flatten(0, 1)
         y = self._run(self.decoder, z.flatten(0, 1), c)
         return self.likelihood(y.flatten(1).unflatten(0, (draws, rows)))
-
-    def joint(self, batch: Batch) -> Joint:
-        """The function z (K, B, D) ↦ log p(x, z) = log p(x|z) + log p(z), (K, B) nats.
-
-        It is the posterior's log-density up to a constant. The prior is made once.
-        """
-        p = self.pz(batch.c)
-
-        def log_joint(z: Tensor) -> Tensor:
-            px = self.decode(z, batch.c)
-            return px.log_prob(batch.x, batch.mask) + p.log_prob(z)
-
-        return log_joint
-
-    def draw(self, batch: Batch, noise: Tensor) -> Draw:
-        """The draws z ~ q(z|x) of ε (K, B, E), with q, p(z) and p(x|z): all that a bound is made of."""
-        q = self.encode(batch)
-        z, log_q = q.draw(noise)
-        p = self.pz(batch.c)
-        px = self.decode(z, batch.c)
-        return Draw(batch, q, p, px, z, log_q)
-
-    def generate(self, n: int, generator: torch.Generator, c: Tensor | None = None) -> Distribution:
-        """The likelihood p(x|z) of n draws z ~ p(z), or given c (n, C): its `mean` is x̂, its `sample(generator)` an x.
-
-        Batch (1, n), event X.
-        """
-        normal = normal_noise(generator, next(self.parameters()).dtype)
-        z, _ = self.pz(c).draw(normal(1, n, self.prior.noise))
-        return self.decode(z, c)
 
     def _run(self, network: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
         """A network, its products in `precision`, its result in the type of its input."""

@@ -1,5 +1,6 @@
 """Objectives: (model, batch, ε) ↦ a bound on log p(x) and a loss to descend."""
 
 from vaekit.objectives.bounds import ELBO, GRADIENTS, ImportanceWeighted
+from vaekit.objectives.members import EachMember
 
-__all__ = ["ELBO", "GRADIENTS", "ImportanceWeighted"]
+__all__ = ["ELBO", "GRADIENTS", "EachMember", "ImportanceWeighted"]

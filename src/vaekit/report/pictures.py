@@ -51,7 +51,7 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
     seed = run.settings.training.seed
     if schema.is_image:
         written += _images(schema, model, rows, folder, seed)
-        if model.latent_dim == 2:
+        if model.latent_dim == 2 and run.settings.model.members == 1:
             written.append(grid(manifold(model), schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
     elif len(rows):

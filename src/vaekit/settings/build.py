@@ -12,10 +12,11 @@ import torch
 from vaekit.core import Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
-from vaekit.models import VAE
+from vaekit.models import VAE, Ensemble
 from vaekit.models.start import LEAST_VARIANCE, Factors, effects, factor_analysis, factor_analysis_observed
 from vaekit.models.start import start as start_at
 from vaekit.noise import derive_seed
+from vaekit.objectives import EachMember
 from vaekit.parts import Conditions
 from vaekit.parts.likelihoods import Likelihood
 from vaekit.parts.posteriors import Experts
@@ -34,22 +35,30 @@ SEEDING = Lock()
 """one model at a time"""
 
 
-def build_model(settings: Settings, schema: Schema) -> VAE:
+def build_model(settings: Settings, schema: Schema) -> VAE | Ensemble:
     """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
+    with _seeded(settings, "weights"):
+        members = [_member(settings, schema) for _ in range(settings.model.members)]
+    if len(members) == 1:
+        return members[0]
+    return Ensemble(members)
+
+
+def _member(settings: Settings, schema: Schema) -> VAE:
+    """One model, its weights drawn from PyTorch's generator."""
     conditions = Conditions(schema.conditions).size
     _check_conditions(settings, conditions)
     known: dict[str, Any] = {
         **vars(settings.model), "schema": schema, "shape": schema.shape, "conditions": conditions,
     }  # fmt: skip
-    with _seeded(settings, "weights"):
-        likelihood = settings.made("likelihood", **known)
-        known["likelihood"] = likelihood
-        posterior = settings.made("posterior", **known)
-        known["posterior"] = posterior
-        if isinstance(likelihood, Likelihood):
-            likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
-        prior = settings.made("prior", **known)
-        encoder, decoder = settings.made("network", **known)
+    likelihood = settings.made("likelihood", **known)
+    known["likelihood"] = likelihood
+    posterior = settings.made("posterior", **known)
+    known["posterior"] = posterior
+    if isinstance(likelihood, Likelihood):
+        likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
+    prior = settings.made("prior", **known)
+    encoder, decoder = settings.made("network", **known)
     return VAE(encoder, posterior, prior, decoder, likelihood)
 
 
@@ -69,7 +78,10 @@ def _check_conditions(settings: Settings, conditions: int) -> None:
 def build_objective(settings: Settings) -> Objective:
     """The objective by its name; weights that it has of its own (a critic's) are drawn from the seed too."""
     with _seeded(settings, "objective"):
-        return settings.made("objective")
+        objective: Objective = settings.made("objective")
+    if settings.model.members > 1:
+        return EachMember(objective)
+    return objective
 
 
 @contextmanager
@@ -91,7 +103,10 @@ def build_state(
     recipe = build_recipe(settings, schema, rows)
     model = build_model(settings, schema).to(device)
     if settings.model.start == FACTOR_ANALYSIS and train is not None:
-        start_at(model, _factors(model, train))
+        members = model if isinstance(model, Ensemble) else [model]
+        factors = _factors(next(iter(members)), train)
+        for member in members:
+            start_at(member, factors)
     return State(model, build_objective(settings), recipe)
 
 

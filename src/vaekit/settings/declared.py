@@ -18,7 +18,9 @@ Value = str | int | float | tuple
 
 AUTO = "auto"
 WIDEST = 2**20
-"""numbers of a layer or a code, at most: more are a slip of the pen, or meant to fill the memory"""
+MOST_MEMBERS = 100
+"""numbers of a layer or a code, and models of an ensemble, at most: more are a slip of the pen, or meant to fill the
+memory"""
 
 
 def chosen(value: T | str) -> T:
@@ -141,6 +143,11 @@ class ModelSettings(Section):
         "factor-analysis (network skip, or hidden none: training begins at the best linear model with its exact "
         "posterior), random or auto",
         choices=tables.STARTS,
+    )  # fmt: skip
+    members: int = setting(
+        1, int,
+        "models with weights of their own that are trained side by side and are one: p(x) is the mean of theirs",
+        within=Range(1, below=MOST_MEMBERS + 1),
     )  # fmt: skip
 
 
