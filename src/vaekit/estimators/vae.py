@@ -23,9 +23,7 @@ from vaekit.data.written import as_those
 from vaekit.errors import VaekitError, as_arguments, listed
 from vaekit.estimators.frames import Plain, as_given, library_of, plain_rows, refilled
 from vaekit.evaluation.verdicts import unforeseen_holes
-from vaekit.inference import over_rows
 from vaekit.noise import generator
-from vaekit.objectives import ELBO
 from vaekit.parts import Conditions
 from vaekit.runs import Run, save_state, selected
 from vaekit.settings import (
@@ -48,10 +46,6 @@ Part = str | Callable[..., object]
 """a name, or a class, a `functools.partial` of one, or a function that makes a part"""
 RandomState = int | np.random.RandomState | None
 
-MOST_DRAWS = 64
-"""of z per row, for `lower_bound_`, where there are few rows"""
-DRAWS_IN_ALL = 100_000
-"""of z, for `lower_bound_`, where there are many"""
 UNTRUSTED = 0.1
 """the part of the rows whose scores rest on few draws that makes a warning"""
 IMPOSSIBLE = 0.25
@@ -242,7 +236,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
             beaten = evaluation.beaten(self.model_, train, prepared.rows["validation"], seed)
             if beaten:
                 _warn([f"on the rows held out, {beaten}"])
-        self.lower_bound_ = self._elbo(train, seed)
+        self.lower_bound_ = evaluation.elbo(self.model_, train, seed).selected
         self.data_["lower_bound"] = self.lower_bound_
         self.data_["importance_samples"] = self.importance_samples
         return self
@@ -262,13 +256,6 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
                 seconds = time.monotonic() - began
                 print(f"step {record.step}/{steps}  {name.upper()} {metrics[name]:.3f}  {seconds:.0f} s")
         return history
-
-    def _elbo(self, rows: Dataset, seed: int) -> float:
-        """The mean ELBO over rows, nats."""
-        draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
-        value = over_rows(ELBO(draws), self.model_, rows.blocks(), seed).value
-        assert value is not None  # the ELBO is a bound
-        return value.double().mean().item()
 
     @property
     def _n_features_out(self) -> int:
