@@ -1,5 +1,6 @@
 """Tables of text: what a file's habits mean, what is said of them, and remedies that work as printed."""
 
+import datetime
 import shlex
 import subprocess
 import sys
@@ -429,6 +430,10 @@ WRONG = {
     ),
     "a level not stated": (["low", "hi"], "b=ordinal:low<mid", "cells without a level in 'b' (row 1: 'hi')"),
     "a level without cells": (["low", "mid"], "b=ordinal:low<mid<high", "no cell is 'high'; they are 'low' and 'mid'"),
+    "the other order": (["3/25/2020", "1/1/2020"], "b=date:day-first", "'b' (row 0: '3/25/2020' has the month first)"),
+    "the year first": (["", "2020-01-02"], "b=date:day-first", "'b' (row 1: '2020-01-02' has the year first)"),
+    "a time of day": (["1/2/2020 10:00"], "b=date:day-first", "'1/2/2020 10:00' is a datetime)"),
+    "no date": (["5", "6"], "b=datetime", "not what was stated in 'b' (row 0: '5' is no datetime)"),
     "no such column": (["1", "2"], "bb=count", "unknown column of x.csv 'bb'; did you mean 'b'?"),
 }
 
@@ -448,6 +453,7 @@ def test_what_is_said_of_a_column_must_be_so(tmp_path, case):
         ("age=ordinal:low", "give levels as in ordinal:low<mid<high"),
         ("age=ordinal:a<b<a", "each once"),
         ("age=count:a<b", "no kind of column"),
+        ("when=date:days,age=real", "give date:day-first or date:month-first"),
     ],
 )
 def test_what_is_said_of_columns_is_checked(stated, words):
@@ -608,6 +614,39 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
     assert own.format == form
     table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
     assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+UNCLEAR = {
+    "days": (["3/4/2021", "11/12/2020"], "date:day-first", "%-d/%-m/%Y", [18720, 18607]),
+    "months": (["03-04-2021", "11-12-2020"], "date:month-first", "%m-%d-%Y", [18690, 18578]),
+    "times": (["5/6/2001 10:00", "5/6/2001 12:30"], "datetime:day-first", "%-d/%-m/%Y %H:%M", None),
+}
+
+
+@pytest.mark.parametrize("case", UNCLEAR)
+def test_dates_that_leave_the_day_open_are_read_as_stated(tmp_path, case):
+    text, stated, form, days = UNCLEAR[case]
+    path = write(tmp_path, cells(*text))
+    kind = stated.partition(":")[0]
+    day = f"Where the day comes first: --columns 'b={kind}:day-first'."
+    assert f"{day} Where the month does: --columns 'b={kind}:month-first'." in message(path)
+    fields = read(path, Columns(declared=parse_types(f"b={stated}")))
+    own = fields["types"][-1]
+    assert (own.written, own.format, own.reason) == (kind, form, "as stated")
+    if days is not None:
+        assert fields["x"][:, -1].tolist() == days
+    table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
+    assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+def test_a_model_of_dates_reads_others_in_the_order_that_it_was_fitted_to(tmp_path):
+    path = write(tmp_path, cells("25/4/2021", "11/12/2020"))
+    fields = read(path)
+    fitted = Columns(needed=("a", "b"), types=fields["types"])
+    later = read(write(tmp_path, cells("3/4/2021")), fitted)
+    assert later["x"][0, 1] == (datetime.date(2021, 4, 3) - datetime.date(1970, 1, 1)).days
+    other = read(write(tmp_path, cells("3/24/2021")), fitted)
+    assert other["x"][0, 1] == (datetime.date(2021, 3, 24) - datetime.date(1970, 1, 1)).days
 
 
 @pytest.mark.parametrize("below", ["", '\n7,"so"\n', "\n7,8\n9,10\n"])

@@ -61,6 +61,8 @@ class Fault:
     """what else is to be said, in place of the cell"""
     cells: tuple[str, ...] = ()
     """all different cells that are at fault, where they are known"""
+    written: str = ""
+    """what the cells are, of unclear dates: "date" or "datetime" """
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
@@ -256,17 +258,23 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         if len(of_kind) > most:
             shown += f" and {len(of_kind) - most:,} more"
         found.append(f"{WHERE[kind]} {shown}")
-    said = [_remedy(kind, faults) for kind in kinds if not (fitted and kind == "text")]
+    said = [_remedy(kind, faults, fitted) for kind in kinds if not (fitted and kind == "text")]
     advice = " ".join(filter(None, said))
     lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
     return VaekitError("\n".join(filter(None, lines)))
 
 
-def _remedy(kind: str, faults: list[Fault]) -> str:
-    """What helps with faults of a kind, beside leaving their columns out."""
+def _remedy(kind: str, faults: list[Fault], fitted: bool) -> str:
+    """What helps with faults of a kind, beside leaving their columns out.
+
+    fitted    whether columns are what they were for a model, and nothing can be stated of them
+    """
+    of_kind = [fault for fault in faults if fault.kind == kind]
+    if kind == "day" and not fitted:
+        return _which_first(of_kind)
     if kind != "text":
         return REMEDY.get(kind, "")
-    of_text = [fault for fault in faults if fault.kind == kind]
+    of_text = of_kind
     if len(of_text) > COPIED:
         of_text = of_text[:1]
     first = of_text[0]
@@ -278,6 +286,14 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
         return text
     what = "such a cell has" if len(cells) == 1 else "such cells have"
     return f"Where {what} nothing to say: {' '.join(option('--missing', cell) for cell in cells)}. {text}"
+
+
+def _which_first(faults: list[Fault]) -> str:
+    """What helps where it is unclear which number of dates is the day."""
+    shown = faults if len(faults) <= COPIED else faults[:1]
+    day = " ".join(as_type(fault.column, f"{fault.written}:day-first") for fault in shown)
+    month = " ".join(as_type(fault.column, f"{fault.written}:month-first") for fault in shown)
+    return f"Where the day comes first: {day}. Where the month does: {month}."
 
 
 def as_type(name: str, kind: str = "category") -> str:

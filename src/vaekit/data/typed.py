@@ -18,8 +18,8 @@ from vaekit.data.cells import (
     spells_number,
     without,
 )
-from vaekit.data.columns import ColumnType, split_kind
-from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
+from vaekit.data.columns import DATED, ColumnType, split_kind
+from vaekit.data.dates import MIXED, Moments, as_written, moments, order_of, typed_moments
 from vaekit.data.levels import (
     TRUTHS,
     as_truths,
@@ -332,7 +332,7 @@ def _fault_of_moments(known: "polars.Series", read: Moments) -> Fault | None:
         return Fault("date" if dated else "text", known.name, row, cell, cells=others)
     row = _row(known.is_not_null())
     if read.order == "unclear":
-        return Fault("day", known.name, row, known[row])
+        return Fault("day", known.name, row, known[row], written=read.written)
     if read.zoned:
         return Fault("zones", known.name, row, known[row])
     return None
@@ -344,7 +344,7 @@ def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, foun
     there = values[~np.isnan(values)]
     whole = read.written != "date" and bool((there == there.round()).all())
     reason = f"{read.written}s"
-    if read.order:
+    if read.order and not kind.reason:
         reason += f", {read.order} first"
         shown = column[_row(column.is_not_null())]
         found.notes.append(f"dates of {listed([column.name])} read with the {read.order} first, as in '{shown}'.")
@@ -448,6 +448,9 @@ def _floats(column: "polars.Series") -> np.ndarray:
 def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
     """Take a column for what the user says."""
     kind, levels = split_kind(stated)
+    if kind in DATED:
+        _as_dates(column, kind, levels, found)
+        return
     own = ColumnType(kind, reason="as stated")
     if kind in ("category", "ordinal"):
         _as_levels(column, kind, levels, found)
@@ -481,6 +484,50 @@ def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
             _take_moments(known, read, own, found)
         else:
             found.pending.append((known, own))
+
+
+def _as_dates(column: "polars.Series", written: str, orders: Sequence[str], found: Found) -> None:
+    """Take a column for dates, with the day or the month first where that is stated.
+
+    written    "date", or "datetime": with a time of day
+    """
+    own = ColumnType(written=written, reason="as stated")
+    order = orders[0].removesuffix("-first") if orders else ""
+    known, read, fault = _read_moments(column, order, found)
+    if not known.count():
+        found.take(column.name, np.full(len(column), np.nan), own)
+        return
+    row = _row(known.is_not_null())
+    if fault is not None:
+        found.faults.append(fault)
+    elif read is None:
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' is no {written}"))
+    elif read.written != written:
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' is a {read.written}"))
+    elif order and read.order != order:
+        first = f"has the {read.order} first" if read.order else "has the year first"
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' {first}"))
+    else:
+        _take_moments(known, read, own, found)
+
+
+def _read_moments(
+    column: "polars.Series", order: str, found: Found
+) -> tuple["polars.Series", Moments | None, Fault | None]:
+    """The cells of a column of dates or times, null where they are missing; what they mean, None where they are no such
+    thing; and what is wrong with them.
+
+    order    see `dates.moments`
+    """
+    if column.dtype.is_temporal():
+        return column, typed_moments(column), None
+    if not _is_text(column):
+        return column, None, None
+    cells = bare(column)
+    known = without(cells, says_missing(cells))
+    _mark(cells, known, found)
+    read = moments(known, order)
+    return known, read, None if read is None else _fault_of_moments(known, read)
 
 
 def _as_words(column: "polars.Series") -> "polars.Series":
@@ -666,24 +713,13 @@ def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, fo
 def _as_fitted_moments(column: "polars.Series", kind: ColumnType, found: Found) -> None:
     """Dates and times in the units of the model."""
     name = column.name
-    if column.dtype.is_temporal():
-        read: Moments | None = typed_moments(column)
-        known = column
-    elif _is_text(column):
-        cells = bare(column)
-        known = without(cells, says_missing(cells))
-        if not known.count():
-            found.take(name, np.full(len(column), np.nan), kind)
-            return
-        _mark(cells, known, found)
-        read = moments(known)
-        fault = None if read is None else _fault_of_moments(known, read)
-        if fault is not None:
-            found.faults.append(fault)
-            return
-    else:
-        read = None
-        known = column
+    known, read, fault = _read_moments(column, order_of(kind.format), found)
+    if not known.count():
+        found.take(name, np.full(len(column), np.nan), kind)
+        return
+    if fault is not None:
+        found.faults.append(fault)
+        return
     values = None if read is None else as_written(read, kind.written)
     if values is None:
         row = _row(known.is_not_null())

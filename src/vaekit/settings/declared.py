@@ -80,7 +80,8 @@ class DataSettings(Section):
     columns: tuple[str, ...] = setting(
         (), str,
         "what columns are, where that is not to be found out: age=count,grade=ordinal:low<mid<high,zip=category; kinds "
-        "are binary, count, integer, amount (zeros and positive numbers), positive, real, category and ordinal",
+        "are binary, count, integer, amount (zeros and positive numbers), positive, real, category, ordinal; date and "
+        "datetime, with the order where their cells leave it open, when=date:day-first or date:month-first",
     )  # fmt: skip
     missing: tuple[str, ...] = setting(
         (), str, "what stands in a missing cell beside nothing, NA, NaN and null: -999, say; may be given several times"
