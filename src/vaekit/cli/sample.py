@@ -1,5 +1,6 @@
 """vaekit sample: new rows from the model."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,9 +105,11 @@ def _conditions(run: "Run", given: list[str], n: int, seed: int) -> "np.ndarray"
     """The conditions of n rows, (n, columns): as given, and the others as among the training rows."""
     import numpy as np
 
-    from vaekit.data.conditions import given_cells, parsed, to_sample
+    from vaekit.data.conditions import beyond_range, given_cells, parsed, to_sample
 
     if run.schema.conditions is None and not given:
         return np.empty((n, 0))
     chosen = given_cells(parsed(given, run.schema), run.schema)
+    for note in beyond_range(chosen, run.schema):
+        print(f"vaekit: {note}", file=sys.stderr)
     return to_sample(run.data["conditions"], run.schema, chosen, n, seed)
