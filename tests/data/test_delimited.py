@@ -616,6 +616,36 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
     assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
 
 
+MIXED_UNITS = {
+    "weights": (["5 kg", "300 g", "2 lb", "7 kg"], "'kg' (20), 'g' (10), 'lb' (10)"),
+    "prices": (["$3.20", "€4", "$7"], "'$' (20), '€' (10)"),
+    "some without": (["2.5cm", "40", "3.1cm"], "'cm' (20), none (10)"),
+    "a word among them": (["12 %", "3 ‰", "low", "4 %"], "'%' (20), '‰' (10)"),
+    "levels": (["3a", "3b", "4a"], None),
+    "addresses": (["3 High Street", "4 High Street", "5 kg"], None),
+    "words": (["red", "green", "7 up"], None),
+}
+
+
+@pytest.mark.parametrize("case", MIXED_UNITS)
+def test_numbers_of_several_units_are_noted(tmp_path, case):
+    text, words = MIXED_UNITS[case]
+    fields = read(write(tmp_path, cells(*text * 10)))
+    noted = [note for note in fields["notes"] if "units" in note]
+    if words is None:
+        assert not noted
+    else:
+        start = f"'b' is taken for text, since its numbers have several units: {words}. Write"
+        assert [note[: len(start)] for note in noted] == [start]
+
+
+def test_numbers_of_several_units_are_noted_where_their_column_is_left_out(tmp_path):
+    text = [f"{i} {unit}" for i in range(40) for unit in ("m", "ft")]
+    notes = read(write(tmp_path, cells(*text)))["notes"]
+    assert any("'ft' (40), 'm' (40)" in note for note in notes)
+    assert any(note.startswith("'b' left out") for note in notes)
+
+
 UNCLEAR = {
     "days": (["3/4/2021", "11/12/2020"], "date:day-first", "%-d/%-m/%Y", [18720, 18607]),
     "months": (["03-04-2021", "11-12-2020"], "date:month-first", "%m-%d-%Y", [18690, 18578]),

@@ -33,7 +33,7 @@ from vaekit.data.levels import (
     words_of,
     written_levels,
 )
-from vaekit.data.units import unit_of, with_unit
+from vaekit.data.units import several_units, unit_of, with_unit
 from vaekit.errors import listed
 
 if TYPE_CHECKING:
@@ -284,6 +284,7 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         row = _row(strange)
         found.faults.append(Fault("text", known.name, row, known[row], cells=tuple(odd.unique(maintain_order=True))))
         return
+    _note_units(known, found)
     words = words_of(cells)
     levels = in_order(words)
     reason = naming(words, levels) if choose else ""
@@ -305,6 +306,21 @@ def _take_united(name: str, bare_numbers: "polars.Series", form: str, kind: Colu
     """Add a column of text whose cells are numbers with a unit."""
     found.units.setdefault(unit_of(form), []).append(name)
     found.pending.append((bare_numbers, replace(kind, format=form)))
+
+
+def _note_units(known: "polars.Series", found: Found) -> None:
+    """Note that cells of a column of text are numbers of several units; single letters right behind a handful of
+    different ones (3a, 3b) are no units."""
+    if _handful(known) and not known.str.contains(r"\d( |\pL\pL)|[%‰°\p{Sc}]").any():
+        return
+    units = several_units(known)
+    if not units:
+        return
+    shown = [f"'{unit}' ({count:,})" if unit else f"none ({count:,})" for unit, count in units.items()]
+    found.notes.append(
+        f"{listed([known.name])} is taken for text, since its numbers have several units: {', '.join(shown)}. Write "
+        f"all of its cells in one unit, and it is numbers."
+    )
 
 
 def _handful(known: "polars.Series") -> bool:
