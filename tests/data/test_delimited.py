@@ -646,6 +646,48 @@ def test_numbers_of_several_units_are_noted_where_their_column_is_left_out(tmp_p
     assert any(note.startswith("'b' left out") for note in notes)
 
 
+POINTS = {
+    "two points, commas between cells": ("a,b\n{i}.5,2.345.678\n{i}.5,45.307\n{i}.5,12\n", "", [2345678, 45307, 12]),
+    "two points and a unit": ("a,b\n{i}.5,2.345.678 €\n{i}.5,45.307 €\n{i}.5,7 €\n", "", [2345678, 45307, 7]),
+    "stated whole": ("a,b\n{i}.5,45.307\n{i}.5,12.000\n{i}.5,9\n", "b=integer", [45307, 12000, 9]),
+    "stated a count": ("a;b\n0,5;45.307\n1,5;12.000\n1,5;850\n", "b=count", [45307, 12000, 850]),
+    "stated real": ("a;b\n0,5;45.307\n1,5;12.100\n1,5;850\n", "b=real", [45.307, 12.1, 850]),
+    "commas stated whole": ("a;b\n{i}.5;1,250\n{i}.5;85\n{i}.5;2,000\n", "b=integer", [1250, 85, 2000]),
+    "commas stated real": ("a;b\n{i}.5;1,250\n{i}.5;85\n{i}.5;2,000\n", "b=real", [1.25, 85, 2]),
+}
+
+
+@pytest.mark.parametrize("case", POINTS)
+def test_points_and_commas_of_thousands_are_read_where_they_are_certain_or_stated(tmp_path, case):
+    text, stated, values = POINTS[case]
+    declared = parse_types(stated) if stated else {}
+    fields = read(write(tmp_path, text.replace("{i}", "3")), Columns(declared=declared))
+    assert fields["x"][:, 1].tolist() == values
+    assert fields["decimal"] == ("," if "0,5" in text or case == "commas stated real" else ".")
+
+
+def test_points_of_two_meanings_are_refused_or_noted_with_what_says_which(tmp_path):
+    found = message(write(tmp_path, "a;b\n0,5;45.307\n1,5;12.000\n"))
+    remedy = "Where the points are of thousands: --columns 'b=integer'. Where they are decimal: --columns 'b=real'."
+    assert remedy in found.splitlines()
+    found = message(write(tmp_path, "a;b\n1.5;45,307\n2.5;12,000\n"))
+    assert "Where the commas are of thousands: --columns 'b=integer'." in found
+    notes = read(write(tmp_path, cells("45.307", "12.100")))["notes"]
+    assert notes == ("points of 'b' read as decimal, as in '45.307': where that is 45307, --columns 'b=integer'.",)
+    assert read(write(tmp_path, cells("45.307", "0.307")))["notes"] == ()
+
+
+def test_whole_numbers_of_a_model_are_read_with_points_of_thousands(tmp_path):
+    fields = read(write(tmp_path, cells("1.045.307", "12.100")))
+    fitted = Columns(needed=("a", "b"), types=fields["types"])
+    assert read(write(tmp_path, cells("45.307", "9")), fitted)["x"][:, 1].tolist() == [45307, 9]
+    assert read(write(tmp_path, cells("45.000", "9.000")), fitted)["x"][:, 1].tolist() == [45, 9]
+    reals = Columns(needed=("a", "b"), types=(fields["types"][0], ColumnType("real", (), "number")))
+    later = read(write(tmp_path, cells("45.307", "9")), reals)
+    assert later["x"][:, 1].tolist() == [45.307, 9]
+    assert later["notes"] == ()
+
+
 UNCLEAR = {
     "days": (["3/4/2021", "11/12/2020"], "date:day-first", "%-d/%-m/%Y", [18720, 18607]),
     "months": (["03-04-2021", "11-12-2020"], "date:month-first", "%m-%d-%Y", [18690, 18578]),

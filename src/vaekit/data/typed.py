@@ -155,7 +155,10 @@ def _expects_numbers(name: str, reading: Reading) -> bool:
 
 def _settle(found: Found, reading: Reading) -> None:
     """Read the columns of text that are numbers."""
-    read, faults, found.decimal = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
+    stated = {cells.name: _known_of(cells.name, kind, reading) for cells, kind in found.pending}
+    stated = {name: known for name, known in stated.items() if known}
+    columns = [cells for cells, _ in found.pending]
+    read, faults, found.decimal = numbers(columns, reading.separator, found.notes, stated)
     faulty = {fault.column for fault in faults}
     found.faults += faults
     for cells, kind in found.pending:
@@ -168,6 +171,15 @@ def _settle(found: Found, reading: Reading) -> None:
         else:
             kind = _of_numbers(values, column.decimals, kind)
             _take_numbers(cells, values, kind, found)
+
+
+def _known_of(name: str, kind: ColumnType, reading: Reading) -> str:
+    """What is known of a column's numbers, as `cells.numbers` takes it."""
+    if name in reading.types:
+        return "fitted whole" if kind.written == "integer" else "fitted"
+    if name not in reading.declared:
+        return ""
+    return "whole" if kind.kind in ("count", "integer") else "any"
 
 
 def _without_codes(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
