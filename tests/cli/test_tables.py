@@ -210,6 +210,34 @@ def german_run(vaekit, tmp_path_factory):
     return path.parent / "run", path
 
 
+def test_an_archive_comes_back_with_its_rows_filled_and_the_rest_as_it_was(vaekit, tmp_path):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 3)).astype(np.float32)
+    holes = rng.random(x.shape) < 0.2
+    rest = {"y": rng.integers(0, 4, 60), "where": np.array(["a", "b"]), "weight": rng.random(7)}
+    path = tmp_path / "holes.npz"
+    np.savez_compressed(path, x=np.where(holes, np.nan, x), **rest)
+    fit = ("--epochs", 1, "--hidden", "none", "--latent-dim", 1)
+    assert vaekit("fit", path, "--out", tmp_path / "run", *fit).code == 0
+    impute = ("impute", tmp_path / "run", path, "--samples", 20)
+    done = vaekit(*impute, "-o", tmp_path / "filled.npz")
+    assert done.code == 0, done.err
+    with np.load(tmp_path / "filled.npz") as found:
+        assert found.files == ["x", *rest]
+        assert found["x"].dtype == np.float32
+        assert np.array_equal(found["x"][~holes], x[~holes])
+        assert np.isfinite(found["x"]).all()
+        for name, array in rest.items():
+            assert np.array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    refused = vaekit(*impute, "--draws", 3, "-o", tmp_path / "drawn.npz")
+    assert (refused.code, "--draws asks for 3: end it in .npy" in refused.err) == (2, True)
+    assert vaekit(*impute, "--draws", 3, "-o", tmp_path / "drawn.npy").code == 0
+    np.save(tmp_path / "x.npy", x)
+    refused = vaekit("impute", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / "other.npz")
+    assert (refused.code, "is no single .npz: give a name that ends in .npy" in refused.err) == (2, True)
+
+
 CELLS_OF = {
     "Betrag, netto": r"-?\d+,\d\d",
     "Größe": r"\d+,\d",
