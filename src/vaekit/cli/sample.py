@@ -36,7 +36,8 @@ def sample(
     n
         how many
     output
-        .png (a grid, for images), .tif (a page for each image, of the data's own numbers), .npy, .csv or .parquet
+        .png (a grid, for images), .tif (a page for each image, of the data's own numbers and channels), .npy, .csv or
+        .parquet
     mean
         the decoder's mean x̂ instead of a draw x ~ p(x|z)
     given
