@@ -20,7 +20,7 @@ from vaekit.data.ondisk import Rows
 from vaekit.data.survey import row_blocks
 from vaekit.data.written import as_table, as_text, as_those, digits_of_means, filled_in
 from vaekit.errors import VaekitError, counted, unknown
-from vaekit.evaluation import Method, log_likelihood
+from vaekit.evaluation import AnnealedImportance, Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.runs import Run
@@ -317,12 +317,27 @@ LONG = 20.0
 """seconds from which on a cost is announced"""
 
 
-def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> None:
-    """Say what log p(x) will cost before it is spent, if that is much."""
+SURELY = 2.0
+"""seconds of one row beside which getting ready is little"""
+
+
+def announce(model: LatentModel, rows: Dataset, method: Method, seed: int, *, rows_option: bool = False) -> None:
+    """Say what log p(x) will cost before it is spent, if that is much; of annealing what is to be done even before one
+    row is tried, which may take minutes itself.
+
+    rows_option    whether the command has --rows
+    """
+    remedy = " --rows N takes N of them." if rows_option else ""
+    if isinstance(method, AnnealedImportance):
+        work = f"{counted(len(rows))} × {method.temperatures} temperatures × {method.chains} chains"
+        print(f"log p(x) by {method.name}: {work}; one row is tried first.{remedy}", file=sys.stderr)
+        remedy = ""
     for _ in range(2):  # the first row also pays for getting ready
         began = time.monotonic()
         log_likelihood(model, rows.first(1), method, seed)
-    for_one = time.monotonic() - began
+        for_one = time.monotonic() - began
+        if for_one > SURELY:
+            break
     together = torch.get_num_threads() if rows.device.type == "cpu" else TOGETHER
     seconds = for_one * len(rows) / together
     if seconds <= LONG:
@@ -333,7 +348,7 @@ def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> No
     line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {duration}."
     if method.size:
         line += " Fewer --samples take less."
-    print(line, file=sys.stderr)
+    print(line + remedy, file=sys.stderr)
 
 
 @contextmanager

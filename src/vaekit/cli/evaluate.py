@@ -83,7 +83,7 @@ def evaluate(
     seed = opened.settings.training.seed
     name = source.name if data else f"{source.name}, test rows"
     if not json:
-        announce(model, chosen, way, seed)
+        announce(model, chosen, way, seed, rows_option=rows is None)
     with scoring_bar(len(chosen), quiet=json) as advance:
         result = evaluate_rows(
             model,
