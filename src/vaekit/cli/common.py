@@ -392,6 +392,7 @@ def write_rows(
     *,
     means: bool = False,
     after: Mapping[str, np.ndarray] | None = None,
+    spelled: Mapping[str, str] | None = None,
 ) -> None:
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
@@ -400,6 +401,7 @@ def write_rows(
               its separator, decimal mark and format of dates; the conditions among `known` stand where they stood in it
     after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
+    spelled   names as they are to be written, where they have blanks around them
     """
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
@@ -428,6 +430,7 @@ def write_rows(
             given = [(column.name, column) for column in conditions]
             own = dict(schema.together(list(own.items()), given))
     table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
+    table = _as_spelled(table, spelled or {})
     write(path, _bytes_of(table, path, separator, decimal))
 
 
@@ -461,7 +464,13 @@ def write_filled(
     before = _named_apart(known, names)
     behind = _named_apart(dict(after), [*before, *names])
     table = polars.DataFrame({**before, **dict(zip(names, table, strict=True)), **behind})
+    table = _as_spelled(table, source.spelled)
     write(path, _bytes_of(table, path, source.separator, decimal))
+
+
+def _as_spelled(table: "polars.DataFrame", spelled: Mapping[str, str]) -> "polars.DataFrame":
+    """A table with the blanks around its columns' names that a file had there."""
+    return table.rename({name: spelled.get(name, name) for name in table.columns})
 
 
 def _bytes_of(table: "polars.DataFrame", path: Path, separator: str, decimal: str) -> bytes:

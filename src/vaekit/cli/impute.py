@@ -169,7 +169,7 @@ def _write(
         known = of_each(known, len(index), draws)
         index = np.repeat(index, draws)
     if source.whole is None:
-        write_rows(output, filled, names, known, opened.schema, after=after)
+        write_rows(output, filled, names, known, opened.schema, after=after, spelled=source.spelled)
     else:
         write_filled(output, filled, source, index, opened.schema, known, after)
 

@@ -93,7 +93,8 @@ def sample(
         drawn_whole = model.likelihood.integers and opened.schema.kind != "real" and not mean
         if drawn_whole:
             written = whole_numbers(written, opened.schema, output)
-        write_rows(output, written, feature_names(opened), known, opened.schema, means=mean)
+        spelled = dict(opened.schema.spelled)
+        write_rows(output, written, feature_names(opened), known, opened.schema, means=mean, spelled=spelled)
     what = "means" if mean else "draws"
     if json:
         about = {"run": str(run), "output": str(output), "seed": seed, "versions": versions(place)}
