@@ -4,6 +4,7 @@ import datetime
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -635,7 +636,7 @@ def test_numbers_of_several_units_are_noted(tmp_path, case):
     if words is None:
         assert not noted
     else:
-        start = f"'b' is taken for text, since its numbers have several units: {words}. Write"
+        start = f"'b' is taken for text, since its numbers have several units: {words}. With"
         assert [note[: len(start)] for note in noted] == [start]
 
 
@@ -682,6 +683,12 @@ def test_whole_numbers_of_a_model_are_read_with_points_of_thousands(tmp_path):
     fitted = Columns(needed=("a", "b"), types=fields["types"])
     assert read(write(tmp_path, cells("45.307", "9")), fitted)["x"][:, 1].tolist() == [45307, 9]
     assert read(write(tmp_path, cells("45.000", "9.000")), fitted)["x"][:, 1].tolist() == [45, 9]
+    semicolons = write(tmp_path, "a;b\n0,5;45.307\n1,5;9\n")
+    assert read(semicolons, fitted)["x"].tolist() == [[0.5, 45307], [1.5, 9]]
+    thirds = read(semicolons, Columns(declared={"b": "real"}))
+    assert read(semicolons, replace(fitted, types=thirds["types"]))["x"].tolist() == [[0.5, 45.307], [1.5, 9]]
+    hundredths = (fields["types"][0], ColumnType("real", (), "number", 2))
+    assert "points of two meanings in 'b'" in message(semicolons, needed=("a", "b"), types=hundredths)
     reals = Columns(needed=("a", "b"), types=(fields["types"][0], ColumnType("real", (), "number")))
     later = read(write(tmp_path, cells("45.307", "9")), reals)
     assert later["x"][:, 1].tolist() == [45.307, 9]

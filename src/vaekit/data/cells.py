@@ -156,8 +156,9 @@ def numbers(
             continue
         found[cells.name] = with_commas
         read.setdefault(meant, []).append(cells.name)
-    unsaid = [cells for cells in columns if cells.name in found and known.get(cells.name) not in ("whole", "any")]
-    pointed = [fault for fault in map(_pointed, unsaid) if fault is not None]
+    clear = {name for names in read.values() for name in names} | {name for name in known if known[name] == "any"}
+    unclear = [cells for cells in columns if cells.name in found and cells.name not in clear]
+    pointed = [fault for fault in map(_pointed, unclear) if fault is not None]
     if mark == "decimals":
         faults += pointed
     else:

@@ -174,9 +174,12 @@ def _settle(found: Found, reading: Reading) -> None:
 
 
 def _known_of(name: str, kind: ColumnType, reading: Reading) -> str:
-    """What is known of a column's numbers, as `cells.numbers` takes it."""
+    """What is known of a column's numbers, as `cells.numbers` takes it; three digits behind a point, which might be
+    thousands, are decimals where those of the model had three."""
     if name in reading.types:
-        return "fitted whole" if kind.written == "integer" else "fitted"
+        if kind.written == "integer":
+            return "fitted whole"
+        return "any" if kind.decimals == 3 else "fitted"
     if name not in reading.declared:
         return ""
     return "whole" if kind.kind in ("count", "integer") else "any"
@@ -330,8 +333,8 @@ def _note_units(known: "polars.Series", found: Found) -> None:
         return
     shown = [f"'{unit}' ({count:,})" if unit else f"none ({count:,})" for unit, count in units.items()]
     found.notes.append(
-        f"{listed([known.name])} is taken for text, since its numbers have several units: {', '.join(shown)}. Write "
-        f"all of its cells in one unit, and it is numbers."
+        f"{listed([known.name])} is taken for text, since its numbers have several units: {', '.join(shown)}. With "
+        "all of its cells in one unit it would be a column of numbers."
     )
 
 
