@@ -107,11 +107,8 @@ def evaluate(
     _say_doubts(model, len(chosen))
     lines = _table(result, name, opened.schema.binarized, way, opened.finished)
     if not opened.finished:
-        lines += textwrap.wrap(
-            f"The training has not ended, at step {opened.step:,}: all of this may change with `vaekit resume {run}`.",
-            WIDTH,
-            break_on_hyphens=False,
-        )
+        lines.append(f"The training has not ended, at step {opened.step:,}, and all of this may change:")
+        lines.append(f"`vaekit resume {run}` goes on.")
     if opened.schema.given:
         lines = _conditional(lines, opened.schema.given)
     say_page(lines)
