@@ -51,6 +51,8 @@ READ = {
     "a decimal comma decides for its table": (table("a;b", "0,5;1,250"), "decimal commas", [1.25, 1.25]),
     "two groups decide for their table": (table("a\tb", "1,000,000\t1,250"), "commas of thousands", [1250, 1250]),
     "dates with the day first": (table("a,b", "{a},31/01/1970"), "read with the day first, as in '31/01/1970'", [30]),
+    "a date that tells": (table("a,b", "{a},1/2/1970\n{a},31/1/1970"), "as in '31/1/1970'", [31, 30]),
+    "dates with points": (table("a,b", "{a},1.2.1970"), "read with the day first, as in '1.2.1970'", [31, 31]),
     "dates with the month first": (table("a,b", "{a},01-31-1970"), "read with the month first", [30, 30]),
     "an index": (table(",b", "{i},{b}"), "an index of the rows", None),
     "an unnamed column of other numbers": (table(",b", "{a},{b}"), "--exclude ''", None),
@@ -712,6 +714,7 @@ def test_dates_that_leave_the_day_open_are_read_as_stated(tmp_path, case):
     fields = read(path, Columns(declared=parse_types(f"b={stated}")))
     own = fields["types"][-1]
     assert (own.written, own.format, own.reason) == (kind, form, "as stated")
+    assert fields["notes"] == ()
     if days is not None:
         assert fields["x"][:, -1].tolist() == days
     table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])

@@ -44,6 +44,8 @@ FEW_ODD = 10
 FEW_LEVELS = 20
 """different cells of a column of levels some of which may be numbers, each three times on average"""
 EMPTY = "all its cells are empty"
+TELLING = r"^(\d{1,2}\D)?(1[3-9]|[23]\d)\D"
+"""a date in which a number above 12 says which is the day"""
 ALL_EMPTY = "all their cells are empty"
 
 
@@ -375,9 +377,10 @@ def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, foun
     there = values[~np.isnan(values)]
     whole = read.written != "date" and bool((there == there.round()).all())
     reason = f"{read.written}s"
-    if read.order and not kind.reason:
+    if read.order:
         reason += f", {read.order} first"
-        shown = column[_row(column.is_not_null())]
+        telling = column.filter(column.str.contains(TELLING))
+        shown = telling[0] if len(telling) else column.drop_nulls()[0]
         found.notes.append(f"dates of {listed([column.name])} read with the {read.order} first, as in '{shown}'.")
     kind = replace(
         kind,
@@ -539,7 +542,7 @@ def _as_dates(column: "polars.Series", written: str, orders: Sequence[str], foun
         first = f"has the {read.order} first" if read.order else "has the year first"
         found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' {first}"))
     else:
-        _take_moments(known, read, own, found)
+        _take_moments(known, replace(read, order="" if order else read.order), own, found)
 
 
 def _read_moments(
