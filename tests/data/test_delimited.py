@@ -714,6 +714,8 @@ def test_dates_that_leave_the_day_open_are_read_as_stated(tmp_path, case):
     fields = read(path, Columns(declared=parse_types(f"b={stated}")))
     own = fields["types"][-1]
     assert (own.written, own.format, own.reason) == (kind, form, "as stated")
+    pointed = read(write(tmp_path, cells("3.4.2021", "4.25.2021")), Columns(declared={"b": "date:month-first"}))
+    assert pointed["types"][-1].format == "%-m.%-d.%Y"
     assert fields["notes"] == ()
     if days is not None:
         assert fields["x"][:, -1].tolist() == days

@@ -17,7 +17,7 @@ LATER = rf"([T ]\s*{CLOCK}\s*(?P<zone>Z|[-+]\d{{2}}:?\d{{2}})?)?$"
 YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<one>\d{1,2})[-/.](?P<two>\d{1,2})" + LATER
 YEAR_LAST = r"^(?P<one>\d{1,2})[-/.](?P<two>\d{1,2})[-/.](?P<year>\d{4})" + LATER
 POINTS = r"^\d{1,2}\.\d{1,2}\."
-"""with points the day comes first: nobody writes the month so"""
+"""with points the day comes first, unless somebody says otherwise"""
 TIME = rf"^{CLOCK}$"
 LONG = r"^(?P<sign>-?)(?P<hour>\d+):(?P<minute>[0-5]\d):(?P<second>[0-5]\d([.,]\d+)?)$"
 ISO = (
@@ -151,7 +151,7 @@ def _dates(cells: "polars.Series", pattern: str, given: str = "") -> Moments:
     groups = _groups(cells, pattern)
     month, day, order = groups["one"], groups["two"], ""
     if pattern == YEAR_LAST:
-        order = _order(cells, groups) or given or "unclear"
+        order = _order(cells, groups, given) or "unclear"
         if order == "day":
             month, day = day, month
     iso = groups["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2)
@@ -163,17 +163,18 @@ def _dates(cells: "polars.Series", pattern: str, given: str = "") -> Moments:
     return Moments(_in_micros(DAY * days + _seconds(groups, 24)), "datetime", order, zoned, form)
 
 
-def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
-    """Which of the two numbers before the year comes first, the "day" or the "month"; "" where no cell says it."""
+def _order(cells: "polars.Series", groups: "polars.DataFrame", given: str) -> str:
+    """Which of the two numbers before the year comes first, the "day" or the "month": as given, where no number says
+    it; "" where nothing does."""
     if cells.drop_nulls().str.contains(POINTS).all():
-        return "day"
+        return given or "day"
     first = _numbers(groups["one"]).max()
     second = _numbers(groups["two"]).max()
     if first > 12 >= second:
         return "day"
     if second > 12 >= first:
         return "month"
-    return ""
+    return given
 
 
 def _times(cells: "polars.Series", pattern: str) -> Moments:
