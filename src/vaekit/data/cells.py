@@ -156,9 +156,9 @@ def numbers(
             continue
         found[cells.name] = with_commas
         read.setdefault(meant, []).append(cells.name)
-    clear = {name for names in read.values() for name in names} | {name for name in known if known[name] == "any"}
-    unclear = [cells for cells in columns if cells.name in found and cells.name not in clear]
-    pointed = [fault for fault in map(_pointed, unclear) if fault is not None]
+    commas_read = {name for names in read.values() for name in names}
+    open_ones = [cells for cells in columns if cells.name not in commas_read and known.get(cells.name) != "any"]
+    pointed = _all_pointed(open_ones, found)
     if mark == "decimals":
         faults += pointed
     else:
@@ -257,6 +257,12 @@ def _with_commas(cells: "polars.Series", meant: str) -> Numbers | None:
     if cells.str.contains(rf"{DECIMALS}|{POINTED_THOUSANDS}|^[-+]?\d+([eE][-+]?\d+)?$").all():
         return _plain(cells.str.replace_all(".", "", literal=True).str.replace(",", "."))
     return None
+
+
+def _all_pointed(columns: Sequence["polars.Series"], found: Mapping[str, Numbers]) -> list[Fault]:
+    """The columns of which `_pointed` says something; only those of three digits behind the point are looked at."""
+    thirds = [cells for cells in columns if cells.name in found and found[cells.name].decimals == 3]
+    return [fault for fault in map(_pointed, thirds) if fault is not None]
 
 
 def _pointed(cells: "polars.Series") -> Fault | None:
