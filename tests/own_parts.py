@@ -122,3 +122,19 @@ def my_network(posterior, likelihood, width: int = 8):
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(likelihood.inputs, width), nn.Tanh(),
                             nn.Linear(width, posterior.features))  # fmt: skip
     return encoder, nn.Linear(posterior.latent_dim, likelihood.features)
+
+
+def crooked(posterior, likelihood, wrong: str = "takes"):
+    """A network that does not fit, in one way or another."""
+    encoder, decoder = my_network(posterior, likelihood)
+    if wrong == "takes":
+        encoder = nn.Linear(likelihood.inputs + 5, posterior.features)
+    elif wrong == "gives":
+        encoder = nn.Linear(likelihood.inputs, posterior.features + 1)
+    elif wrong == "decoder":
+        decoder = nn.Linear(posterior.latent_dim, likelihood.features - 1)
+    elif wrong == "tuple":
+        decoder = nn.LSTM(posterior.latent_dim, likelihood.features)
+    else:
+        return encoder
+    return encoder, decoder

@@ -49,15 +49,20 @@ class Range:
 
     >>> 0.5 in Range(0, below=1), 1 in Range(0, below=1), str(Range(0, below=1))
     (True, False, '0 or more and below 1')
+    >>> 0 in Range(above=0), str(Range(above=0))
+    (False, 'more than 0')
     """
 
-    low: float
+    low: float = -math.inf
     below: float = math.inf
+    above: float = -math.inf
 
     def __contains__(self, number: float) -> bool:
-        return self.low <= number < self.below
+        return self.low <= number < self.below and number > self.above
 
     def __str__(self) -> str:
+        if math.isfinite(self.above):
+            return f"more than {self.above}"
         if math.isfinite(self.below):
             return f"{self.low} or more and below {self.below}"
         return f"{self.low} or more"

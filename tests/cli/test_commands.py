@@ -22,6 +22,7 @@ from vaekit.cli.common import training_source, whole_numbers
 from vaekit.cli.evaluate import _beside
 from vaekit.cli.fit import claimed
 from vaekit.data import describe, load
+from vaekit.errors import VaekitError
 from vaekit.evaluation import Baseline
 from vaekit.runs import DiskError, Run
 from vaekit.settings import Settings
@@ -455,11 +456,26 @@ def test_a_column_of_ones_own_named_part_stays(vaekit, tmp_path):
     assert set(scores["part"]) == {"train", "validation", "test"}
 
 
+def test_annealing_says_what_it_is_about_to_do_before_it_tries_a_row(vaekit, digits_run, monkeypatch):
+    def nothing(*arguments):
+        raise VaekitError("tried")
+
+    monkeypatch.setattr(common, "log_likelihood", nothing)
+    said = vaekit("evaluate", digits_run, "--method", "ais", "--samples", 5).err
+    work = "log p(x) by ais: 180 rows × 300 temperatures × 5 chains; one row is tried first. --rows N takes N of them."
+    assert said.splitlines()[0] == work
+    assert "--rows N" not in vaekit("evaluate", digits_run, "--method", "ais", "--rows", 3).err
+    assert vaekit("evaluate", digits_run).err.startswith("vaekit: tried")
+
+
 def test_what_takes_long_is_announced(vaekit, digits_run, tmp_path, monkeypatch):
     monkeypatch.setattr(common, "LONG", -1.0)  # whatever the machine, everything takes longer
     found = vaekit("score", digits_run, "-o", tmp_path / "s.csv", "--samples", 30)
     assert "log p(x) of 180 rows by iwae will take about" in found.err
     assert "Fewer --samples take less" in found.err
+    assert "--rows" not in found.err
+    found = vaekit("evaluate", digits_run, "--samples", 30)
+    assert "Fewer --samples take less. --rows N takes N of them." in found.err
 
 
 def test_scores_that_cannot_be_trusted_are_pointed_out_in_the_words_of_evaluate(vaekit, digits_run, tmp_path):

@@ -67,6 +67,16 @@ def test_samples_have_what_they_are_given(vaekit, run, tmp_path):
     assert heights["m"] > heights["f"] + 5
 
 
+def test_a_number_given_beyond_those_trained_on_is_noted(vaekit, run, tmp_path):
+    ages = people()["age"]
+    done = vaekit("sample", run, "--given", "age=95.25,sex=f", "-n", 2, "-o", tmp_path / "old.csv")
+    assert done.code == 0
+    assert done.err.startswith("vaekit: age is 95.25, and the rows trained on have 2")
+    assert float(done.err.split(" … ")[1].split(":")[0]) <= ages.max()
+    for inside in ("age=45,sex=m", "age=", "site=west"):
+        assert not vaekit("sample", run, "--given", inside, "-n", 2, "-o", tmp_path / "some.csv").err
+
+
 def test_samples_may_be_given_nothing_or_that_nothing_is_known(vaekit, run, tmp_path):
     output = tmp_path / "some.parquet"
     assert vaekit("sample", run, "-n", 60, "-o", output).code == 0

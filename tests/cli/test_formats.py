@@ -9,7 +9,9 @@ from lanes import but_few_slow
 from PIL import Image
 
 from vaekit.cli.common import training_source
-from vaekit.data import load, readers
+from vaekit.cli.images import write_images
+from vaekit.data import load, readers, tiff
+from vaekit.errors import VaekitError
 from vaekit.runs import Run
 
 from .test_bad_input import assert_refused
@@ -223,7 +225,29 @@ def test_channels_that_are_no_colours_are_shown(vaekit, tmp_path):
     said = vaekit("sample", run, "-n", 4, "-o", tmp_path / "s.png").out
     assert "channels 0, 1 and 2 shown as red, green and blue" in said
     assert_picture(tmp_path / "s.png")
-    assert_refused(vaekit("sample", run, "-n", 4, "-o", tmp_path / "s.tif"), "5", "npy")
+    assert vaekit("reconstruct", run, tmp_path / "x.npy", "-n", 4, "-o", tmp_path / "s.tif").code == 0
+    scored = vaekit("score", run, tmp_path / "s.tif", "--samples", 2, "-o", tmp_path / "s.csv")
+    assert scored.code == 0, scored.err
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(2, "uint8"), (3, "uint16"), (4, "uint8"), (5, "float32")])
+def test_a_tiff_of_any_channels_comes_back_as_it_was_written(tmp_path, channels, kind):
+    x = (200 * np.random.default_rng(1).random((6, 9, 8, channels))).astype(kind)
+    np.save(tmp_path / "x.npy", x)
+    schema = load(tmp_path / "x.npy", kind="image").describe(np.arange(6))
+    write_images(tmp_path / "x.tif", np.moveaxis(x, -1, 1).astype(np.float32), schema)
+    again = np.asarray(load(tmp_path / "x.tif").x)
+    assert again.dtype == kind
+    assert np.array_equal(again, np.moveaxis(x, -1, 1))
+
+
+def test_without_tifffile_channels_are_refused_with_what_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "readable", lambda: False)
+    x = np.random.default_rng(1).random((6, 9, 8, 5))
+    np.save(tmp_path / "x.npy", x)
+    schema = load(tmp_path / "x.npy", kind="image").describe(np.arange(6))
+    with pytest.raises(VaekitError, match=r"5 channels of float32 takes tifffile: pip install tifffile .*write \.npy"):
+        write_images(tmp_path / "x.tif", np.moveaxis(x, -1, 1), schema)
 
 
 # Tables

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import json
 import os
 import signal
 import subprocess
@@ -101,8 +102,15 @@ def test_a_process_stopped_by_ctrl_c_goes_on_to_the_same_result(vaekit, whole, t
     early = vaekit("evaluate", folder, "--samples", 2)
     assert early.code == 0
     assert f"{folder} is not finished: these are its weights after step 30" in early.err
+    assert "what more steps, or a better prior, could save" in " ".join(early.out.split())
+    end = ["The training has not ended, at step 30, and all of this may change:", f"`vaekit resume {folder}` goes on."]
+    assert early.out.splitlines()[-2:] == end
+    assert json.loads(vaekit("evaluate", folder, "--samples", 2, "--json").out)["unfinished_at_step"] == 30
     assert vaekit("resume", folder).code == 0
-    assert "not finished" not in vaekit("evaluate", folder, "--samples", 2).err
+    late = vaekit("evaluate", folder, "--samples", 2)
+    assert "not finished" not in late.err
+    assert "what a better prior could save" in " ".join(late.out.split())
+    assert "has not ended" not in late.out
     assert_same_run(folder, whole)
 
 

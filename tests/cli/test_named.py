@@ -8,11 +8,13 @@ import own_parts
 import pytest
 from lanes import but_few_slow
 from runs.conftest import named
+from torch import nn
 
 import vaekit
 from vaekit import VAE
 from vaekit.core import Penalty
 from vaekit.errors import VaekitError
+from vaekit.models.trial import check_networks
 from vaekit.objectives import ELBO, ImportanceWeighted
 from vaekit.parts import likelihoods, posteriors, priors
 from vaekit.runs import Run
@@ -95,6 +97,32 @@ def test_an_argument_may_have_the_name_of_a_setting_that_no_part_asks_for():
     known = {"posterior": None, "start": "random", "network": "mlp"}
     assert made("network", {"mine": network}, "mine:start=0.25", **known) == 0.25
     assert made("network", {"mine": network}, "mine", **known) == 0.5
+
+
+@pytest.mark.parametrize(("wrong", "words"), [
+    ("takes", "the encoder fails on 2 rows, (2, 3): RuntimeError, mat1 and mat2 shapes cannot be multiplied"),
+    ("gives", "the encoder makes (2, 5) of 2 rows, (2, 3), and has to make (2, 4) of them: posterior.features is 4."),
+    ("decoder", "the decoder makes (2, 2) of 2 rows, (2, 2), and has to make (2, 3) of them: likelihood.features is 3"),
+    ("tuple", "the decoder makes a tuple of 2 rows, (2, 2): it has to give one tensor, row by row."),
+    ("alone", "makes no pair of modules: return (encoder, decoder)."),
+])  # fmt: skip
+def test_a_network_of_the_wrong_shape_is_refused_with_the_right_one(wrong, words):
+    vae = VAE(network=f"own_parts:crooked:wrong={wrong}", latent_dim=2, likelihood="gaussian", max_epochs=1)
+    with pytest.raises(VaekitError) as error:
+        vae.fit(X)
+    assert str(error.value).startswith("network own_parts:crooked")
+    assert words in str(error.value)
+    assert isinstance(error.value.__cause__, RuntimeError) == (wrong == "takes")
+
+
+def test_a_network_is_as_it_was_after_its_trial():
+    frozen = nn.BatchNorm1d(3).eval()
+    encoder = nn.Sequential(nn.BatchNorm1d(3), frozen, nn.Linear(3, 4))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    check_networks(encoder, posteriors.Diagonal(2), nn.Linear(2, 3), likelihoods.Bernoulli((3,)), (3,))
+    assert all(bool((before[name] == value).all()) for name, value in encoder.state_dict().items())
+    assert encoder[0].training
+    assert not frozen.training
 
 
 def test_an_objective_without_a_bound_is_fitted_and_nothing_is_called_one(tmp_path, capsys):

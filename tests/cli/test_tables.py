@@ -210,6 +210,64 @@ def german_run(vaekit, tmp_path_factory):
     return path.parent / "run", path
 
 
+def test_an_archive_comes_back_with_its_rows_filled_and_the_rest_as_it_was(vaekit, tmp_path):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(60, 3)).astype(np.float32)
+    holes = rng.random(x.shape) < 0.2
+    rest = {"y": rng.integers(0, 4, 60), "where": np.array(["a", "b"]), "weight": rng.random(7)}
+    path = tmp_path / "holes.npz"
+    np.savez_compressed(path, x=np.where(holes, np.nan, x), **rest)
+    fit = ("--epochs", 1, "--hidden", "none", "--latent-dim", 1)
+    assert vaekit("fit", path, "--out", tmp_path / "run", *fit).code == 0
+    impute = ("impute", tmp_path / "run", path, "--samples", 20)
+    done = vaekit(*impute, "-o", tmp_path / "filled.npz")
+    assert done.code == 0, done.err
+    with np.load(tmp_path / "filled.npz") as found:
+        assert found.files == ["x", *rest]
+        assert found["x"].dtype == np.float32
+        assert np.array_equal(found["x"][~holes], x[~holes])
+        assert np.isfinite(found["x"]).all()
+        for name, array in rest.items():
+            assert np.array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    refused = vaekit(*impute, "--draws", 3, "-o", tmp_path / "drawn.npz")
+    assert (refused.code, "--draws asks for 3: end it in .npy" in refused.err) == (2, True)
+    assert vaekit(*impute, "--draws", 3, "-o", tmp_path / "drawn.npy").code == 0
+    np.save(tmp_path / "x.npy", x)
+    refused = vaekit("impute", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / "other.npz")
+    assert (refused.code, "is no single .npz: give a name that ends in .npy" in refused.err) == (2, True)
+
+
+def test_blanks_around_names_come_back_and_need_not_be_typed(vaekit, tmp_path):
+    rng = np.random.default_rng(2)
+    lines = [f"r{i},{rng.integers(20, 60)},{rng.normal():.2f},{'ab'[i % 2]}" for i in range(60)]
+    lines[3] = "r3,,0.50,a"
+    header = "id, age ,size  , site"
+    spaced, clean = tmp_path / "spaced.csv", tmp_path / "clean.csv"
+    spaced.write_text("\n".join([header, *lines]) + "\n")
+    clean.write_text("\n".join(["id,age,size,site", *lines]) + "\n")
+    options = ("--columns", "age=count", "--keep", "id", "--condition", "site", "--epochs", 1, "--hidden", "none")
+    run = tmp_path / "run"
+    done = vaekit("fit", spaced, *options, "--out", run)
+    assert done.code == 0, done.err
+
+    def written(*command, data=spaced, ending="csv") -> str:
+        done = vaekit(command[0], run, *([data] if data else []), *command[1:], "-o", tmp_path / f"out.{ending}")
+        assert done.code == 0, done.err
+        if ending == "parquet":
+            return ",".join(polars.read_parquet(tmp_path / "out.parquet").columns)
+        return (tmp_path / "out.csv").read_text().splitlines()[0]
+
+    assert written("impute", "--samples", 5) == f"row,{header}"
+    assert written("impute", "--samples", 5, data=clean) == "row,id,age,size,site"
+    assert written("sample", "--given", "site=a", "-n", 2, data=None) == " age ,size  , site"
+    assert written("sample", "-n", 2, data=None, ending="parquet") == " age ,size  , site"
+    assert written("reconstruct") == f"row,{header}"
+    assert written("score", "--samples", 5).startswith("row,id, site,")
+    assert written("score", "--samples", 5, data=clean).startswith("row,id,site,")
+    assert written("encode", "--keep", "id").startswith("row,id, site,z0")
+
+
 CELLS_OF = {
     "Betrag, netto": r"-?\d+,\d\d",
     "Größe": r"\d+,\d",

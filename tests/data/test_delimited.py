@@ -1,8 +1,10 @@
 """Tables of text: what a file's habits mean, what is said of them, and remedies that work as printed."""
 
+import datetime
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,8 @@ READ = {
     "a decimal comma decides for its table": (table("a;b", "0,5;1,250"), "decimal commas", [1.25, 1.25]),
     "two groups decide for their table": (table("a\tb", "1,000,000\t1,250"), "commas of thousands", [1250, 1250]),
     "dates with the day first": (table("a,b", "{a},31/01/1970"), "read with the day first, as in '31/01/1970'", [30]),
+    "a date that tells": (table("a,b", "{a},1/2/1970\n{a},31/1/1970"), "as in '31/1/1970'", [31, 30]),
+    "dates with points": (table("a,b", "{a},1.2.1970"), "read with the day first, as in '1.2.1970'", [31, 31]),
     "dates with the month first": (table("a,b", "{a},01-31-1970"), "read with the month first", [30, 30]),
     "an index": (table(",b", "{i},{b}"), "an index of the rows", None),
     "an unnamed column of other numbers": (table(",b", "{a},{b}"), "--exclude ''", None),
@@ -429,6 +433,10 @@ WRONG = {
     ),
     "a level not stated": (["low", "hi"], "b=ordinal:low<mid", "cells without a level in 'b' (row 1: 'hi')"),
     "a level without cells": (["low", "mid"], "b=ordinal:low<mid<high", "no cell is 'high'; they are 'low' and 'mid'"),
+    "the other order": (["3/25/2020", "1/1/2020"], "b=date:day-first", "'b' (row 0: '3/25/2020' has the month first)"),
+    "the year first": (["", "2020-01-02"], "b=date:day-first", "'b' (row 1: '2020-01-02' has the year first)"),
+    "a time of day": (["1/2/2020 10:00"], "b=date:day-first", "'1/2/2020 10:00' is a datetime)"),
+    "no date": (["5", "6"], "b=datetime", "not what was stated in 'b' (row 0: '5' is no datetime)"),
     "no such column": (["1", "2"], "bb=count", "unknown column of x.csv 'bb'; did you mean 'b'?"),
 }
 
@@ -448,6 +456,7 @@ def test_what_is_said_of_a_column_must_be_so(tmp_path, case):
         ("age=ordinal:low", "give levels as in ordinal:low<mid<high"),
         ("age=ordinal:a<b<a", "each once"),
         ("age=count:a<b", "no kind of column"),
+        ("when=date:days,age=real", "give date:day-first or date:month-first"),
     ],
 )
 def test_what_is_said_of_columns_is_checked(stated, words):
@@ -608,6 +617,120 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
     assert own.format == form
     table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
     assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+MIXED_UNITS = {
+    "weights": (["5 kg", "300 g", "2 lb", "7 kg"], "'kg' (20), 'g' (10), 'lb' (10)"),
+    "prices": (["$3.20", "€4", "$7"], "'$' (20), '€' (10)"),
+    "some without": (["2.5cm", "40", "3.1cm"], "'cm' (20), none (10)"),
+    "a word among them": (["12 %", "3 ‰", "low", "4 %"], "'%' (20), '‰' (10)"),
+    "levels": (["3a", "3b", "4a"], None),
+    "addresses": (["3 High Street", "4 High Street", "5 kg"], None),
+    "words": (["red", "green", "7 up"], None),
+}
+
+
+@pytest.mark.parametrize("case", MIXED_UNITS)
+def test_numbers_of_several_units_are_noted(tmp_path, case):
+    text, words = MIXED_UNITS[case]
+    fields = read(write(tmp_path, cells(*text * 10)))
+    noted = [note for note in fields["notes"] if "units" in note]
+    if words is None:
+        assert not noted
+    else:
+        start = f"'b' is taken for text, since its numbers have several units: {words}. With"
+        assert [note[: len(start)] for note in noted] == [start]
+
+
+def test_numbers_of_several_units_are_noted_where_their_column_is_left_out(tmp_path):
+    text = [f"{i} {unit}" for i in range(40) for unit in ("m", "ft")]
+    notes = read(write(tmp_path, cells(*text)))["notes"]
+    assert any("'ft' (40), 'm' (40)" in note for note in notes)
+    assert any(note.startswith("'b' left out") for note in notes)
+
+
+POINTS = {
+    "two points, commas between cells": ("a,b\n{i}.5,2.345.678\n{i}.5,45.307\n{i}.5,12\n", "", [2345678, 45307, 12]),
+    "two points and a unit": ("a,b\n{i}.5,2.345.678 €\n{i}.5,45.307 €\n{i}.5,7 €\n", "", [2345678, 45307, 7]),
+    "stated whole": ("a,b\n{i}.5,45.307\n{i}.5,12.000\n{i}.5,9\n", "b=integer", [45307, 12000, 9]),
+    "stated a count": ("a;b\n0,5;45.307\n1,5;12.000\n1,5;850\n", "b=count", [45307, 12000, 850]),
+    "stated real": ("a;b\n0,5;45.307\n1,5;12.100\n1,5;850\n", "b=real", [45.307, 12.1, 850]),
+    "commas stated whole": ("a;b\n{i}.5;1,250\n{i}.5;85\n{i}.5;2,000\n", "b=integer", [1250, 85, 2000]),
+    "commas stated real": ("a;b\n{i}.5;1,250\n{i}.5;85\n{i}.5;2,000\n", "b=real", [1.25, 85, 2]),
+}
+
+
+@pytest.mark.parametrize("case", POINTS)
+def test_points_and_commas_of_thousands_are_read_where_they_are_certain_or_stated(tmp_path, case):
+    text, stated, values = POINTS[case]
+    declared = parse_types(stated) if stated else {}
+    fields = read(write(tmp_path, text.replace("{i}", "3")), Columns(declared=declared))
+    assert fields["x"][:, 1].tolist() == values
+    assert fields["decimal"] == ("," if "0,5" in text or case == "commas stated real" else ".")
+
+
+def test_points_of_two_meanings_are_refused_or_noted_with_what_says_which(tmp_path):
+    found = message(write(tmp_path, "a;b\n0,5;45.307\n1,5;12.000\n"))
+    remedy = "Where the points are of thousands: --columns 'b=integer'. Where they are decimal: --columns 'b=real'."
+    assert remedy in found.splitlines()
+    found = message(write(tmp_path, "a;b\n1.5;45,307\n2.5;12,000\n"))
+    assert "Where the commas are of thousands: --columns 'b=integer'." in found
+    notes = read(write(tmp_path, cells("45.307", "12.100")))["notes"]
+    assert notes == ("points of 'b' read as decimal, as in '45.307': where that is 45307, --columns 'b=integer'.",)
+    assert read(write(tmp_path, cells("45.307", "0.307")))["notes"] == ()
+
+
+def test_whole_numbers_of_a_model_are_read_with_points_of_thousands(tmp_path):
+    fields = read(write(tmp_path, cells("1.045.307", "12.100")))
+    fitted = Columns(needed=("a", "b"), types=fields["types"])
+    assert read(write(tmp_path, cells("45.307", "9")), fitted)["x"][:, 1].tolist() == [45307, 9]
+    assert read(write(tmp_path, cells("45.000", "9.000")), fitted)["x"][:, 1].tolist() == [45, 9]
+    semicolons = write(tmp_path, "a;b\n0,5;45.307\n1,5;9\n")
+    assert read(semicolons, fitted)["x"].tolist() == [[0.5, 45307], [1.5, 9]]
+    thirds = read(semicolons, Columns(declared={"b": "real"}))
+    assert read(semicolons, replace(fitted, types=thirds["types"]))["x"].tolist() == [[0.5, 45.307], [1.5, 9]]
+    hundredths = (fields["types"][0], ColumnType("real", (), "number", 2))
+    assert "points of two meanings in 'b'" in message(semicolons, needed=("a", "b"), types=hundredths)
+    reals = Columns(needed=("a", "b"), types=(fields["types"][0], ColumnType("real", (), "number")))
+    later = read(write(tmp_path, cells("45.307", "9")), reals)
+    assert later["x"][:, 1].tolist() == [45.307, 9]
+    assert later["notes"] == ()
+
+
+UNCLEAR = {
+    "days": (["3/4/2021", "11/12/2020"], "date:day-first", "%-d/%-m/%Y", [18720, 18607]),
+    "months": (["03-04-2021", "11-12-2020"], "date:month-first", "%m-%d-%Y", [18690, 18578]),
+    "times": (["5/6/2001 10:00", "5/6/2001 12:30"], "datetime:day-first", "%-d/%-m/%Y %H:%M", None),
+}
+
+
+@pytest.mark.parametrize("case", UNCLEAR)
+def test_dates_that_leave_the_day_open_are_read_as_stated(tmp_path, case):
+    text, stated, form, days = UNCLEAR[case]
+    path = write(tmp_path, cells(*text))
+    kind = stated.partition(":")[0]
+    day = f"Where the day comes first: --columns 'b={kind}:day-first'."
+    assert f"{day} Where the month does: --columns 'b={kind}:month-first'." in message(path)
+    fields = read(path, Columns(declared=parse_types(f"b={stated}")))
+    own = fields["types"][-1]
+    assert (own.written, own.format, own.reason) == (kind, form, "as stated")
+    pointed = read(write(tmp_path, cells("3.4.2021", "4.25.2021")), Columns(declared={"b": "date:month-first"}))
+    assert pointed["types"][-1].format == "%-m.%-d.%Y"
+    assert fields["notes"] == ()
+    if days is not None:
+        assert fields["x"][:, -1].tolist() == days
+    table = as_table(fields["x"][:, -1:], ["b"], [own.written], [()], [own.decimals])
+    assert as_text(table, [own.decimals], [own.format])["b"].to_list() == text
+
+
+def test_a_model_of_dates_reads_others_in_the_order_that_it_was_fitted_to(tmp_path):
+    path = write(tmp_path, cells("25/4/2021", "11/12/2020"))
+    fields = read(path)
+    fitted = Columns(needed=("a", "b"), types=fields["types"])
+    later = read(write(tmp_path, cells("3/4/2021")), fitted)
+    assert later["x"][0, 1] == (datetime.date(2021, 4, 3) - datetime.date(1970, 1, 1)).days
+    other = read(write(tmp_path, cells("3/24/2021")), fitted)
+    assert other["x"][0, 1] == (datetime.date(2021, 3, 24) - datetime.date(1970, 1, 1)).days
 
 
 @pytest.mark.parametrize("below", ["", '\n7,"so"\n', "\n7,8\n9,10\n"])

@@ -1,5 +1,7 @@
 """Frames and arrays of which some columns are given, p(x|c)."""
 
+import datetime
+
 import numpy as np
 import polars
 import pytest
@@ -69,6 +71,18 @@ def test_arrays_name_them_by_number():
     seen = ~np.isnan(holes)
     assert np.array_equal(filled[seen], holes[seen])
     assert np.isfinite(filled).all()
+
+
+def test_a_number_beyond_those_fitted_warns():
+    days = [datetime.date(2020, 1, 1 + row % 28) for row in range(ROWS)]
+    frame = FRAME.select("a", "b").with_columns(c=np.arange(ROWS) % 7, day=polars.Series(days))
+    vae = VAE(condition=["c", "day"], **TINY).fit(frame)
+    vae.sample(2, given={"c": 6, "day": datetime.date(2020, 1, 28)})
+    with pytest.warns(UserWarning, match=r"c is -4, and the rows trained on have 0 … 6") as warned:
+        vae.sample(2, given={"c": -4})
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"day is 2021-05-06, and the rows trained on have 2020-01-01 … 2020-01-28"):
+        vae.inverse_transform(np.zeros((2, 1)), given={"day": datetime.date(2021, 5, 6)})
 
 
 def test_scores_are_of_the_rest(fitted, tmp_path):

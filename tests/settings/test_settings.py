@@ -236,7 +236,7 @@ BAD = {
     "hidden": [(0,), (8, -1), (1.5,), ("x",), "8", 8, (True,)],
     "epochs": [0, 2.5, "many"],
     "batch_size": [0, "x", 0.5],
-    "learning_rate": [-1.0, 10**400, float("inf"), float("nan"), "fast"],
+    "learning_rate": [0, 0.0, -1.0, 10**400, float("inf"), float("nan"), "fast"],
     "patience": [-1, 0.5],
     "seed": [-1, 0.5, "auto"],
     "validation": [-0.1, 1, 1.5, float("nan"), None],
@@ -278,7 +278,7 @@ def test_values_out_of_range_are_named(name, value):
     [
         ("latent_dim", np.int64(3)),
         ("latent_dim", 3.0),
-        ("learning_rate", 0),
+        ("learning_rate", 1),
         ("learning_rate", np.float32(0.5)),
         ("hidden", [np.int32(4)]),
     ],
@@ -288,6 +288,18 @@ def test_numbers_of_other_types_become_plain_ones(name, value):
     plain = {key: item for section in settings.to_dict().values() for key, item in section.items()}[name]
     assert type(plain) in (int, float, list)
     assert tomli_w.dumps(settings.to_dict())
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("learning_rate", 0, "learning_rate is 0: give a number, more than 0, or auto."),
+    ("batch_size", 0, "batch_size is 0: give a whole number, 1 or more, or auto."),
+    ("patience", -3, "patience is -3: give a whole number, 0 or more, or auto."),
+    ("test", 1.5, "test is 1.5: give a number, 0 or more and below 1."),
+])  # fmt: skip
+def test_a_number_out_of_range_is_met_with_the_range(name, value, words):
+    with pytest.raises(VaekitError) as error:
+        Settings().changed(**{name: value})
+    assert str(error.value) == words
 
 
 def test_a_changed_specification_leaves_the_old_one():

@@ -20,7 +20,7 @@ from vaekit.data.ondisk import Rows
 from vaekit.data.survey import row_blocks
 from vaekit.data.written import as_table, as_text, as_those, digits_of_means, filled_in
 from vaekit.errors import VaekitError, counted, unknown
-from vaekit.evaluation import Method, log_likelihood
+from vaekit.evaluation import AnnealedImportance, Method, log_likelihood
 from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.runs import Run
@@ -317,12 +317,27 @@ LONG = 20.0
 """seconds from which on a cost is announced"""
 
 
-def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> None:
-    """Say what log p(x) will cost before it is spent, if that is much."""
+SURELY = 2.0
+"""seconds of one row beside which getting ready is little"""
+
+
+def announce(model: LatentModel, rows: Dataset, method: Method, seed: int, *, rows_option: bool = False) -> None:
+    """Say what log p(x) will cost before it is spent, if that is much; of annealing what is to be done even before one
+    row is tried, which may take minutes itself.
+
+    rows_option    whether the command has --rows
+    """
+    remedy = " --rows N takes N of them." if rows_option else ""
+    if isinstance(method, AnnealedImportance):
+        work = f"{counted(len(rows))} × {method.temperatures} temperatures × {method.chains} chains"
+        print(f"log p(x) by {method.name}: {work}; one row is tried first.{remedy}", file=sys.stderr)
+        remedy = ""
     for _ in range(2):  # the first row also pays for getting ready
         began = time.monotonic()
         log_likelihood(model, rows.first(1), method, seed)
-    for_one = time.monotonic() - began
+        for_one = time.monotonic() - began
+        if for_one > SURELY:
+            break
     together = torch.get_num_threads() if rows.device.type == "cpu" else TOGETHER
     seconds = for_one * len(rows) / together
     if seconds <= LONG:
@@ -333,7 +348,7 @@ def announce(model: LatentModel, rows: Dataset, method: Method, seed: int) -> No
     line = f"log p(x) of {counted(len(rows))} by {method.name} will take about {duration}."
     if method.size:
         line += " Fewer --samples take less."
-    print(line, file=sys.stderr)
+    print(line + remedy, file=sys.stderr)
 
 
 @contextmanager
@@ -377,6 +392,7 @@ def write_rows(
     *,
     means: bool = False,
     after: Mapping[str, np.ndarray] | None = None,
+    spelled: Mapping[str, str] | None = None,
 ) -> None:
     """Rows as .npy, or as a table with a column a name as .csv or .parquet; all of it or nothing.
 
@@ -385,6 +401,7 @@ def write_rows(
               its separator, decimal mark and format of dates; the conditions among `known` stand where they stood in it
     after     further columns, put behind
     means     the rows are means of such, which are not rounded to the data's own numbers
+    spelled   names as they are to be written, where they have blanks around them
     """
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
@@ -413,6 +430,7 @@ def write_rows(
             given = [(column.name, column) for column in conditions]
             own = dict(schema.together(list(own.items()), given))
     table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
+    table = _as_spelled(table, spelled or {})
     write(path, _bytes_of(table, path, separator, decimal))
 
 
@@ -446,7 +464,13 @@ def write_filled(
     before = _named_apart(known, names)
     behind = _named_apart(dict(after), [*before, *names])
     table = polars.DataFrame({**before, **dict(zip(names, table, strict=True)), **behind})
+    table = _as_spelled(table, source.spelled)
     write(path, _bytes_of(table, path, source.separator, decimal))
+
+
+def _as_spelled(table: "polars.DataFrame", spelled: Mapping[str, str]) -> "polars.DataFrame":
+    """A table with the blanks around its columns' names that a file had there."""
+    return table.rename({name: spelled.get(name, name) for name in table.columns})
 
 
 def _bytes_of(table: "polars.DataFrame", path: Path, separator: str, decimal: str) -> bytes:

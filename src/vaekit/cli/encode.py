@@ -70,7 +70,7 @@ def encode(
     if spread:
         names += [f"sd{j}" for j in range(latents)]
         table = np.stack([mean, deviation], 1)
-    write_rows(output, table, names, known)
+    write_rows(output, table, names, known, spelled=source.spelled)
     if json:
         seed = opened.settings.training.seed
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}

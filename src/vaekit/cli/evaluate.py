@@ -83,7 +83,7 @@ def evaluate(
     seed = opened.settings.training.seed
     name = source.name if data else f"{source.name}, test rows"
     if not json:
-        announce(model, chosen, way, seed)
+        announce(model, chosen, way, seed, rows_option=rows is None)
     with scoring_bar(len(chosen), quiet=json) as advance:
         result = evaluate_rows(
             model,
@@ -98,12 +98,17 @@ def evaluate(
     if json:
         draws = getattr(way, way.size) if way.size else None
         about = {"run": str(run), "data": name, "seed": seed, "draws": draws, "versions": versions(place)}
+        if not opened.finished:
+            about["unfinished_at_step"] = opened.step
         if opened.schema.given:
             about["given"] = opened.schema.given
         print(json_module.dumps({**about, **result.to_dict()}))
         return
     _say_doubts(model, len(chosen))
-    lines = _table(result, name, opened.schema.binarized, way)
+    lines = _table(result, name, opened.schema.binarized, way, opened.finished)
+    if not opened.finished:
+        lines.append(f"The training has not ended, at step {opened.step:,}, and all of this may change:")
+        lines.append(f"`vaekit resume {run}` goes on.")
     if opened.schema.given:
         lines = _conditional(lines, opened.schema.given)
     say_page(lines)
@@ -168,15 +173,18 @@ def _give_or_take(error: float | None, form: str) -> str:
     return f" ± {error:{form}}"
 
 
-def _table(result: "Evaluation", name: str, binarized: str, method: "Method") -> list[str]:
-    """The page for people: a number a line, what it is, then what stands beside it and what follows."""
+def _table(result: "Evaluation", name: str, binarized: str, method: "Method", finished: bool) -> list[str]:
+    """The page for people: a number a line, what it is, then what stands beside it and what follows.
+
+    finished    whether the training had come to its end
+    """
     from vaekit.errors import counted
 
     head = f"{name}: {counted(result.n)}, means per row"
     if binarized != "none":
         head += f"; binarised ({binarized})"
     lines = [head]
-    for label, value, meaning in _numbers(result, binarized, method):
+    for label, value, meaning in _numbers(result, binarized, method, finished):
         lines += _line(label, value, meaning)
     if result.baselines:
         lines.append("beside simple models of the training rows, on the same rows, it is")
@@ -222,11 +230,11 @@ Line = tuple[str, str, str]
 """a number's name, the number, and what it is"""
 
 
-def _numbers(result: "Evaluation", binarized: str, method: "Method") -> list[Line]:
+def _numbers(result: "Evaluation", binarized: str, method: "Method", finished: bool) -> list[Line]:
     """The numbers of an evaluation, in the order in which they are read."""
     return [
         *_of_log_p(result, binarized, method),
-        *_of_bound(result, binarized),
+        *_of_bound(result, binarized, finished),
         *_of_gaps(result),
     ]
 
@@ -249,7 +257,7 @@ def _of_log_p(result: "Evaluation", binarized: str, method: "Method") -> list[Li
     return lines
 
 
-def _of_bound(result: "Evaluation", binarized: str) -> list[Line]:
+def _of_bound(result: "Evaluation", binarized: str, finished: bool) -> list[Line]:
     of = "the mean log p of the binarised image" if binarized == "expected" else "log p(x)"
     lines = [("ELBO", f"{result.elbo:.3f} nats", f"a lower bound on {of}")]
     rate = f"{result.rate:.3f} nats"
@@ -260,7 +268,7 @@ def _of_bound(result: "Evaluation", binarized: str) -> list[Line]:
         ceiling = f"I_q(x; z), at most log n = {parts.ceiling:.2f}"
         lines.append(("rate", rate, "KL(q(z|x) ‖ p(z)), of which"))
         lines.append(("  information", f"{parts.information:.3f} nats", ceiling))
-        lines.append(("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts)))
+        lines.append(("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts, finished)))
     lines.append(("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"))
     active = f"{result.active_units} of {result.latent_dim}"
     lines.append(("active units", active, "latents that carry something about x"))
@@ -281,10 +289,13 @@ def _of_gaps(result: "Evaluation") -> list[Line]:
     return lines
 
 
-def _marginal(parts: "RateParts") -> str:
-    """What KL(q(z) ‖ p(z)) means: where the rows told apart are as many as there are, the split is a matter of n."""
+def _marginal(parts: "RateParts", finished: bool) -> str:
+    """What KL(q(z) ‖ p(z)) means: where the rows told apart are as many as there are, the split is a matter of n; in
+    the middle of a training more steps may lower it as well as another prior."""
     if parts.information > CLOSE * parts.ceiling:
         return "the rest: more rows would show more information and less of this"
+    if not finished:
+        return "KL(q(z) ‖ p(z)): what more steps, or a better prior, could save"
     return "KL(q(z) ‖ p(z)): what a better prior could save"
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data import Schema
+from vaekit.data import Schema, tiff
+from vaekit.data.images import INSTALL
 from vaekit.errors import VaekitError
 from vaekit.report import grid, shown_as
 from vaekit.runs.storage import write
@@ -32,26 +33,34 @@ def write_images(path: Path, images: np.ndarray, schema: Schema, columns: int | 
 
 
 def write_stack(path: Path, images: np.ndarray, schema: Schema) -> None:
-    """A TIFF of the images' own numbers, in the type in which the data came: grey in 8, 16 or 32 bits or as float32, in
-    colour in 8 bits.
+    """A TIFF of the images' own numbers, in the type in which the data came: of 8, 16 or 32 bits or as float32, all
+    channels of an image on its page.
 
-    Raises VaekitError for images of other channels or of colours that are not of 8 bits.
+    Raises VaekitError for channels that are no colours of 8 bits, where tifffile is not there.
     """
-    from PIL import Image
-
     dtype = _type(schema)
-    if images.ndim == 4 and (dtype != np.uint8 or schema.channels not in (3, 4)):
-        raise VaekitError(f"a TIFF takes grey images and 8-bit colours, not {schema.channels} of {dtype}: write .npy.")
-    images = schema.uncentred(images)
-    if images.ndim == 4:
-        images = np.moveaxis(images, 1, -1)
-    pages = images.astype(np.float64) * schema.grey
+    by_pillow = images.ndim == 3 or (schema.channels == 3 and dtype == np.uint8)
+    if not by_pillow and not tiff.readable():
+        raise VaekitError(
+            f"a TIFF of {schema.channels} channels of {dtype} takes tifffile: {INSTALL}, or write .npy instead."
+        )
+    pages = schema.uncentred(images).astype(np.float64) * schema.grey
     if dtype.kind != "f":
         pages = np.clip(pages.round(), np.iinfo(dtype).min, np.iinfo(dtype).max)
-    first, *others = (Image.fromarray(page.astype(dtype)) for page in pages)
+    pages = pages.astype(dtype)
+    write(path, _by_pillow(pages) if by_pillow else tiff.of_channels(pages))
+
+
+def _by_pillow(pages: np.ndarray) -> bytes:
+    """A TIFF of grey images (n, height, width), or of colours (n, 3, height, width)."""
+    from PIL import Image
+
+    if pages.ndim == 4:
+        pages = np.moveaxis(pages, 1, -1)
+    first, *others = map(Image.fromarray, pages)
     buffer = io.BytesIO()
     first.save(buffer, "tiff", save_all=True, append_images=others)
-    write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _type(schema: Schema) -> np.dtype:

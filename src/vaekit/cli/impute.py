@@ -43,12 +43,13 @@ def impute(
     run
         the run folder
     data
-        a table (.csv, .tsv, .parquet) or an array (.npy) whose missing cells are NaN
+        a table (.csv, .tsv, .parquet) or an array (.npy, .npz) whose missing cells are NaN
     more
         further files, whose rows follow
     output
         a table (.csv, .parquet): every column of the given one, in its order, with all that was there as it was, behind
-        the rows' numbers, counted from 0; or an .npy of the numbers
+        the rows' numbers, counted from 0; or an .npy of the numbers; or of an .npz another one (.npz), whose other
+        arrays stay as they were
     draws
         M: instead of one estimate of each cell (the mean of numbers, the most probable level of categories) M draws of
         it, for multiple imputation: the M versions of a row in turn, numbered in the column draw; in an .npy (M, n, …)
@@ -80,14 +81,19 @@ def impute(
 
     from vaekit import inference
     from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of
+    from vaekit.data.readers import with_other_rows
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
     from vaekit.runs import versions
+    from vaekit.runs.storage import write
 
-    check_output(output, ".npy", ".csv", ".parquet")
+    check_output(output, ".npy", ".npz", ".csv", ".parquet")
+    archive = output.suffix.lower() == ".npz"
+    if archive:
+        _check_archive(output, (data, *more), draws)
     if spread and draws:
         raise VaekitError("--spread goes with one estimate of each cell: leave out --draws, or it.")
-    if spread and output.suffix.lower() == ".npy":
+    if spread and output.suffix.lower() in (".npy", ".npz"):
         raise VaekitError("--spread stands in columns beside the rows: give -o a name that ends in .csv or .parquet.")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
@@ -97,7 +103,10 @@ def impute(
     values = opened.schema.from_stored((found.draws if draws else found.values).cpu().numpy())
     filled = np.where(source.missing, values, np.asarray(source.x))
     after = _spreads(found.spread.cpu().double().numpy(), source.missing, feature_names(opened)) if spread else {}
-    _write(output, filled, opened, source, known, draws, after)
+    if archive:
+        write(output, with_other_rows(Path(data), filled))
+    else:
+        _write(output, filled, opened, source, known, draws, after)
     count = int(source.missing.sum())
     few = _say_few(found.ess.cpu().numpy(), source.missing, samples)
     if json:
@@ -107,6 +116,19 @@ def impute(
         return
     what = f", {draws} draws each," if draws else ""
     print(f"{counted(count, 'missing cell')} of {counted(len(rows))} filled{what} in {output}")
+
+
+def _check_archive(output: Path, data: tuple[str, ...], draws: int) -> None:
+    """Refuse an archive as output for anything but one estimate of each cell of another archive."""
+    from vaekit.errors import VaekitError, listed
+
+    if len(data) > 1 or Path(data[0]).suffix.lower() != ".npz":
+        raise VaekitError(
+            f"-o {output} is the archive that was read with its rows filled, and {listed(data)} is no single .npz: "
+            f"give a name that ends in .npy, .csv or .parquet."
+        )
+    if draws:
+        raise VaekitError(f"-o {output} holds one version of each row, and --draws asks for {draws}: end it in .npy.")
 
 
 def _spreads(deviation: "np.ndarray", missing: "np.ndarray", names: list[str]) -> "dict[str, np.ndarray]":
@@ -147,7 +169,7 @@ def _write(
         known = of_each(known, len(index), draws)
         index = np.repeat(index, draws)
     if source.whole is None:
-        write_rows(output, filled, names, known, opened.schema, after=after)
+        write_rows(output, filled, names, known, opened.schema, after=after, spelled=source.spelled)
     else:
         write_filled(output, filled, source, index, opened.schema, known, after)
 

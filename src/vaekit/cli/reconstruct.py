@@ -106,7 +106,8 @@ def reconstruct(
         else:
             table = opened.schema.from_stored(in_turn)
             beside = of_each(known, count, samples)
-            write_rows(output, table, feature_names(opened), beside, opened.schema, means=True)
+            names = feature_names(opened)
+            write_rows(output, table, names, beside, opened.schema, means=True, spelled=source.spelled)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         print(json_module.dumps({**about, "versions": versions(place), "n": count, "samples": samples}))

@@ -1,5 +1,6 @@
 """vaekit sample: new rows from the model."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,8 @@ def sample(
     n
         how many
     output
-        .png (a grid, for images), .tif (a page for each image, of the data's own numbers), .npy, .csv or .parquet
+        .png (a grid, for images), .tif (a page for each image, of the data's own numbers and channels), .npy, .csv or
+        .parquet
     mean
         the decoder's mean x̂ instead of a draw x ~ p(x|z)
     given
@@ -91,7 +93,8 @@ def sample(
         drawn_whole = model.likelihood.integers and opened.schema.kind != "real" and not mean
         if drawn_whole:
             written = whole_numbers(written, opened.schema, output)
-        write_rows(output, written, feature_names(opened), known, opened.schema, means=mean)
+        spelled = dict(opened.schema.spelled)
+        write_rows(output, written, feature_names(opened), known, opened.schema, means=mean, spelled=spelled)
     what = "means" if mean else "draws"
     if json:
         about = {"run": str(run), "output": str(output), "seed": seed, "versions": versions(place)}
@@ -104,9 +107,11 @@ def _conditions(run: "Run", given: list[str], n: int, seed: int) -> "np.ndarray"
     """The conditions of n rows, (n, columns): as given, and the others as among the training rows."""
     import numpy as np
 
-    from vaekit.data.conditions import given_cells, parsed, to_sample
+    from vaekit.data.conditions import beyond_range, given_cells, parsed, to_sample
 
     if run.schema.conditions is None and not given:
         return np.empty((n, 0))
     chosen = given_cells(parsed(given, run.schema), run.schema)
+    for note in beyond_range(chosen, run.schema):
+        print(f"vaekit: {note}", file=sys.stderr)
     return to_sample(run.data["conditions"], run.schema, chosen, n, seed)

@@ -92,7 +92,7 @@ def score(
         known = with_parts(known, opened, source, data)
         columns |= {name: term for name, term in result.scores.terms.items() if term.ndim == 1}
     table = np.stack([column.cpu().double().numpy() for column in columns.values()], 1)
-    write_rows(output, table, list(columns), known)
+    write_rows(output, table, list(columns), known, spelled=source.spelled)
     if json:
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         if opened.schema.given:

@@ -1,7 +1,7 @@
 """Cells of text → numbers, whatever their commas and points mean; and the one message about all that cannot be read."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "?"
 """what people write, in whatever case, where there is nothing to write"""
 THOUSANDS = r"^[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 DECIMALS = r"^[-+]?(([1-9]\d{0,2}(\.\d{3})+|\d*),\d+|\d+,)([eE][-+]?\d+)?$"
+WHOLE = r"^[-+]?\d+$"
 POINTED_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(\.\d{3})+$"
 MOST_DECIMALS = 9
 """digits behind the point with which people write numbers; more are a machine's"""
@@ -41,6 +42,12 @@ REMEDY = {
     "unseen": "--unseen=missing takes such cells for missing.",
 }
 """kinds of faults, as a message names them, and what helps beside leaving the column out"""
+CHOICES = {
+    "day": (("the day comes first", "{}:day-first"), ("the month does", "{}:month-first")),
+    "ambiguous": (("the commas are of thousands", "integer"), ("they are decimal", "real")),
+    "points": (("the points are of thousands", "integer"), ("they are decimal", "real")),
+}
+"""what cells of some faults may mean, with the kind that says so of their column; {} is how it is written"""
 READ = {
     "decimals": "decimal commas read ('0,5' as 0.5)",
     "thousands": "commas of thousands read ('1,000' as 1000)",
@@ -61,6 +68,8 @@ class Fault:
     """what else is to be said, in place of the cell"""
     cells: tuple[str, ...] = ()
     """all different cells that are at fault, where they are known"""
+    written: str = ""
+    """what the cells are, of unclear dates: "date" or "datetime" """
 
     def __str__(self) -> str:
         cell = self.cell[:LONGEST] + "…" * (len(self.cell) > LONGEST)
@@ -112,20 +121,26 @@ def spells_number(cells: "polars.Series") -> "polars.Series":
 
 
 def numbers(
-    columns: Sequence["polars.Series"], separator: str, notes: list[str]
+    columns: Sequence["polars.Series"], separator: str, notes: list[str], stated: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Numbers], list[Fault], str]:
     """The numbers of each column of bare text by its name (null: missing); the columns that hold others; and the mark
-    in front of decimals, "" where there is none. Commas are decimal or thousands' where the table leaves no doubt
-    which.
+    in front of decimals, "" where there is none. Commas and points are decimal or thousands' where the table leaves no
+    doubt which, or the column is known to hold whole numbers.
 
     separator    of the file; one of commas writes its decimals with points
     notes        what was read otherwise than it is written is added to them
+    stated       by the names of some columns what is known of their numbers: they are "whole", or "any" with decimals;
+                 or like others that a model was "fitted" to, or "fitted whole"
     """
+    known = stated or {}
     found: dict[str, Numbers] = {}
     faults: list[Fault] = []
     habits: list[tuple[polars.Series, str]] = []
     for cells, values in zip(columns, plain(columns), strict=True):
-        if values is None:
+        grouped = _grouped(cells) if _must_be_whole(known.get(cells.name), values) else ""
+        if grouped:
+            habits.append((cells, grouped))
+        elif values is None:
             habits.append((cells, _comma(cells, separator)))
         else:
             found[cells.name] = values
@@ -133,18 +148,25 @@ def numbers(
     read: dict[str, list[str]] = {}
     for cells, habit in habits:
         meant = mark if habit == "either" else habit
+        if habit == "either" and known.get(cells.name) == "any":
+            meant = "decimals"
         with_commas = _with_commas(cells, meant) if meant in READ else None
         if with_commas is None:
             faults.append(_fault(cells, meant))
             continue
         found[cells.name] = with_commas
         read.setdefault(meant, []).append(cells.name)
+    commas_read = {name for names in read.values() for name in names}
+    open_ones = [cells for cells in columns if cells.name not in commas_read and known.get(cells.name) != "any"]
+    pointed = _all_pointed(open_ones, found)
     if mark == "decimals":
-        faults += [fault for fault in map(_pointed, columns) if fault and fault.column in found]
+        faults += pointed
+    else:
+        notes += [_doubt(fault) for fault in pointed if fault.column not in known]
     for meant, names in read.items():
         notes.append(f"{READ[meant]} in {listed(names)}.")
     decimal = "." if any(own.decimals for own in found.values()) else ""
-    if not read.keys().isdisjoint({"decimals", "points"}):
+    if "decimals" in read or ("points" in read and separator != ","):
         decimal = ","
     return found, faults, decimal
 
@@ -191,12 +213,30 @@ def _comma(cells: "polars.Series", separator: str) -> str:
         return "either"
     if decimals and separator == ",":
         return "decimal"  # nothing says so but these cells themselves
-    if separator != ",":
-        if odd.str.contains(POINTED_THOUSANDS).all():
-            return "points"
-        if odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
-            return "decimals"
+    if odd.str.contains(POINTED_THOUSANDS).all():
+        return "points"
+    if separator != "," and odd.str.contains(f"{DECIMALS}|{POINTED_THOUSANDS}").all():
+        return "decimals"
     return "thousands" if thousands else "none"
+
+
+def _must_be_whole(known: str | None, values: Numbers | None) -> bool:
+    """Whether a column's numbers have to be whole: as stated, or since those of its model are and a point makes others
+    of these ("45.307")."""
+    if known == "fitted whole":
+        return values is None or bool((values.values % 1 > 0).any())
+    return known == "whole"
+
+
+def _grouped(cells: "polars.Series") -> str:
+    """What the commas or points of whole numbers are, thousands' of the one kind or the other; "" where they have none,
+    or are no groups of three digits."""
+    for sign, pattern, meant in ((",", THOUSANDS, "thousands"), (".", POINTED_THOUSANDS, "points")):
+        signed = cells.filter(cells.str.contains(sign, literal=True))
+        others = cells.filter(~cells.str.contains(sign, literal=True))
+        if len(signed) and signed.str.contains(pattern).all() and others.str.contains(WHOLE).all():
+            return meant
+    return ""
 
 
 def _mark(commas: set[str], separator: str) -> str:
@@ -219,8 +259,14 @@ def _with_commas(cells: "polars.Series", meant: str) -> Numbers | None:
     return None
 
 
+def _all_pointed(columns: Sequence["polars.Series"], found: Mapping[str, Numbers]) -> list[Fault]:
+    """The columns of which `_pointed` says something; only those of three digits behind the point are looked at."""
+    thirds = [cells for cells in columns if cells.name in found and found[cells.name].decimals == 3]
+    return [fault for fault in map(_pointed, thirds) if fault is not None]
+
+
 def _pointed(cells: "polars.Series") -> Fault | None:
-    """In a table of decimal commas: a column whose points may be thousands', since three digits follow each."""
+    """A column whose points may be thousands', since three digits follow each, and nothing but their number says so."""
     if cells.str.contains(",", literal=True).any():
         return None
     pointed = cells.str.contains(".", literal=True)
@@ -230,6 +276,15 @@ def _pointed(cells: "polars.Series") -> Fault | None:
         return None
     row = _first(pointed)
     return Fault("points", cells.name, row, cells[row])
+
+
+def _doubt(fault: Fault) -> str:
+    """A note about points that were taken for decimal, and may be thousands'."""
+    other = fault.cell.replace(".", "")
+    return (
+        f"points of {listed([fault.column])} read as decimal, as in '{fault.cell}': where that is {other}, "
+        f"{as_type(fault.column, 'integer')}."
+    )
 
 
 def _fault(cells: "polars.Series", habit: str) -> Fault:
@@ -256,17 +311,23 @@ def refusal(table: str, where: str, faults: list[Fault], without: str) -> Vaekit
         if len(of_kind) > most:
             shown += f" and {len(of_kind) - most:,} more"
         found.append(f"{WHERE[kind]} {shown}")
-    said = [_remedy(kind, faults) for kind in kinds if not (fitted and kind == "text")]
+    said = [_remedy(kind, faults, fitted) for kind in kinds if not (fitted and kind == "text")]
     advice = " ".join(filter(None, said))
     lines = [f"{table} ({where}): {'; '.join(found)}.", advice, without]
     return VaekitError("\n".join(filter(None, lines)))
 
 
-def _remedy(kind: str, faults: list[Fault]) -> str:
-    """What helps with faults of a kind, beside leaving their columns out."""
+def _remedy(kind: str, faults: list[Fault], fitted: bool) -> str:
+    """What helps with faults of a kind, beside leaving their columns out.
+
+    fitted    whether columns are what they were for a model, and nothing can be stated of them
+    """
+    of_kind = [fault for fault in faults if fault.kind == kind]
+    if kind in CHOICES and not fitted:
+        return _one_or_other(of_kind, CHOICES[kind])
     if kind != "text":
         return REMEDY.get(kind, "")
-    of_text = [fault for fault in faults if fault.kind == kind]
+    of_text = of_kind
     if len(of_text) > COPIED:
         of_text = of_text[:1]
     first = of_text[0]
@@ -278,6 +339,16 @@ def _remedy(kind: str, faults: list[Fault]) -> str:
         return text
     what = "such a cell has" if len(cells) == 1 else "such cells have"
     return f"Where {what} nothing to say: {' '.join(option('--missing', cell) for cell in cells)}. {text}"
+
+
+def _one_or_other(faults: list[Fault], choices: Sequence[tuple[str, str]]) -> str:
+    """What helps where cells may mean one thing or another: the options that say which."""
+    shown = faults if len(faults) <= COPIED else faults[:1]
+    said = []
+    for meaning, kind in choices:
+        options = " ".join(as_type(fault.column, kind.format(fault.written)) for fault in shown)
+        said.append(f"Where {meaning}: {options}.")
+    return " ".join(said)
 
 
 def as_type(name: str, kind: str = "category") -> str:

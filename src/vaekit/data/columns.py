@@ -13,7 +13,12 @@ NUMERIC = ("binary", "count", "integer", "amount", "positive", "real")
 CODED = ("category", "ordinal")
 """kinds of columns whose cells are codes 0, 1, … of their levels"""
 KINDS = (*NUMERIC, *CODED)
-KIND = rf"(?:{'|'.join(KINDS)})"
+DATED = ("date", "datetime")
+"""what may be said of columns of dates, which are numbers: days, or seconds, since 1970"""
+ORDERS = ("day-first", "month-first")
+"""how dates may be stated to be written, where the year comes last"""
+STATEABLE = (*KINDS, *DATED)
+KIND = rf"(?:{'|'.join(STATEABLE)})"
 STATED = re.compile(rf"\s*([^=]+)=({KIND}(?::.*?)?)\s*(?:,(?=[^=]+=)|$)", re.DOTALL)
 """one of several NAME=KIND with commas between them, which may be in names and levels too"""
 WRITTEN = ("number", "integer", "text", "enum", "categorical", "boolean", "date", "datetime", "time", "duration")
@@ -53,7 +58,7 @@ class ColumnType:
 
 def parse_types(stated: str | Sequence[str]) -> dict[str, str]:
     """What the user says of columns, "NAME=KIND,…", as {name: kind}. A kind is one of `KINDS`, ordinal with its levels
-    in their order where they are no numbers.
+    in their order where they are no numbers; or one of `DATED`, with one of `ORDERS` where the cells leave it open.
 
     Raises VaekitError for what is none of this.
 
@@ -91,16 +96,22 @@ def _bare(name: str) -> str:
 
 
 def split_kind(stated: str) -> tuple[str, tuple[str, ...]]:
-    """A kind and the levels that were given with it; VaekitError where it is none.
+    """A kind and the levels, or the order of dates, that were given with it; VaekitError where it is none.
 
-    >>> split_kind("ordinal:low<mid"), split_kind("count")
-    (('ordinal', ('low', 'mid')), ('count', ()))
+    >>> split_kind("ordinal:low<mid"), split_kind("count"), split_kind("date:day-first")
+    (('ordinal', ('low', 'mid')), ('count', ()), ('date', ('day-first',)))
     """
     kind, colon, text = stated.strip().partition(":")
-    if kind not in KINDS:
-        raise unknown("kind of column", kind, KINDS)
+    if kind not in STATEABLE:
+        raise unknown("kind of column", kind, STATEABLE)
     if not colon:
         return kind, ()
+    if kind in DATED:
+        if text.strip() not in ORDERS:
+            raise VaekitError(
+                f"'{stated}' is no kind of column: give {' or '.join(f'{kind}:{one}' for one in ORDERS)}."
+            )
+        return kind, (text.strip(),)
     levels = tuple(level.strip() for level in text.split("<"))
     if kind != "ordinal" or len(set(levels)) < len(levels) or len(levels) < 2 or not all(levels):
         raise VaekitError(f"'{stated}' is no kind of column: give levels as in ordinal:low<mid<high, each once.")

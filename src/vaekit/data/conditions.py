@@ -10,6 +10,7 @@ from vaekit.data.columns import ColumnType
 from vaekit.data.fields import Fields
 from vaekit.data.schema import Schema
 from vaekit.data.typed import Reading, typed
+from vaekit.data.written import cells_as_text
 from vaekit.errors import VaekitError, listed, unknown
 from vaekit.noise import derive_seed
 
@@ -85,6 +86,26 @@ def given_cells(given: Mapping[str, object], schema: Schema) -> dict[int, float]
         j = schema.given.index(_known(name, schema.given))
         found[j] = _cell(schema.given[j], value, conditions.type_of(j))
     return found
+
+
+def beyond_range(cells: Mapping[int, float], schema: Schema) -> list[str]:
+    """A sentence about each of the cells given, {column: number}, that no row trained on comes near: a number below or
+    above all of theirs."""
+    conditions = schema.conditions
+    if conditions is None:
+        return []
+    said = []
+    for j, value in cells.items():
+        kind = conditions.type_of(j)
+        ends = [value, conditions.array("low")[j], conditions.array("high")[j]]
+        if kind.levels or np.isnan(value) or ends[1] <= value <= ends[2]:
+            continue
+        own, low, high = cells_as_text(ends, kind)
+        said.append(
+            f"{schema.given[j]} is {own}, and the rows trained on have {low} … {high}: what the model makes of it is a "
+            f"guess."
+        )
+    return said
 
 
 def _cell(name: str, value: object, kind: ColumnType) -> float:

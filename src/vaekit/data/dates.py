@@ -17,7 +17,7 @@ LATER = rf"([T ]\s*{CLOCK}\s*(?P<zone>Z|[-+]\d{{2}}:?\d{{2}})?)?$"
 YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<one>\d{1,2})[-/.](?P<two>\d{1,2})" + LATER
 YEAR_LAST = r"^(?P<one>\d{1,2})[-/.](?P<two>\d{1,2})[-/.](?P<year>\d{4})" + LATER
 POINTS = r"^\d{1,2}\.\d{1,2}\."
-"""with points the day comes first: nobody writes the month so"""
+"""with points the day comes first, unless somebody says otherwise"""
 TIME = rf"^{CLOCK}$"
 LONG = r"^(?P<sign>-?)(?P<hour>\d+):(?P<minute>[0-5]\d):(?P<second>[0-5]\d([.,]\d+)?)$"
 ISO = (
@@ -43,19 +43,21 @@ class Moments:
     """how they are written, as strftime says it; "" for ISO durations, and for what is no text"""
 
 
-def moments(cells: "polars.Series") -> Moments | None:
+def moments(cells: "polars.Series", order: str = "") -> Moments | None:
     """The moments that most cells of text (null: missing) are; None where these are no dates, times or durations.
 
     A date is year, month, day, or where the year comes last whatever leaves no doubt which is the day: with points the
     day comes first, and else a number above 12 somewhere in the column says it. A time zone that all cells share is
     left out: times are those of the clock.
+
+    order    which comes first, "day" or "month", where the cells leave it open; "": not known
     """
     known = cells.drop_nulls()
     if not len(known):
         return None
     for read, pattern in ((_dates, YEAR_FIRST), (_dates, YEAR_LAST), (_times, TIME), (_durations, ISO)):
         if 2 * known.str.contains(pattern).sum() >= len(known):
-            found = read(cells, pattern)
+            found = _dates(cells, pattern, order) if read is _dates else read(cells, pattern)
             if read is _times and _lacks(cells, found.values) and known.str.contains(LONG).all():
                 return _durations(cells, LONG)
             return found
@@ -127,14 +129,29 @@ def _numbers(texts: "polars.Series") -> np.ndarray:
     return texts.cast(polars.Float64).fill_null(0.0).to_numpy()
 
 
-def _dates(cells: "polars.Series", pattern: str) -> Moments:
-    """Days since 1970, or seconds where a cell has a time of day."""
+def order_of(form: str) -> str:
+    """Which comes first in dates written so, "day" or "month"; "" where neither does.
+
+    >>> order_of("%-d/%-m/%Y"), order_of("%Y-%m-%d")
+    ('day', '')
+    """
+    first = re.match(r"%-?([dm])", form)
+    if first is None:
+        return ""
+    return "day" if first[1] == "d" else "month"
+
+
+def _dates(cells: "polars.Series", pattern: str, given: str = "") -> Moments:
+    """Days since 1970, or seconds where a cell has a time of day.
+
+    given    see `moments`
+    """
     import polars
 
     groups = _groups(cells, pattern)
     month, day, order = groups["one"], groups["two"], ""
     if pattern == YEAR_LAST:
-        order = _order(cells, groups)
+        order = _order(cells, groups, given) or "unclear"
         if order == "day":
             month, day = day, month
     iso = groups["year"] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2)
@@ -146,17 +163,18 @@ def _dates(cells: "polars.Series", pattern: str) -> Moments:
     return Moments(_in_micros(DAY * days + _seconds(groups, 24)), "datetime", order, zoned, form)
 
 
-def _order(cells: "polars.Series", groups: "polars.DataFrame") -> str:
-    """Which of the two numbers before the year is the day."""
+def _order(cells: "polars.Series", groups: "polars.DataFrame", given: str) -> str:
+    """Which of the two numbers before the year comes first, the "day" or the "month": as given, where no number says
+    it; "" where nothing does."""
     if cells.drop_nulls().str.contains(POINTS).all():
-        return "day"
+        return given or "day"
     first = _numbers(groups["one"]).max()
     second = _numbers(groups["two"]).max()
     if first > 12 >= second:
         return "day"
     if second > 12 >= first:
         return "month"
-    return "unclear"
+    return given
 
 
 def _times(cells: "polars.Series", pattern: str) -> Moments:

@@ -8,7 +8,7 @@ import itertools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ class Delimited:
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
     """names of columns that the file has and the table has not"""
+    spelled: Mapping[str, str]
+    """the names that have blanks around them in the file, as they stand there"""
 
 
 def read_delimited(path: Path) -> Delimited:
@@ -61,6 +63,9 @@ def read_delimited(path: Path) -> Delimited:
     header, length, below = _header(head, above, separator)
     if header is None:
         raise VaekitError(f"{path.name} is no readable CSV table: it is empty.")
+    spelled = {}
+    if length:  # the names are none of a comment's
+        spelled = {name.strip(): name for name in header if _bare(name) == name.strip() != name}
     header = [_bare(name) for name in header]
     notes = _check_header(header, below, separator, path)
     first = content.count(b"\n", 0, start + length) + 1
@@ -77,7 +82,7 @@ def read_delimited(path: Path) -> Delimited:
     table = _named(table, header, path.name, notes)
     _check_blanks(table, path)
     left_out = tuple(set(header) - set(table.columns))
-    return Delimited(table, separator, tuple(notes), left_out)
+    return Delimited(table, separator, tuple(notes), left_out, spelled)
 
 
 def _content(path: Path) -> bytes:

@@ -26,6 +26,7 @@ class Fields(TypedDict, total=False):
     label_name: str
     beside: Mapping[str, Column]
     notes: tuple[str, ...]
+    spelled: Mapping[str, str]
     separator: str
     decimal: str
     whole: "polars.DataFrame | None"

@@ -1,7 +1,9 @@
 """Files → arrays. Each reader gives the fields of a Source: x, and names and labels where the file has them."""
 
 import gzip
+import io
 import math
+import shutil
 import tokenize
 import warnings
 import zipfile
@@ -104,10 +106,7 @@ def read_npz(path: Path) -> Fields:
         names = archive.files
         if set(names) >= SPARSE or set(names) >= COORDINATES:
             return {"x": _sparse(path, archive)}
-        usual = [n for n in X_NAMES if n in names]
-        if not usual and len(names) != 1:
-            raise VaekitError(f"{path.name} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
-        chosen = usual[0] if usual else names[0]
+        chosen = _name_of_rows(names, path.name)
         label = next((n for n in LABEL_NAMES if n in names and n != chosen), None)
         masks = [n for n in names if "mask" in n.lower() and n not in (chosen, label)]
         for member in filter(None, (chosen, label, *masks)):
@@ -121,6 +120,42 @@ def read_npz(path: Path) -> Fields:
         if others:
             fields["notes"] = (f"{listed(others)} left out: only '{chosen}' is learned.",)
         return fields
+
+
+def _name_of_rows(names: list[str], file: str) -> str:
+    """Which of an archive's arrays is that of the rows; VaekitError where it is not clear."""
+    usual = [name for name in X_NAMES if name in names]
+    if not usual and len(names) != 1:
+        raise VaekitError(f"{file} holds {', '.join(names)}: name the array of rows 'x' (and labels 'y').")
+    return usual[0] if usual else names[0]
+
+
+def with_other_rows(path: Path, rows: np.ndarray) -> bytes:
+    """The bytes of an .npz that is the one at a path with other rows (n, *X), in the type that its own have; all else
+    that is in it stays as it is.
+
+    Raises VaekitError for a sparse matrix.
+    """
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        names = archive.files
+        if set(names) >= SPARSE or set(names) >= COORDINATES:
+            raise VaekitError(
+                f"{path.name} is a sparse matrix, which is not written: give -o a name that ends in .npy."
+            )
+        chosen = _name_of_rows(names, path.name)
+        own = archive[chosen].dtype
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
+        for info in old.infolist():
+            copy = zipfile.ZipInfo(info.filename, info.date_time)
+            copy.compress_type = info.compress_type
+            with new.open(copy, "w", force_zip64=True) as target:
+                if info.filename == f"{chosen}.npy":
+                    np.lib.format.write_array(target, rows.astype(own), allow_pickle=False)
+                    continue
+                with old.open(info) as source:
+                    shutil.copyfileobj(source, target)
+    return buffer.getvalue()
 
 
 def _check_mask(mask: np.ndarray, where: str) -> None:

@@ -72,6 +72,8 @@ class Schema:
     """of each column the digits behind the point with which it is written; None where nothing says so"""
     formats: tuple[str, ...] | None = None
     """of each column how its dates and times were written as text (`ColumnType.format`); None where none were"""
+    spelled: tuple[tuple[str, str], ...] = ()
+    """names of columns, conditions among them, that have blanks around them in the user's file: (without, with)"""
     separator: str = ","
     decimal: str = "."
     """what separates the cells of the user's file of text, and the mark in front of their decimals"""
@@ -331,6 +333,8 @@ class Schema:
             "decimals": self.decimals is None or _is_list(self.decimals, features, (int, NoneType)),
             "formats": self.formats is None
             or (_is_list(self.formats, features, str) and all(map(FORMAT.fullmatch, self.formats))),
+            "spelled": isinstance(self.spelled, tuple)
+            and all(_is_list(pair, 2, str) and pair[1].strip() == pair[0] for pair in self.spelled),
             "separator": self.separator in SEPARATORS,
             "decimal": self.decimal in (".", ","),
             **{name: self._is_typical(name, features) for name in ("typical_low", "typical_high")},

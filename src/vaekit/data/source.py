@@ -50,6 +50,8 @@ class Source:
     """(n,) of the rows in their own file, where there are several; None: as they come, from 0"""
     types: tuple[ColumnType, ...] | None = None
     """of each column of a table what it is known to be; None: numbers"""
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    """names of columns with the blanks that they have around them in the file, by the names without"""
     separator: str = ","
     decimal: str = ""
     """what separates the cells of a file of text, and the mark in front of its decimals, where it has any"""
@@ -128,6 +130,7 @@ class Source:
             schema,
             conditions=conditions,
             places=self.places,
+            spelled=tuple(self.spelled.items()),
             separator=self.separator,
             decimal=self.decimal or ".",
         )

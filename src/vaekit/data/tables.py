@@ -72,7 +72,8 @@ def read_csv(path: Path, columns: Columns) -> Fields:
         options += f", separator={file.separator!r}"
     rescue = _rescue(f"read_csv({str(path)!r}, {options})", "csv")
     left = columns.without(file.left_out)
-    return _fields(file.table, path.name, left, file.separator, list(file.notes), rescue)
+    fields = _fields(file.table, path.name, left, file.separator, list(file.notes), rescue)
+    return {**fields, "spelled": file.spelled}
 
 
 def _rescue(reading: str, ending: str) -> str:

@@ -1,6 +1,7 @@
 """What the pages of a TIFF hold, from their tags; and the pixels of those that Pillow does not give as they are."""
 
 import importlib.util
+import io
 import json
 import math
 import re
@@ -268,6 +269,24 @@ def pixels(stack: "tifffile.TiffFile", number: int) -> np.ndarray:
     if found.ndim > 3 or (found.ndim == 3 and "S" not in axes):
         raise ValueError(f"a page has the axes {axes}")
     return _upright(found, 1 if tag is None else int(tag.value))
+
+
+def of_channels(images: np.ndarray) -> bytes:
+    """A TIFF of images (n, channels, height, width), a page each with its channels apart; tifffile has to be there."""
+    import tifffile
+
+    colours = images.shape[1] == 3 and images.dtype.kind == "u"
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for image in images:
+            file.write(
+                image,
+                photometric="rgb" if colours else "minisblack",
+                planarconfig="separate",
+                metadata=None,
+                contiguous=False,
+            )
+    return buffer.getvalue()
 
 
 def _upright(x: np.ndarray, orientation: int) -> np.ndarray:

@@ -18,8 +18,8 @@ from vaekit.data.cells import (
     spells_number,
     without,
 )
-from vaekit.data.columns import ColumnType, split_kind
-from vaekit.data.dates import MIXED, Moments, as_written, moments, typed_moments
+from vaekit.data.columns import DATED, ColumnType, split_kind
+from vaekit.data.dates import MIXED, Moments, as_written, moments, order_of, typed_moments
 from vaekit.data.levels import (
     TRUTHS,
     as_truths,
@@ -33,7 +33,7 @@ from vaekit.data.levels import (
     words_of,
     written_levels,
 )
-from vaekit.data.units import unit_of, with_unit
+from vaekit.data.units import several_units, unit_of, with_unit
 from vaekit.errors import listed
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ FEW_ODD = 10
 FEW_LEVELS = 20
 """different cells of a column of levels some of which may be numbers, each three times on average"""
 EMPTY = "all its cells are empty"
+TELLING = r"^(\d{1,2}\D)?(1[3-9]|[23]\d)\D"
+"""a date in which a number above 12 says which is the day"""
 ALL_EMPTY = "all their cells are empty"
 
 
@@ -155,7 +157,10 @@ def _expects_numbers(name: str, reading: Reading) -> bool:
 
 def _settle(found: Found, reading: Reading) -> None:
     """Read the columns of text that are numbers."""
-    read, faults, found.decimal = numbers([cells for cells, _ in found.pending], reading.separator, found.notes)
+    stated = {cells.name: _known_of(cells.name, kind, reading) for cells, kind in found.pending}
+    stated = {name: known for name, known in stated.items() if known}
+    columns = [cells for cells, _ in found.pending]
+    read, faults, found.decimal = numbers(columns, reading.separator, found.notes, stated)
     faulty = {fault.column for fault in faults}
     found.faults += faults
     for cells, kind in found.pending:
@@ -168,6 +173,18 @@ def _settle(found: Found, reading: Reading) -> None:
         else:
             kind = _of_numbers(values, column.decimals, kind)
             _take_numbers(cells, values, kind, found)
+
+
+def _known_of(name: str, kind: ColumnType, reading: Reading) -> str:
+    """What is known of a column's numbers, as `cells.numbers` takes it; three digits behind a point, which might be
+    thousands, are decimals where those of the model had three."""
+    if name in reading.types:
+        if kind.written == "integer":
+            return "fitted whole"
+        return "any" if kind.decimals == 3 else "fitted"
+    if name not in reading.declared:
+        return ""
+    return "whole" if kind.kind in ("count", "integer") else "any"
 
 
 def _without_codes(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
@@ -284,6 +301,7 @@ def _text(cells: "polars.Series", known: "polars.Series", choose: bool, found: F
         row = _row(strange)
         found.faults.append(Fault("text", known.name, row, known[row], cells=tuple(odd.unique(maintain_order=True))))
         return
+    _note_units(known, found)
     words = words_of(cells)
     levels = in_order(words)
     reason = naming(words, levels) if choose else ""
@@ -305,6 +323,21 @@ def _take_united(name: str, bare_numbers: "polars.Series", form: str, kind: Colu
     """Add a column of text whose cells are numbers with a unit."""
     found.units.setdefault(unit_of(form), []).append(name)
     found.pending.append((bare_numbers, replace(kind, format=form)))
+
+
+def _note_units(known: "polars.Series", found: Found) -> None:
+    """Note that cells of a column of text are numbers of several units; single letters right behind a handful of
+    different ones (3a, 3b) are no units."""
+    if _handful(known) and not known.str.contains(r"\d( |\pL\pL)|[%‰°\p{Sc}]").any():
+        return
+    units = several_units(known)
+    if not units:
+        return
+    shown = [f"'{unit}' ({count:,})" if unit else f"none ({count:,})" for unit, count in units.items()]
+    found.notes.append(
+        f"{listed([known.name])} is taken for text, since its numbers have several units: {', '.join(shown)}. With "
+        "all of its cells in one unit it would be a column of numbers."
+    )
 
 
 def _handful(known: "polars.Series") -> bool:
@@ -332,7 +365,7 @@ def _fault_of_moments(known: "polars.Series", read: Moments) -> Fault | None:
         return Fault("date" if dated else "text", known.name, row, cell, cells=others)
     row = _row(known.is_not_null())
     if read.order == "unclear":
-        return Fault("day", known.name, row, known[row])
+        return Fault("day", known.name, row, known[row], written=read.written)
     if read.zoned:
         return Fault("zones", known.name, row, known[row])
     return None
@@ -346,7 +379,8 @@ def _take_moments(column: "polars.Series", read: Moments, kind: ColumnType, foun
     reason = f"{read.written}s"
     if read.order:
         reason += f", {read.order} first"
-        shown = column[_row(column.is_not_null())]
+        telling = column.filter(column.str.contains(TELLING))
+        shown = telling[0] if len(telling) else column.drop_nulls()[0]
         found.notes.append(f"dates of {listed([column.name])} read with the {read.order} first, as in '{shown}'.")
     kind = replace(
         kind,
@@ -448,6 +482,9 @@ def _floats(column: "polars.Series") -> np.ndarray:
 def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
     """Take a column for what the user says."""
     kind, levels = split_kind(stated)
+    if kind in DATED:
+        _as_dates(column, kind, levels, found)
+        return
     own = ColumnType(kind, reason="as stated")
     if kind in ("category", "ordinal"):
         _as_levels(column, kind, levels, found)
@@ -481,6 +518,50 @@ def _as_stated(column: "polars.Series", stated: str, found: Found) -> None:
             _take_moments(known, read, own, found)
         else:
             found.pending.append((known, own))
+
+
+def _as_dates(column: "polars.Series", written: str, orders: Sequence[str], found: Found) -> None:
+    """Take a column for dates, with the day or the month first where that is stated.
+
+    written    "date", or "datetime": with a time of day
+    """
+    own = ColumnType(written=written, reason="as stated")
+    order = orders[0].removesuffix("-first") if orders else ""
+    known, read, fault = _read_moments(column, order, found)
+    if not known.count():
+        found.take(column.name, np.full(len(column), np.nan), own)
+        return
+    row = _row(known.is_not_null())
+    if fault is not None:
+        found.faults.append(fault)
+    elif read is None:
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' is no {written}"))
+    elif read.written != written:
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' is a {read.written}"))
+    elif order and read.order != order:
+        first = f"has the {read.order} first" if read.order else "has the year first"
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' {first}"))
+    else:
+        _take_moments(known, replace(read, order="" if order else read.order), own, found)
+
+
+def _read_moments(
+    column: "polars.Series", order: str, found: Found
+) -> tuple["polars.Series", Moments | None, Fault | None]:
+    """The cells of a column of dates or times, null where they are missing; what they mean, None where they are no such
+    thing; and what is wrong with them.
+
+    order    see `dates.moments`
+    """
+    if column.dtype.is_temporal():
+        return column, typed_moments(column), None
+    if not _is_text(column):
+        return column, None, None
+    cells = bare(column)
+    known = without(cells, says_missing(cells))
+    _mark(cells, known, found)
+    read = moments(known, order)
+    return known, read, None if read is None else _fault_of_moments(known, read)
 
 
 def _as_words(column: "polars.Series") -> "polars.Series":
@@ -666,24 +747,13 @@ def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, fo
 def _as_fitted_moments(column: "polars.Series", kind: ColumnType, found: Found) -> None:
     """Dates and times in the units of the model."""
     name = column.name
-    if column.dtype.is_temporal():
-        read: Moments | None = typed_moments(column)
-        known = column
-    elif _is_text(column):
-        cells = bare(column)
-        known = without(cells, says_missing(cells))
-        if not known.count():
-            found.take(name, np.full(len(column), np.nan), kind)
-            return
-        _mark(cells, known, found)
-        read = moments(known)
-        fault = None if read is None else _fault_of_moments(known, read)
-        if fault is not None:
-            found.faults.append(fault)
-            return
-    else:
-        read = None
-        known = column
+    known, read, fault = _read_moments(column, order_of(kind.format), found)
+    if not known.count():
+        found.take(name, np.full(len(column), np.nan), kind)
+        return
+    if fault is not None:
+        found.faults.append(fault)
+        return
     values = None if read is None else as_written(read, kind.written)
     if values is None:
         row = _row(known.is_not_null())

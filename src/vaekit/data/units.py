@@ -17,6 +17,8 @@ CELL = (
 """a number with what is in front of it and behind"""
 LONGEST = 6
 """characters that a unit may have"""
+MOST_UNITS = 6
+"""of one column: what follows the numbers of more is no unit"""
 EXPONENT = re.compile(r"[eE]\d*")
 FORM = re.compile(r"[^{}]*\{\}[^{}]*")
 """how such cells are written: the unit with {} where the number is"""
@@ -50,6 +52,30 @@ def with_unit(cells: "polars.Series", least: int = 2) -> tuple["polars.Series", 
     if spells_number(numbers).sum() < len(known):
         return None
     return numbers, form
+
+
+def several_units(cells: "polars.Series") -> dict[str, int]:
+    """How many cells of text have each of several units, "" none, where most cells are numbers and most of these have
+    one; {} where that is not so.
+
+    >>> import polars
+    >>> several_units(polars.Series(["5 kg", "300 g", "2 kg", "7", None]))
+    {'kg': 2, '': 1, 'g': 1}
+    """
+    import polars
+
+    known = cells.drop_nulls()
+    parts = known.str.extract_groups(CELL).struct.unnest().filter(polars.col("number").is_not_null())
+    parts = parts.filter(spells_number(parts["number"]))
+    units = (parts["before"].fill_null("") + parts["behind"].fill_null("")).str.strip_chars()
+    counts = units.value_counts(sort=True, name="cells").sort(["cells", "before"], descending=[True, False])
+    found = dict(counts.iter_rows())
+    with_one = len(units) - found.get("", 0)
+    if 2 * with_one <= len(known) or not 1 < len(found) <= MOST_UNITS:
+        return {}
+    if any(len(unit) > LONGEST or EXPONENT.fullmatch(unit) for unit in found):
+        return {}
+    return found
 
 
 def unit_of(form: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vaekit.data.columns import ColumnType
 from vaekit.data.dates import DAY, MICRO
 from vaekit.data.schema import Schema
 from vaekit.data.units import FORM, written_with
@@ -210,6 +211,18 @@ def as_text(
         form = formats[j] if formats is not None else ""
         columns[column.name] = _as_text(column, digits, form, decimal)
     return type(table)(columns)
+
+
+def cells_as_text(values: Sequence[float], kind: ColumnType) -> list[str]:
+    """Numbers of a column as its cells are written.
+
+    >>> cells_as_text([18690.0], ColumnType(written="date", format="%d.%m.%Y")), cells_as_text([0.25], ColumnType())
+    (['04.03.2021'], ['0.25'])
+    """
+    if kind.written == "number" and not kind.format:
+        return [f"{value:g}" for value in values]
+    table = as_table(np.array(values, np.float64)[:, None], ["cell"], [kind.written], [kind.levels], [kind.decimals])
+    return [str(cell) for cell in as_text(table, [kind.decimals], [kind.format])["cell"]]
 
 
 def _as_text(column: "polars.Series", digits: int | None, form: str, decimal: str) -> "polars.Series":

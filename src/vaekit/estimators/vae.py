@@ -17,7 +17,7 @@ from vaekit import evaluation, inference
 from vaekit.core import LatentModel
 from vaekit.data import Dataset, Schema, Source
 from vaekit.data.columns import ColumnType, parse_types
-from vaekit.data.conditions import given_cells, to_sample
+from vaekit.data.conditions import beyond_range, given_cells, to_sample
 from vaekit.data.tables import Columns
 from vaekit.data.written import as_those
 from vaekit.errors import VaekitError, as_arguments, listed
@@ -322,7 +322,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         random_state    an int: the same rows at every call; None: others at each; or a `numpy.random.RandomState`
         given           conditions of the rows by their names, {"sex": "f"}, None for an unknown one. Those not given
                         are drawn from the training rows that have the levels given. They stand among the columns of
-                        the rows, where they stood in those fitted
+                        the rows, where they stood in those fitted. Warns of a number beyond those of the rows fitted
         """
         check_is_fitted(self)
         if n_samples < 1:
@@ -344,6 +344,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
             chosen = given_cells(given or {}, schema)
         except VaekitError as error:
             raise VaekitError(as_arguments(str(error))) from error
+        _warn(beyond_range(chosen, schema), level=4)
         cells = to_sample(self.data_["conditions"], schema, chosen, n, seed)
         c = Conditions(schema.conditions).codes(cells)
         return cells, None if c is None else c.to(self._device())
@@ -543,9 +544,10 @@ def _seed(random_state: RandomState) -> int:
     return int(check_random_state(random_state).randint(2**31))
 
 
-def _warn(lines: list[str]) -> None:
+def _warn(lines: list[str], level: int = 3) -> None:
+    """Warn whoever called the method from which this is called, or at a higher `level` that which called it."""
     if lines:
-        warnings.warn(as_arguments("\n".join(lines)), UserWarning, stacklevel=3)
+        warnings.warn(as_arguments("\n".join(lines)), UserWarning, stacklevel=level)
 
 
 def load(folder: str | Path, *, device: str = "auto", trust: Collection[str] = ()) -> VAE:

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from vaekit.core import Objective
+from vaekit.core import Objective, Posterior
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE, Ensemble
 from vaekit.models.start import LEAST_VARIANCE, Factors, effects, factor_analysis, factor_analysis_observed
 from vaekit.models.start import start as start_at
+from vaekit.models.trial import check_networks
 from vaekit.noise import derive_seed
 from vaekit.objectives import EachMember
 from vaekit.parts import Conditions
@@ -58,8 +60,30 @@ def _member(settings: Settings, schema: Schema) -> VAE:
     if isinstance(likelihood, Likelihood):
         likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
     prior = settings.made("prior", **known)
-    encoder, decoder = settings.made("network", **known)
+    networks = settings.made("network", **known)
+    encoder, decoder = _checked(settings, networks, likelihood, posterior, schema.shape, conditions)
     return VAE(encoder, posterior, prior, decoder, likelihood)
+
+
+def _checked(
+    settings: Settings,
+    networks: object,
+    likelihood: Likelihood,
+    posterior: Posterior,
+    shape: tuple[int, ...],
+    conditions: int,
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder, tried on rows of the data's shape where they are somebody's own."""
+    named = Named.parse(settings.model.network)
+    if not isinstance(networks, tuple) or len(networks) != 2 or not all(isinstance(n, nn.Module) for n in networks):
+        raise VaekitError(f"network {named.name} makes no pair of modules: return (encoder, decoder).")
+    encoder, decoder = networks
+    if named.module is not None:
+        try:
+            check_networks(encoder, posterior, decoder, likelihood, shape, conditions)
+        except VaekitError as error:
+            raise VaekitError(f"network {named.name}: {error}") from error.__cause__
+    return encoder, decoder
 
 
 def _check_conditions(settings: Settings, conditions: int) -> None:

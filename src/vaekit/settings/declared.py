@@ -82,7 +82,8 @@ class DataSettings(Section):
     columns: tuple[str, ...] = setting(
         (), str,
         "what columns are, where that is not to be found out: age=count,grade=ordinal:low<mid<high,zip=category; kinds "
-        "are binary, count, integer, amount (zeros and positive numbers), positive, real, category and ordinal",
+        "are binary, count, integer, amount (zeros and positive numbers), positive, real, category, ordinal; date and "
+        "datetime, with the order where their cells leave it open, when=date:day-first or date:month-first",
     )  # fmt: skip
     missing: tuple[str, ...] = setting(
         (), str, "what stands in a missing cell beside nothing, NA, NaN and null: -999, say; may be given several times"
@@ -169,7 +170,9 @@ class TrainingSettings(Section):
         within=Range(1),
     )  # fmt: skip
     batch_size: int | str = setting(AUTO, int, "rows per step, or auto", within=Range(1))
-    learning_rate: float | str = setting(AUTO, float, "peak of the schedule, or auto", within=Range(0), also=("lr",))
+    learning_rate: float | str = setting(
+        AUTO, float, "peak of the schedule, or auto", within=Range(above=0), also=("lr",)
+    )
     schedule: str = setting(
         AUTO, str,
         "cosine (the rate falls to 0 over the epochs), plateau (it falls once the bound has stopped rising) or auto",
@@ -334,7 +337,7 @@ def _one(field: dataclasses.Field, value: object) -> str | int | float:
         whole = False
     if not whole or number not in rule["within"]:
         wanted = "a whole number" if kind is int else "a number"
-        auto = " or auto" if rule["auto"] else ""
+        auto = ", or auto" if rule["auto"] else ""
         raise VaekitError(f"{name} is {value!r}: give {wanted}, {rule['within']}{auto}.")
     return number
 

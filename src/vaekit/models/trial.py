@@ -1,0 +1,82 @@
+"""Two rows through networks that somebody wrote: whether what they take and give has the right shape."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.core import Likelihood, Posterior
+from vaekit.errors import VaekitError, reason
+
+ROWS = 2
+"""one might be mistaken for an axis that is none"""
+
+
+def check_networks(
+    encoder: nn.Module,
+    posterior: Posterior,
+    decoder: nn.Module,
+    likelihood: Likelihood,
+    shape: tuple[int, ...],
+    conditions: int = 0,
+) -> None:
+    """Refuse networks that do not take what rows of a shape X and the latents are, or give something of another width
+    than posterior and likelihood want. Weights, buffers and modes stay as they are.
+
+    conditions    C, the number of what batches have in c
+
+    Raises VaekitError, with what the network raised as its cause.
+
+    >>> from vaekit import nets, parts
+    >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((8, 8))
+    >>> try:
+    ...     check_networks(nets.MLP(64, (5,), 3), posterior, nets.MLP(2, (5,), 64), likelihood, (8, 8))
+    ... except VaekitError as error:
+    ...     print(error)
+    the encoder makes (2, 3) of 2 rows, (2, 8, 8), and has to make (2, 4) of them: posterior.features is 4.
+    """
+    c = [torch.zeros(ROWS, conditions)] if conditions else []
+    u = likelihood.encode(torch.zeros(ROWS, *shape), None)
+    h = _tried("encoder", encoder, [u, *c])
+    if h.shape != (ROWS, posterior.features):
+        raise _wrong("encoder", u, h, "posterior", posterior.features)
+    z = torch.zeros(ROWS, posterior.latent_dim)
+    y = _tried("decoder", decoder, [z, *c]).flatten(1)
+    if y.shape != (ROWS, likelihood.features):
+        raise _wrong("decoder", z, y, "likelihood", likelihood.features)
+
+
+def _tried(name: str, network: nn.Module, given: list[Tensor]) -> Tensor:
+    """What a network makes of its inputs; VaekitError where that is no tensor of rows."""
+    shapes = " and ".join(str(tuple(one.shape)) for one in given)
+    try:
+        with torch.no_grad(), _evaluating(network):
+            found = network(*given)
+    except Exception as error:  # whatever a stranger's code raises
+        words = reason(error).splitlines()[0]
+        raise VaekitError(f"the {name} fails on {ROWS} rows, {shapes}: {type(error).__name__}, {words}.") from error
+    if not isinstance(found, Tensor) or not found.ndim or len(found) != ROWS:
+        what = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise VaekitError(f"the {name} makes {what} of {ROWS} rows, {shapes}: it has to give one tensor, row by row.")
+    return found
+
+
+def _wrong(name: str, given: Tensor, found: Tensor, part: str, features: int) -> VaekitError:
+    """The error for a width that a part does not take."""
+    return VaekitError(
+        f"the {name} makes {tuple(found.shape)} of {ROWS} rows, {tuple(given.shape)}, and has to make "
+        f"{(ROWS, features)} of them: {part}.features is {features}."
+    )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, whose averages over batches stay as they are; then each module as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
