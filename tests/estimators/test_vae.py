@@ -186,14 +186,15 @@ def test_verbose_prints_and_silence_does_not(capsys):
 def test_a_row_s_score_does_not_depend_on_its_neighbours(which, request):
     vae = request.getfixturevalue(which)
     x = TABLE if which == "table" else IMAGES
-    scores, latents = vae.score_samples(x), vae.transform(x)
     order = np.random.default_rng(1).permutation(len(x))
-    for method, whole in ((vae.score_samples, scores), (vae.transform, latents)):
+    rounding = 1e-6  # of latents, which come in blocks
+    for method, off in ((vae.score_samples, 1e-7), (vae.transform, rounding)):
+        whole = method(x)
         assert np.array_equal(method(x), whole)
-        np.testing.assert_allclose(method(x[order]), whole[order], rtol=1e-7, atol=1e-7)
-        np.testing.assert_allclose(method(x[7:8]), whole[7:8], rtol=1e-7, atol=1e-7)
-        np.testing.assert_allclose(method(np.repeat(x, 4, axis=0))[::4], whole, rtol=1e-7, atol=1e-7)
-        np.testing.assert_allclose(method(x[:33]), whole[:33], rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(method(x[order]), whole[order], rtol=off, atol=off)
+        np.testing.assert_allclose(method(x[7:8]), whole[7:8], rtol=off, atol=off)
+        np.testing.assert_allclose(method(np.repeat(x, 4, axis=0))[::4], whole, rtol=off, atol=off)
+        np.testing.assert_allclose(method(x[:33]), whole[:33], rtol=off, atol=off)
 
 
 def test_a_latent_s_picture_does_not_depend_on_its_neighbours(images):

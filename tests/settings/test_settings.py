@@ -687,3 +687,13 @@ def test_a_start_at_factor_analysis_wants_a_linear_path():
     assert prepare(Settings().changed(network="mlp"), Source(x)).settings.model.start == "random"
     with pytest.raises(VaekitError, match="choose network skip"):
         prepare(Settings().changed(network="mlp", start="factor-analysis"), Source(x))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [(80, 3, 16), (300, 8, 32), (400, 8, 64), (400, 30, 32), (1000, 8, 64), (1400, 8, 128), (60_000, 8, 256)],
+)
+def test_wide_tables_of_few_rows_are_learned_in_smaller_batches(rows, columns, expected):
+    schema = describe(np.random.default_rng(0).normal(size=(50, columns)))
+    settings, _ = resolve(Settings(), schema, rows, True)
+    assert settings.training.batch_size == expected

@@ -22,6 +22,10 @@ WORTH_COMPILING = 5_000_000
 """draws through the networks, in all of training"""
 LARGE = 48
 """pixels a side from which on one code for the whole image leaves out what it shows"""
+SMALL_BATCH = 64
+"""rows in a batch, of few"""
+MANY_ROWS = 30
+"""a column"""
 LARGEST_BATCH = 256
 BATCH_CELLS = 2**18
 """numbers in a batch: of large images few are enough, and many are slow"""
@@ -210,8 +214,15 @@ def has_compiler() -> bool:
 
 
 def _batch_size(rows: int, features: int) -> int:
-    """The largest power of two up to a tenth of the rows, and of so many cells in all, at least 16."""
-    most = min(rows // 10, BATCH_CELLS // features)
+    """The largest power of two up to a tenth of the rows, and of so many cells in all, at least 16.
+
+    Where a column has many rows to be learned from, it is up to a fifth of them: the noise of small batches keeps wide
+    tables of few rows from being learned by heart, and only slows these down.
+    """
+    share = 10
+    if rows >= MANY_ROWS * features:
+        share = 5
+    most = min(max(rows // 10, min(rows // share, SMALL_BATCH)), BATCH_CELLS // features)
     return max(16, min(LARGEST_BATCH, 1 << max(0, most.bit_length() - 1)))
 
 
