@@ -189,9 +189,10 @@ def test_columns_with_a_long_tail_have_an_axis_of_logarithms(tmp_path, monkeypat
     from vaekit.report import pictures
 
     figures = []
+    random = np.random.default_rng(3)
     monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
-    tail = np.exp(RNG.normal(5, 1.8, 90))
-    x = np.stack([tail, np.where(RNG.random(90) < 0.3, 0, tail), RNG.normal(5, 1, 90)], 1)
+    tail = np.exp(random.normal(5, 1.8, 90))
+    x = np.stack([tail, np.where(random.random(90) < 0.3, 0, tail), random.normal(5, 1, 90)], 1)
     vae = VAE(latent_dim=1, hidden=(), max_epochs=1, device="cpu").fit(x)
     pictures.marginals(vae.schema_, vae.model_, vae._rows(x), tmp_path / "a.png", 0, "train")
     (figure,) = figures
