@@ -139,7 +139,7 @@ def test_networks_of_images_are_given_labels(network):
     labels = RNG.integers(0, 3, 60)
     source = Source(images, labels=labels, name="images", layout="image").conditioned(["label"])
     latents = 16 if network == "local" else 2
-    made, model = trained(source, network=network, hidden=(4,), latent_dim=latents)
+    made, model = trained(source, network=network, hidden=(4,), latent_dim=latents, epochs=20)
     rows = dataset(source, made.schema, 0, torch.device("cpu"))
     other = Source(images, labels=(labels + 1) % 3, name="images", layout="image").conditioned(
         ["label"], made.schema.conditions.types
