@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -58,6 +60,14 @@ def test_what_is_saved_is_what_is_restored(small, saved, same):
     assert run.settings == small.prepare().settings
     assert run.schema == small.prepare().schema
     assert run.data == small.data
+
+
+def test_a_small_run_is_opened_without_pytorch_s_compiler(saved):
+    """Its import takes longer than all the rest."""
+    folder, _ = saved
+    code = f"import sys, vaekit; vaekit.load({str(folder)!r}, device='cpu'); print('torch._dynamo' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert found.stdout.split() == [b"False"], found.stderr
 
 
 def test_the_model_is_the_averaged_one_where_nothing_was_validated(small):

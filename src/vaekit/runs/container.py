@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -21,6 +22,8 @@ HEADER = 2**21
 """bytes of a header at most: a manifest, and some ten thousand tensors"""
 MANIFEST = "manifest"
 """its one key: of several, the order would differ from file to file"""
+SMALL = 2**26
+"""weights that may be made before they are known to fit"""
 SEAL = "sha256"
 UNSEALED = "0" * 64
 """in the place of a seal while it is computed"""
@@ -108,7 +111,7 @@ def check_model(shapes: Shapes, path: Path, settings: Settings, schema: Schema) 
 
 
 def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> tuple[Descended, VaekitError]:
-    """Shapes without content of what the settings describe, and the error for a file that holds something else."""
+    """What the settings describe, for its shapes, and the error for a file that holds something else."""
     misfit = VaekitError(f"{path}: the weights do not fit the model that run.toml describes.")
     numbers = sum(math.prod(shape) for shape in shapes.values())
     try:  # every layer has a tensor, every unit and every feature a number
@@ -116,9 +119,21 @@ def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -
         widest = max(schema.features, chosen(settings.model.latent_dim), *widths)
         if len(widths) > len(shapes) or widest > numbers:
             raise misfit
-        with torch.device("meta"):
+        with torch.device("cpu" if _is_small(settings, widest, len(widths)) else "meta"):
             return Descended(build_model(settings, schema), build_objective(settings)), misfit
     except VaekitError:
         raise
     except Exception as error:  # whatever a stranger's sizes make it stumble over
         raise misfit from error
+
+
+def _is_small(settings: Settings, widest: int, layers: int) -> bool:
+    """Whether a model surely takes little memory. Then it is made as it is, which is quicker than without content, since
+    PyTorch imports its compiler for the arithmetic of tensors that have none.
+
+    A number among the arguments of a part may be a size.
+    """
+    parts = [getattr(settings.model, name) for name in ("likelihood", "posterior", "prior", "network")]
+    if any(re.search(r"=\s*\d", part) for part in (*parts, settings.training.objective)):
+        return False
+    return settings.model.members * (layers + 2) * widest**2 <= SMALL
