@@ -128,7 +128,7 @@ def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -
 
 
 def _is_small(settings: Settings, widest: int, layers: int) -> bool:
-    """Whether a model surely takes little memory. Then it is made as it is, which is quicker than without content, since
+    """Whether a model surely takes little memory. Then it is made as it is, which is quicker than without content:
     PyTorch imports its compiler for the arithmetic of tensors that have none.
 
     A number among the arguments of a part may be a size.
