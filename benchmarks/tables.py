@@ -462,7 +462,7 @@ def indicators(rows: polars.DataFrame, levels: dict[str, list[str]]) -> np.ndarr
     columns = []
     for name in rows.columns:
         cells = rows[name].to_list()
-        numbers = [levels[name].index(cell) for cell in cells] if name in levels else cells
+        numbers = [levels[name].index(cell) if cell else None for cell in cells] if name in levels else cells
         columns.append(np.array([np.nan if x is None else x for x in numbers], np.float64))
     return np.column_stack(columns)
 

@@ -210,7 +210,8 @@ class Distribution(Protocol):
 
 @runtime_checkable
 class Averaged(Protocol):
-    """A distribution that knows the best estimate of its event by weights of its batch."""
+    """A distribution that knows the best estimate of its event by weights of its batch. In an ensemble it also has
+    `averaged` and `estimate`, as `distributions.Factorised` has them."""
 
     def average(self, weights: Tensor) -> Tensor:
         """The estimate of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws."""
@@ -227,8 +228,6 @@ class Latent:
     What else it cannot do it refuses in a sentence (`UnknownError`), which evaluation passes on.
     """
 
-    continuous: bool = True
-    """whether every number of z is a coordinate, along which its density can be followed"""
     owed: Tensor | float = 0.0
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 
@@ -414,6 +413,11 @@ class LatentModel(Protocol):
     def generate(self, n: int, generator: torch.Generator, c: Tensor | None = None) -> Distribution:
         """The likelihood p(x|z) of n draws z ~ p(z), or p(x|z, c) of c (n, C), batch (1, n) and event X."""
         ...
+
+
+def members(model: LatentModel) -> list[LatentModel]:
+    """The models that an ensemble (`models.Ensemble`) is made of; of any other model itself."""
+    return list(getattr(model, "members", [model]))
 
 
 class Penalty(nn.Module):

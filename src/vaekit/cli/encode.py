@@ -64,7 +64,7 @@ def encode(
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
     mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
-    latents = model.latent_dim
+    latents = mean.shape[1]
     names = [f"z{j}" for j in range(latents)]
     table = mean
     if spread:

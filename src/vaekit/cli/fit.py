@@ -176,6 +176,8 @@ def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], as
     state = prepared.state
     parameters = counted(sum(p.numel() for p in state.parameters), "parameter")
     latents = counted(state.model.latent_dim, "latent")
+    if prepared.settings.model.members > 1:
+        latents += f" of each of {prepared.settings.model.members} members"
     steps = counted(state.recipe.steps, "step")
     print(f"  {parameters}, {latents}, {steps}")
     objective = state.objective

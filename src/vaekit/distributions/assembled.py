@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit.core import UnknownError
+
 
 class Assembled:
     """A batch (K, B) of distributions of rows, some by one model and some by another.
@@ -51,6 +53,11 @@ class Assembled:
     def average(self, weights: Tensor) -> Tensor:
         """The estimate of each feature, (B, *X), by weights (K, B) that sum to 1 over the K draws: see
         `Factorised.average`."""
+        for part in self.parts:
+            if not hasattr(part, "averaged"):
+                raise UnknownError(
+                    f"{type(part).__name__} has no `averaged`, by which members of an ensemble are joined."
+                )
         averaged = self._put(lambda part, _: part.averaged)
         average = (weights.unsqueeze(-1) * averaged).sum(0)
         estimate: Tensor = self.parts[0].estimate(average)

@@ -24,8 +24,6 @@ class OneOf(Latent):
     ([[0.0, 0.0], [9.0, 1.0]], [-1.6121, -1.6121])
     """
 
-    continuous = False
-
     def __init__(self, each: Sequence[Latent]) -> None:
         self.each = each
 

@@ -260,7 +260,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     @property
     def _n_features_out(self) -> int:
         """The number of latents, which scikit-learn names vae0, vae1 and so on."""
-        return self.model_.latent_dim
+        return self.model_.latent_dim * self.settings_.model.members
 
     def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
@@ -269,7 +269,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         return tags
 
     def transform(self, X: object) -> np.ndarray:
-        """The posterior mean E[z|x] of each row: (n, latent_dim)."""
+        """The posterior mean E[z|x] of each row, (n, latent_dim); of an ensemble those of its members side by side."""
         rows = self._rows(X)
         mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)

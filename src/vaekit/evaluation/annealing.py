@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vaekit.core import BUDGET, Batch, Latent, LatentModel
 from vaekit.errors import VaekitError, unknown
-from vaekit.evaluation.scores import Scores, check_continuous, weighed
+from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import log_mean_exp
 from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 
@@ -213,7 +213,6 @@ class _Chains:
             self.base = model.pz(batch.c)
             self.scale = batch.x.new_ones(())
             self.noise = model.prior.noise
-        check_continuous(self.base, method.name)
         self.at = path(model, batch, self.base)
 
     def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:

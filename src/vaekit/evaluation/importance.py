@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.scores import Scores, weighed
+from vaekit.evaluation.scores import CURVE, Scores, weighed
 from vaekit.inference.joint import joint_in_pieces
 from vaekit.maths import log_mean_exp
 from vaekit.noise import RowNoise
@@ -67,7 +67,7 @@ class ImportanceSampling:
         log_w = self.log_weights(model, batch, seed)
         ess, error = weighed(log_w)
         curve = torch.stack([_blocks(log_w, size) for size in self.sizes], -1)
-        terms = {"ess": ess, "pareto_k": pareto_shape(log_w), "curve": curve}
+        terms = {"ess": ess, "pareto_k": pareto_shape(log_w), CURVE: curve}
         return Scores(curve[:, -1], error, terms)
 
     def log_weights(self, model: LatentModel, batch: Batch, seed: int) -> Tensor:

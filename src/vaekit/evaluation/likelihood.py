@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel, at_once
+from vaekit.core import Batch, LatentModel, at_once, members
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling, most_shape
@@ -139,6 +139,8 @@ def log_likelihood(
     method     `ImportanceSampling(K)`, `Quadrature()` for one or two latents, or `AnnealedImportance()`
     advance    called with the number of rows finished, for a progress bar
 
+    Of an ensemble it is that of the mean density: each member is estimated by itself, with as many draws.
+
     On a CPU each row is scored by itself, on one thread, several rows side by side: the arithmetic of a row's number,
     to the last bit, depends on the model, the seed and the row's content alone, not on its neighbours, its position
     or the number of threads.
@@ -162,7 +164,8 @@ def _scored(model: LatentModel, rows: Dataset, method: Method, seed: int) -> Ite
 
     def score(block: tuple[int, Batch]) -> Scores:
         count, batch = block
-        return method(model, batch, seed)[:count]
+        each = [method(member, batch, seed)[:count] for member in members(model)]
+        return each[0] if len(each) == 1 else Scores.of_mean(each)
 
     if not on_cpu:
         yield from map(score, blocks)

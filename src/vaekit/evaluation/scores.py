@@ -7,8 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, Latent, LatentModel
-from vaekit.errors import VaekitError
+from vaekit.core import Batch, LatentModel
+from vaekit.maths import log_mean_exp
+
+CURVE = "curve"
+"""the term that is log p(x) by fewer draws"""
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,30 @@ class Scores:
         return Scores(self.value[rows], self.error[rows], terms)
 
     @staticmethod
+    def of_mean(each: "list[Scores]") -> "Scores":
+        """The scores log (1/M) Σ_m p_m(x) of M models by theirs.
+
+        The error is that of a mean of estimates of their own. Of the other terms the curve is such a mean, and the rest
+        that of the model in which the row has the greatest density.
+        """
+        values = torch.stack([one.value for one in each])
+        share = values.softmax(0)
+        errors = torch.stack([one.error for one in each])
+        best = share.argmax(0, keepdim=True)
+        terms = {}
+        for name in each[0].terms:
+            term = torch.stack([one.terms[name] for one in each])
+            index = best.reshape(1, -1, *(1,) * (term.dim() - 2))
+            terms[name] = log_mean_exp(term) if name == CURVE else term.take_along_dim(index, 0)[0]
+        return Scores(log_mean_exp(values), (share * errors).square().sum(0).sqrt(), terms)
+
+    @staticmethod
     def joined(parts: "list[Scores]") -> "Scores":
         """The rows of several blocks, one after another."""
         value = torch.cat([part.value for part in parts])
         error = torch.cat([part.error for part in parts])
         terms = {name: torch.cat([part.terms[name] for part in parts]) for name in parts[0].terms}
         return Scores(value, error, terms)
-
-
-def check_continuous(latent: Latent, method: str) -> None:
-    """Refuse latents among which a method cannot move: those of an ensemble have a number that names a member."""
-    if not latent.continuous:
-        raise VaekitError(f"{method} moves along the latents, and those of an ensemble name a member too: use iwae.")
 
 
 def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import LatentModel, Likelihood, UnknownError
+from vaekit.core import LatentModel, Likelihood, UnknownError, members
 from vaekit.data import Dataset
 from vaekit.data.fields import Column
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
@@ -19,7 +19,7 @@ from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
 from vaekit.inference import Averages, active_units, over_rows
-from vaekit.objectives import ELBO
+from vaekit.objectives import ELBO, EachMember
 from vaekit.parts.likelihoods import Columns
 
 MOST_DRAWS = 64
@@ -161,7 +161,7 @@ def evaluate(
     if decisive is not None:
         said = (str(decisive), *said)
     both_sides = None
-    if isinstance(method, AnnealedImportance):
+    if isinstance(method, AnnealedImportance) and len(members(model)) == 1:
         some = torch.arange(SIMULATED) % len(rows)
         both_sides = two_sided(model, SIMULATED, method, seed, rows.conditions(some))
     return Evaluation(
@@ -169,7 +169,7 @@ def evaluate(
         log_likelihood=found,
         bits_per_dim=bits,
         active_units=active_units(averages.means),
-        latent_dim=model.latent_dim,
+        latent_dim=averages.means.shape[1],
         n=len(rows),
         parts=parts,
         generalisation=gap,
@@ -246,8 +246,10 @@ def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> 
 
 def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:
     """The ELBO of each row and its parts, from as many draws per row as the number of rows allows."""
-    draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)))
-    return over_rows(ELBO(draws), model, rows.blocks(), seed)
+    count = len(members(model))
+    draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)) // count)
+    objective = ELBO(draws) if count == 1 else EachMember(ELBO(draws), count)
+    return over_rows(objective, model, rows.blocks(), seed)
 
 
 def _gap(model: LatentModel, held_out: Averages, train: Dataset, seed: int) -> Gap:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, Latent, LatentModel, Objective, UnknownError, at_once, in_pieces
+from vaekit.core import Batch, Latent, LatentModel, Objective, UnknownError, at_once, in_pieces, members
+from vaekit.distributions import OneOf
 from vaekit.maths import joined
 from vaekit.noise import RowNoise
 from vaekit.threads import suited
@@ -104,7 +105,12 @@ def posterior_means(model: LatentModel, blocks: Iterable[tuple[int, Batch]]) -> 
 
 
 def code(model: LatentModel, batch: Batch, q: Latent) -> Tensor:
-    """What q(z|x) is represented by, (B, D): its mean, or where that is not known its draw at ε = 0."""
+    """What q(z|x) is represented by, (B, D): its mean, or where that is not known its draw at ε = 0.
+
+    Of an ensemble it is that of each member, side by side.
+    """
+    if isinstance(q, OneOf):
+        return torch.cat([code(member, batch, one) for member, one in zip(members(model), q.each, strict=True)], -1)
     try:
         return q.mean
     except UnknownError:

@@ -18,8 +18,8 @@ class Ensemble(Model):
 
     It is one model, whose latent is (z, m): z as the member m has it, and behind it, as one number more, which member
     that is (`distributions.OneOf`). A draw takes one standard normal more, which chooses m. So an ensemble can be used
-    for whatever a model is: the importance-weighted bound is one on the logarithm of the mean density, and draws of
-    missing cells weigh the members by how well they explain what is observed.
+    for whatever a model is: draws of missing cells weigh the members by how well they explain what is observed.
+    log p(x) itself is estimated for each member (`evaluation.log_likelihood`).
 
     The mean of the members' bounds is a bound too: they are trained side by side, each by its own
     (`objectives.EachMember`). (Lakshminarayanan et al. 2017, arXiv:1612.01474, average predictions in the same way.)
@@ -60,8 +60,8 @@ class Ensemble(Model):
 
     @property
     def latent_dim(self) -> int:
-        """M·D, the latents of all members."""
-        return sum(member.latent_dim for member in self)
+        """D, the latents of each member."""
+        return self._first.latent_dim
 
     @property
     def noise(self) -> int:

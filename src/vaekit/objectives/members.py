@@ -1,53 +1,71 @@
 """The bound of an ensemble that its members climb."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaekit.core import Batch, Bound, LatentModel, Objective
+from vaekit.core import Batch, Bound, LatentModel, Objective, members
 
 
 class EachMember(Objective):
-    """The mean over the members of an ensemble (`models.Ensemble`) of what an objective makes of each.
+    """The mean over the M members of an ensemble (`models.Ensemble`) of what an objective makes of each.
 
         value = (1/M) Σ_m value_m ≤ (1/M) Σ_m log p_m(x) ≤ log (1/M) Σ_m p_m(x)                      (Jensen)
 
-    So it is a bound where theirs is one, and no member's gradient depends on another's weights: they become as
-    different as their first weights were. All take the same noise.
+    So it is a bound where theirs is one. Each member has noise of its own, and an objective of its own, whose weights
+    (a critic's) are copies at first: no member's gradient depends on another. What they share are the batches, the
+    length at which a gradient is cut, and the step at which training ends.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    objectives: nn.ModuleList
+
+    def __init__(self, objective: Objective, count: int) -> None:
         super().__init__()
-        self.objective = objective
-        self.name = objective.name
-        self.samples = objective.samples
-        self.settled = objective.settled
-        self.surrogate = objective.surrogate
+        self.objectives = nn.ModuleList(copy.deepcopy(objective) for _ in range(count))
+        self._tell()
+
+    def _tell(self) -> None:
+        """What is known of one is known of all."""
+        first = self._first
+        self.name = first.name
+        self.samples = first.samples
+        self.settled = first.settled
+        self.surrogate = first.surrogate
+
+    @property
+    def _first(self) -> Objective:
+        return next(self._each())
+
+    def _each(self) -> Iterator[Objective]:
+        return iter(self.objectives)  # type: ignore[arg-type]  # all of them are
 
     def begin(self, steps: int) -> None:
         """Told how many steps training will take, before the first."""
-        self.objective.begin(steps)
-        self.settled = self.objective.settled
-        self.surrogate = self.objective.surrogate
+        for objective in self._each():
+            objective.begin(steps)
+        self._tell()
 
     def noise(self, model: LatentModel, rows: int) -> tuple[tuple[int, int, int], ...]:
-        """The shapes (K, B, E) of the standard normals that a member wants."""
-        return self.objective.noise(_members(model)[0], rows)
+        """The shapes (K, B, E) of the standard normals that the members want, one member after another."""
+        shapes: list[tuple[int, int, int]] = []
+        for member, objective in zip(members(model), self._each(), strict=True):
+            shapes += objective.noise(member, rows)
+        return tuple(shapes)
 
     def parts(self, most: int) -> list[Objective]:
         """Those of the objective, over the members each."""
-        return [EachMember(part) for part in self.objective.parts(most)]
+        return [EachMember(part, len(self.objectives)) for part in self._first.parts(most)]
 
     def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
         """The mean of the members' bounds of a batch."""
-        bounds = [self.objective(member, batch, *noise, step=step) for member in _members(model)]
+        count = len(noise) // len(self.objectives)
+        bounds = []
+        for i, (member, objective) in enumerate(zip(members(model), self._each(), strict=True)):
+            its_noise = noise[i * count : (i + 1) * count]
+            bounds.append(objective(member, batch, *its_noise, step=step))
         values = [bound.value for bound in bounds if bound.value is not None]
         loss = torch.stack([bound.loss for bound in bounds]).mean(0)
         terms = {name: torch.stack([bound.terms[name] for bound in bounds]).mean(0) for name in bounds[0].terms}
         return Bound(torch.stack(values).mean(0) if values else None, loss, terms)
-
-
-def _members(model: LatentModel) -> list[LatentModel]:
-    assert isinstance(model, Iterable)  # whoever made the objective made an ensemble
-    return list(model)

@@ -104,7 +104,7 @@ def build_objective(settings: Settings) -> Objective:
     with _seeded(settings, "objective"):
         objective: Objective = settings.made("objective")
     if settings.model.members > 1:
-        return EachMember(objective)
+        return EachMember(objective, settings.model.members)
     return objective
 
 
@@ -127,11 +127,20 @@ def build_state(
     recipe = build_recipe(settings, schema, rows)
     model = build_model(settings, schema).to(device)
     if settings.model.start == FACTOR_ANALYSIS and train is not None:
-        members = model if isinstance(model, Ensemble) else [model]
-        factors = _factors(next(iter(members)), train)
-        for member in members:
-            start_at(member, factors)
+        each: list[VAE] = list(model) if isinstance(model, Ensemble) else [model]
+        for number, member in enumerate(each):
+            own = train if len(each) == 1 else train.subset(_own_rows(settings, len(train), number))
+            start_at(member, _factors(member, own))
     return State(model, build_objective(settings), recipe)
+
+
+def _own_rows(settings: Settings, rows: int, member: int) -> np.ndarray:
+    """The rows at whose factor analysis a member of an ensemble starts: as many as there are, drawn with replacement.
+
+    So members differ from the first step on (Breiman 1996, Bagging predictors).
+    """
+    random = np.random.default_rng(derive_seed(settings.training.seed, f"member {member}"))
+    return np.sort(random.integers(rows, size=rows))
 
 
 @torch.no_grad()

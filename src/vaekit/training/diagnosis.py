@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel, Likelihood
+from vaekit.core import Batch, Draw, LatentModel, Likelihood, members
 from vaekit.data import Schema
 
 
@@ -16,8 +16,7 @@ def diagnosis(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...], numbe
     noise      all ε of the step that failed, that of z first
     numbers    (B,) of the batch's rows among the training rows
     """
-    first = noise[0] if noise else batch.x.new_zeros(1, len(batch.x), model.noise)
-    draw = model.draw(batch, first)
+    draw = _wrong_draw(model, batch, noise)
     distance = _distance(model.likelihood, batch.x)
     term, row = _first({"the rate": draw.rate, "log p(x|z)": draw.log_px.sum(0)})
     if row is None and distance is not None:
@@ -30,6 +29,18 @@ def diagnosis(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...], numbe
     column = int(distance[row].argmax())
     value = batch.x[row].flatten()[column].item()
     return f"{place}, whose most extreme value is {value:g} in {schema.column(column)}."
+
+
+def _wrong_draw(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...]) -> Draw:
+    """The draw of the step that failed; of an ensemble that of the first member in which something is not finite."""
+    each = members(model)
+    count = len(noise) // len(each)
+    draws = []
+    for i, member in enumerate(each):
+        epsilon = noise[i * count] if count else batch.x.new_zeros(1, len(batch.x), member.noise)
+        draws.append(member.draw(batch, epsilon))
+    wrong = [draw for draw in draws if not (draw.rate.isfinite().all() and draw.log_px.isfinite().all())]
+    return (wrong or draws)[0]
 
 
 def _first(terms: dict[str, Tensor]) -> tuple[str, int | None]:

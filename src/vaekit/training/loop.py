@@ -147,7 +147,7 @@ class HeldOut:
             self.keep(state, found, training)
         least = FALL * self.rows.schema.features
         fallen = not few and gain < -max(error, least)
-        astray = training < state.best_training
+        astray = training < state.best_training - least
         state.judge(found.selected, fallen=fallen and not astray, astray=fallen and astray)
 
     def _gain(self, state: State, found: Averages) -> tuple[float, float]:

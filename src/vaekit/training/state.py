@@ -72,6 +72,8 @@ class State:
         """records since it was reached"""
         self.cooling = 0
         """the step from which on the rate comes down from the plateau; 0 before it is known"""
+        self.astray = 0
+        """records in a row of which both bounds are below the best"""
         self.skipped = 0
         """batches left out since the last step"""
         self.setbacks = 0
@@ -150,10 +152,13 @@ class State:
     def judge(self, bound: float, fallen: bool = False, astray: bool = False) -> None:
         """Take note of a record's bound: of the validation rows, or where there are none of the training rows.
 
-        fallen    whether it is surely below the best, and the training rows' is not: at the second such record training
-                  ends, where the rate has not come down yet
-        astray    whether it is below the best, and the training rows' too: then training goes back
+        Where the rate has not come down yet:
+
+        fallen    whether it is surely below the best, and the training rows' is not: training ends, if the one before
+                  was no better either
+        astray    whether both are below the best, surely: training goes back, if the record before said so too
         """
+        self.astray = self.astray + 1 if astray else 0
         if bound > self.reference + self.recipe.tolerance:
             self.reference = bound
             self.stale = 0
@@ -162,8 +167,9 @@ class State:
         falls = bound < self.reference - self.recipe.tolerance
         if fallen and self.stale >= FALLEN and self._may_cool:
             self.stale = max(self.stale, self.recipe.patience)
-        if astray and self.stale >= FALLEN and self._may_cool and self._go_back():
+        if self.astray >= FALLEN and self._may_cool and self._go_back():
             self.stale = 0
+            self.astray = 0
         if self._stopped_rising and self._may_cool and not falls:  # where it falls, a lower rate mends nothing
             self.cooling = self.step
             self.stale = 0
@@ -346,5 +352,5 @@ ADAM = ("adam-exp_avg", "adam-exp_avg_sq", "adam-step")
 """the names of its tensors in a checkpoint"""
 COUNTERS = (
     "step", "gradient_norm", "sums", "best_value", "best_training", "best_step", "reference", "stale", "cooling",
-    "skipped", "setbacks", "uncompiled",
+    "astray", "skipped", "setbacks", "uncompiled",
 )  # fmt: skip
