@@ -452,3 +452,17 @@ def test_counts_are_refused_from_where_they_are_not_themselves():
         x = np.array([[3.0], [largest], [7.0], [9.0]])
         schema = describe(x, types=(ColumnType("count"),))
         assert (NegativeBinomial.misfit(schema) is None) == fits
+
+
+def test_whole_numbers_with_a_step_have_a_grid_of_it():
+    """Minutes as seconds, salaries in thousands: chance is not lost on what never occurs."""
+    random = np.random.default_rng(2)
+    n = 200
+    minutes = 60 * random.integers(0, 1440, n)
+    levels = 5 * random.integers(0, 5, n) + 3
+    lone = np.where(np.arange(n) < 4, 700, 0)
+    x = np.stack([minutes, levels, random.integers(0, 30, n), lone, random.normal(size=n)], 1)
+    x[7, 0] = np.nan
+    schema = describe(x)
+    assert schema.resolution[:4] == (60, 5, 1, 1)  # of four cells of 200 nothing follows
+    assert describe(np.random.default_rng(0).integers(0, 9, (40, 8, 8)).astype(np.uint8) * 20).resolution == 1

@@ -41,6 +41,10 @@ REPEATED = 0.005
 TIMES_USUAL = 5.0
 """and by how many times it is more frequent than the column's usual value"""
 MOST_REPEATED = 12
+FEWEST_ON_GRID = 30
+"""cells unlike the first by which whole numbers are known to have a step above 1"""
+LARGEST_WHOLE = 2**53
+"""up to which float64 has all of them"""
 
 
 def describe(
@@ -84,7 +88,7 @@ def described(
     seen     is given every block of rows on the way, in order
     """
     image = layout.kind == "image"
-    low, high, whole, moments = _surveyed(x, train, seen)
+    low, high, whole, moments, steps = _surveyed(x, train, seen)
     _check_observed(low, names, x.shape[1:])
     varies = low < high
     if image:
@@ -115,6 +119,8 @@ def described(
         resolution[coded] = 1.0
         if image and varies.any():
             resolution = np.full_like(resolution, resolution[varies].min())
+    if not image:
+        resolution = np.where(np.array(kinds) == "integer", steps, resolution)
     schema = Schema(
         shape=tuple(x.shape[1:]),
         kind=kind,
@@ -404,12 +410,13 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 
 def _surveyed(
     x: Rows, train: np.ndarray, seen: Callable[[np.ndarray], object] | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, "_Moments"]:
-    """Smallest and largest value of each feature, float64, whether its values are whole numbers, and the moments of the
-    rows `train`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, "_Moments", np.ndarray]:
+    """Smallest and largest value of each feature, float64, whether its values are whole numbers, the moments of the
+    rows `train`, and the step of whole numbers (`_Steps`)."""
     low = high = _flat(x[:1])[0]
     whole = np.ones(len(low), bool)
     moments = _Moments(len(low))
+    steps = _Steps(len(low))
     for rows in row_blocks(x.shape):
         block = x[rows]
         if seen is not None:
@@ -419,10 +426,38 @@ def _surveyed(
         high = np.fmax(high, np.fmax.reduce(block))
         if block.dtype.kind == "f" and whole.any():
             whole &= ((block == np.round(block)) | np.isnan(block)).all(0)
+        steps.add(block, whole)
         first, last = np.searchsorted(train, (rows.start, rows.start + len(block)))
         if first < last:
             moments.add(block[train[first:last] - rows.start])
-    return low.astype(np.float64), high.astype(np.float64), whole, moments
+    return low.astype(np.float64), high.astype(np.float64), whole, moments, steps.found()
+
+
+class _Steps:
+    """The greatest common divisor of the differences within each feature of whole numbers, block by block of rows:
+    salaries in thousands have 1000, minutes as seconds 60, and most have 1."""
+
+    def __init__(self, features: int) -> None:
+        self.step = np.zeros(features, np.int64)
+        self.first = np.full(features, np.nan)
+        self.count = np.zeros(features, np.int64)
+
+    def add(self, block: np.ndarray, whole: np.ndarray) -> None:
+        """Take note of rows (n, features); of features that are not whole, or have the step 1 already, nothing."""
+        open_ = np.flatnonzero(whole & (self.step != 1))
+        if not len(open_):
+            return
+        values = block[:, open_].astype(np.float64)
+        first = np.where(np.isnan(self.first[open_]), np.fmin.reduce(values), self.first[open_])
+        self.first[open_] = first
+        differences = np.nan_to_num(np.abs(values - first))
+        self.count[open_] += (differences > 0).sum(0)
+        differences[:, (differences >= LARGEST_WHOLE).any(0)] = 1  # too large to be told apart
+        self.step[open_] = np.gcd(self.step[open_], np.gcd.reduce(differences.astype(np.int64)))
+
+    def found(self) -> np.ndarray:
+        """The steps, float64: 1 where few cells differ."""
+        return np.where((self.step > 0) & (self.count >= FEWEST_ON_GRID), self.step, 1).astype(np.float64)
 
 
 def _is_binary(low: np.ndarray, high: np.ndarray) -> bool:

@@ -100,6 +100,8 @@ class Columns(Likelihood):
         """That the columns are of several kinds, or of one that other rows may turn out not to be of."""
         groups = schema.groups()
         certain = len(groups) == 1 and not {"amount", "count", "positive"} & set(groups)
+        if "integer" in groups and (schema.array("resolution").flatten()[list(groups["integer"])] > 1).any():
+            certain = False  # a cell off its grid
         if certain or schema.binarized != "none":
             return None
         usual = inspect.signature(cls.of).parameters

@@ -92,6 +92,7 @@ class DiscretizedLogistic(Likelihood):
         return {
             "low": schema.shifted("low"),
             "high": schema.shifted("high"),
+            "step": schema.array("resolution"),
             "mean": schema.shifted("mean"),
             "scale": schema.array("scale"),
             "bounded": range == "seen",
