@@ -241,6 +241,24 @@ def test_an_archive_comes_back_with_its_rows_filled_and_the_rest_as_it_was(vaeki
     assert (refused.code, "is no single .npz: give a name that ends in .npy" in refused.err) == (2, True)
 
 
+@pytest.mark.parametrize("shape", [(12, 2), (3, 4), (2, 2, 3), (20, 3)])
+def test_a_fit_of_sequences_says_what_their_columns_are(vaekit, tmp_path, shape):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(60, *shape))
+    x[..., -1] = rng.random(x[..., -1].shape) < 0.5
+    np.save(tmp_path / "x.npy", x)
+    fit = ("--kind", "sequence", "--epochs", 1, "--hidden", "4", "--latent-dim", 1)
+    done = vaekit("fit", tmp_path / "x.npy", "--out", tmp_path / "run", *fit)
+    assert done.code == 0, done.err
+    last = str(tuple(side - 1 for side in shape))
+    if x[0].size <= 24:
+        assert f"cell {last}" in done.out
+        low, high = x[:, *(0,) * len(shape)].min(), x[:, *(0,) * len(shape)].max()
+        assert f"{low:g} … {high:g}" in done.out
+    else:
+        assert f"{x[0].size // 3} binary" in done.out
+
+
 @pytest.mark.parametrize("given", [("3",), ("0", "2"), ("label", "1")])
 def test_an_archive_filled_by_a_run_with_conditions_keeps_all_its_columns(vaekit, tmp_path, given):
     rng = np.random.default_rng(11)

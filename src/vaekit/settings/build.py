@@ -90,7 +90,9 @@ def try_networks(settings: Settings, model: VAE | Ensemble, schema: Schema, devi
     for one in members:
         try:
             with torch.random.fork_rng(devices=[]):
-                check_networks(one.encoder, one.posterior, one.decoder, one.likelihood, schema.shape, conditions, device)
+                check_networks(
+                    one.encoder, one.posterior, one.decoder, one.likelihood, schema.shape, conditions, device
+                )
         except VaekitError as error:
             raise VaekitError(f"network {named.name}: {error}") from error.__cause__
 
