@@ -1,7 +1,7 @@
 """Settings + schema → model, objective, recipe."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaekit.core import Objective, Posterior
+from vaekit.core import LatentModel, Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE, Ensemble
@@ -65,19 +65,16 @@ def _member(settings: Settings, schema: Schema) -> VAE:
     return VAE(encoder, posterior, prior, decoder, likelihood)
 
 
-def _pair(settings: Settings, networks: Any) -> tuple[nn.Module, nn.Module]:
+def _pair(settings: Settings, networks: object) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder, which somebody's own function may return as a list, or as plain functions."""
-    try:
-        encoder, decoder = networks
-    except (TypeError, ValueError):
-        encoder = decoder = None
-    if not callable(encoder) or not callable(decoder):
+    pair = tuple(networks) if isinstance(networks, Iterable) else ()
+    if len(pair) != 2 or not all(map(callable, pair)):
         name = Named.parse(settings.model.network).name
         raise VaekitError(f"network {name} makes no pair of modules: return (encoder, decoder).")
-    return encoder, decoder
+    return pair
 
 
-def try_networks(settings: Settings, model: VAE | Ensemble, schema: Schema, device: torch.device) -> None:
+def try_networks(settings: Settings, model: LatentModel, schema: Schema, device: torch.device) -> None:
     """Try somebody's own networks on rows of the data's shape; the global random state is left as it was.
 
     Once, before a training: networks may look at their numbers, and a model is also made without any, to see its sizes.
@@ -86,8 +83,8 @@ def try_networks(settings: Settings, model: VAE | Ensemble, schema: Schema, devi
     if named.module is None:
         return
     conditions = Conditions(schema.conditions).size
-    members: list[VAE] = list(model) if isinstance(model, Ensemble) else [model]
-    for one in members:
+    for one in model if isinstance(model, Ensemble) else [model]:
+        assert isinstance(one, VAE)  # since `build_model`
         try:
             with torch.random.fork_rng(devices=[]):
                 check_networks(
