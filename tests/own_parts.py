@@ -124,6 +124,28 @@ def my_network(posterior, likelihood, width: int = 8):
     return encoder, nn.Linear(posterior.latent_dim, likelihood.features)
 
 
+class Wary(nn.Sequential):
+    """A network that looks at its numbers, which it has to have for that."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        if u.isnan().any():
+            raise ValueError("a number is missing")
+        return super().forward(u)
+
+
+def wary(posterior, likelihood, width: int = 8):
+    """Two of them, in a list."""
+    encoder, decoder = my_network(posterior, likelihood, width)
+    return [Wary(*encoder), Wary(decoder)]
+
+
+def in_functions(posterior, likelihood):
+    """An encoder that is a plain function: nothing of it is learned."""
+    return lambda u: u.mean(1, keepdim=True).expand(-1, posterior.features), nn.Linear(
+        posterior.latent_dim, likelihood.features
+    )
+
+
 def crooked(posterior, likelihood, wrong: str = "takes"):
     """A network that does not fit, in one way or another."""
     encoder, decoder = my_network(posterior, likelihood)

@@ -51,6 +51,8 @@ class Range:
     (True, False, '0 or more and below 1')
     >>> 0 in Range(above=0), str(Range(above=0))
     (False, 'more than 0')
+    >>> str(Range(below=5)), str(Range(above=0, below=5)), str(Range())
+    ('below 5', 'more than 0 and below 5', 'any number')
     """
 
     low: float = -math.inf
@@ -61,11 +63,14 @@ class Range:
         return self.low <= number < self.below and number > self.above
 
     def __str__(self) -> str:
+        limits = []
+        if math.isfinite(self.low):
+            limits.append(f"{self.low} or more")
         if math.isfinite(self.above):
-            return f"more than {self.above}"
+            limits.append(f"more than {self.above}")
         if math.isfinite(self.below):
-            return f"{self.low} or more and below {self.below}"
-        return f"{self.low} or more"
+            limits.append(f"below {self.below}")
+        return " and ".join(limits) or "any number"
 
 
 class Batch(NamedTuple):

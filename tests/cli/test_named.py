@@ -154,6 +154,14 @@ def test_each_kind_of_part_may_be_of_ones_own(kind, tmp_path):
     assert again.get_params()[kind] == OWN[kind]
 
 
+@pytest.mark.parametrize("name", ["wary:width=8", "in_functions"])
+def test_networks_that_look_at_their_numbers_or_are_functions_are_opened_again(name, tmp_path):
+    vae = VAE(network=f"own_parts:{name}", latent_dim=2, hidden=(4,), max_epochs=2, device="cpu").fit(X)
+    vae.save(tmp_path / "run")
+    again = vaekit.load(tmp_path / "run", device="cpu", trust=["own_parts"])
+    assert np.array_equal(again.score_samples(X), vae.score_samples(X))
+
+
 def test_all_of_them_at_once_go_through_every_command(tmp_path):
     np.save(tmp_path / "x.npy", X)
     run, trust = tmp_path / "run", ("--trust", "own_parts")

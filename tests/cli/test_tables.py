@@ -7,6 +7,9 @@ import numpy as np
 import polars
 import pytest
 
+from vaekit.data.readers import with_other_rows
+from vaekit.errors import VaekitError
+
 STATED = "grade=ordinal:low<mid<high,visits=count"
 LEARNED = ["age", "sex", "region", "price", "visits", "grade", "day", "height", "country"]
 
@@ -236,6 +239,68 @@ def test_an_archive_comes_back_with_its_rows_filled_and_the_rest_as_it_was(vaeki
     np.save(tmp_path / "x.npy", x)
     refused = vaekit("impute", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / "other.npz")
     assert (refused.code, "is no single .npz: give a name that ends in .npy" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("shape", [(12, 2), (3, 4), (2, 2, 3), (20, 3)])
+def test_a_fit_of_sequences_says_what_their_columns_are(vaekit, tmp_path, shape):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(60, *shape))
+    x[..., -1] = rng.random(x[..., -1].shape) < 0.5
+    np.save(tmp_path / "x.npy", x)
+    fit = ("--kind", "sequence", "--epochs", 1, "--hidden", "4", "--latent-dim", 1)
+    done = vaekit("fit", tmp_path / "x.npy", "--out", tmp_path / "run", *fit)
+    assert done.code == 0, done.err
+    last = str(tuple(side - 1 for side in shape))
+    if x[0].size <= 24:
+        assert f"cell {last}" in done.out
+        low, high = x[:, *(0,) * len(shape)].min(), x[:, *(0,) * len(shape)].max()
+        assert f"{low:g} … {high:g}" in done.out
+    else:
+        assert f"{x[0].size // 3} binary" in done.out
+
+
+@pytest.mark.parametrize("given", [("3",), ("0", "2"), ("label", "1")])
+def test_an_archive_filled_by_a_run_with_conditions_keeps_all_its_columns(vaekit, tmp_path, given):
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(80, 4))
+    holes = rng.random(x.shape) < 0.2
+    places = [int(name) for name in given if name != "label"]
+    holes[:, places] = False
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.where(holes, np.nan, x), y=rng.integers(0, 2, 80))
+    conditions = [word for name in given for word in ("--condition", name)]
+    fit = ("--epochs", 1, "--hidden", "none", "--latent-dim", 1)
+    done = vaekit("fit", path, *conditions, "--out", tmp_path / "run", *fit)
+    assert done.code == 0, done.err
+    done = vaekit("impute", tmp_path / "run", path, "--samples", 20, "-o", tmp_path / "filled.npz")
+    assert done.code == 0, done.err
+    with np.load(tmp_path / "filled.npz") as found:
+        assert found["x"].shape == (80, 4)
+        assert np.array_equal(found["x"][~holes], x[~holes])
+        assert np.isfinite(found["x"]).all()
+    with pytest.raises(VaekitError, match=r"has \(80, 4\) to be filled, and the rows found are \(80, 3\)"):
+        with_other_rows(path, x[:, :3])
+
+
+def test_only_the_data_s_own_columns_are_written_with_the_blanks_of_their_names(vaekit, tmp_path):
+    rng = np.random.default_rng(4)
+    cells = rng.normal(size=(60, 4)).round(2)
+    lines = [",".join(map(str, row)) for row in cells.tolist()]
+    (tmp_path / "x.csv").write_text("\n".join([" row, z0, log_p , part", *lines]))
+    fit = ("--epochs", 1, "--hidden", "none", "--latent-dim", 1)
+    assert vaekit("fit", tmp_path / "x.csv", "--out", tmp_path / "run", *fit).code == 0
+    lines = [f"{line},{i}" for i, line in enumerate((tmp_path / "x.csv").read_text().splitlines())]
+    (tmp_path / "kept.csv").write_text("\n".join([" row, z0, log_p , part, size", *lines[1:]]))
+    for command, header in (
+        ("encode", "row, size,z0"),
+        ("score", "row, size,part,log_p,error"),
+        ("reconstruct", "row, size, row, z0, log_p , part"),
+        ("impute", "row, row, z0, log_p , part, size"),
+    ):
+        out = tmp_path / f"{command}.csv"
+        done = vaekit(command, tmp_path / "run", tmp_path / "kept.csv", "--keep", "size", "-o", out)
+        assert done.code == 0, done.err
+        assert out.read_text().splitlines()[0].startswith(header)
 
 
 def test_blanks_around_names_come_back_and_need_not_be_typed(vaekit, tmp_path):

@@ -620,12 +620,15 @@ def test_dates_and_times_are_written_as_they_were_read(tmp_path, case):
 
 
 MIXED_UNITS = {
-    "weights": (["5 kg", "300 g", "2 lb", "7 kg"], "'kg' (20), 'g' (10), 'lb' (10)"),
-    "prices": (["$3.20", "€4", "$7"], "'$' (20), '€' (10)"),
-    "some without": (["2.5cm", "40", "3.1cm"], "'cm' (20), none (10)"),
-    "a word among them": (["12 %", "3 ‰", "low", "4 %"], "'%' (20), '‰' (10)"),
+    "weights": (["{} kg", "{} g", "{} lb", "{} kg"], "'kg' (20), 'g' (10), 'lb' (10)"),
+    "prices": (["${}.20", "€{}", "${}"], "'$' (20), '€' (10)"),
+    "some without": (["{}.5cm", "{}", "{}.1cm"], "'cm' (20), none (10)"),
+    "a word among them": (["{} %", "{} ‰", "low", "{} %"], "'%' (20), '‰' (10)"),
     "levels": (["3a", "3b", "4a"], None),
-    "addresses": (["3 High Street", "4 High Street", "5 kg"], None),
+    "levels with words": (["1 room", "2 rooms", "3 rooms"], None),
+    "places": (["{}1st", "{}2nd", "{}3rd", "{}7th"], None),
+    "levels of places": (["1st", "2nd", "3rd"], None),
+    "addresses": (["{} High Street", "{} High Street", "{} kg"], None),
     "words": (["red", "green", "7 up"], None),
 }
 
@@ -633,7 +636,7 @@ MIXED_UNITS = {
 @pytest.mark.parametrize("case", MIXED_UNITS)
 def test_numbers_of_several_units_are_noted(tmp_path, case):
     text, words = MIXED_UNITS[case]
-    fields = read(write(tmp_path, cells(*text * 10)))
+    fields = read(write(tmp_path, cells(*(cell.format(i) for i in range(2, 12) for cell in text))))
     noted = [note for note in fields["notes"] if "units" in note]
     if words is None:
         assert not noted
@@ -675,16 +678,29 @@ def test_points_of_two_meanings_are_refused_or_noted_with_what_says_which(tmp_pa
     assert remedy in found.splitlines()
     found = message(write(tmp_path, "a;b\n1.5;45,307\n2.5;12,000\n"))
     assert "Where the commas are of thousands: --columns 'b=integer'." in found
-    notes = read(write(tmp_path, cells("45.307", "12.100")))["notes"]
-    assert notes == ("points of 'b' read as decimal, as in '45.307': where that is 45307, --columns 'b=integer'.",)
-    assert read(write(tmp_path, cells("45.307", "0.307")))["notes"] == ()
+    assert read(write(tmp_path, cells("45.307", "12.100")))["notes"] == ()
+    beside = "a,b,c\n0.5,45.307,2.345.678\n1.5,{},4.250\n"
+    notes = read(write(tmp_path, beside.format("12.100")))["notes"]
+    doubt = "points of 'b' read as decimal, as in '45.307': where that is 45307, --columns 'b=integer'."
+    assert [note for note in notes if "decimal" in note] == [doubt]
+    notes = read(write(tmp_path, beside.format("0.307")))["notes"]
+    assert not any("decimal" in note for note in notes)
 
 
 def test_whole_numbers_of_a_model_are_read_with_points_of_thousands(tmp_path):
     fields = read(write(tmp_path, cells("1.045.307", "12.100")))
     fitted = Columns(needed=("a", "b"), types=fields["types"])
     assert read(write(tmp_path, cells("45.307", "9")), fitted)["x"][:, 1].tolist() == [45307, 9]
-    assert read(write(tmp_path, cells("45.000", "9.000")), fitted)["x"][:, 1].tolist() == [45, 9]
+    for later in (["2.000"], ["2.000", "2.345"], ["2.000", "7"], ["2.000", "1.045.307"], ["2,000"], ["2,000", "7"]):
+        path = write(tmp_path, cells(*(f'"{cell}"' for cell in later)))
+        found = read(path, fitted)
+        assert found["x"][0, 1] == 2000
+        assert any("thousands read" in note for note in found["notes"])
+    for later in (["2.000", "0.000"], ["2.000", "12000.000"], ["2.000", "2.5"], ["7", "2.000", "2,000"]):
+        path = write(tmp_path, cells(*(f'"{cell}"' for cell in later)))
+        kind = "commas" if "2,000" in later else "points"
+        assert f"{kind} of two meanings in 'b'" in message(path, needed=("a", "b"), types=fields["types"])
+    assert read(write(tmp_path, cells("45.0", "9.00")), fitted)["x"][:, 1].tolist() == [45, 9]
     semicolons = write(tmp_path, "a;b\n0,5;45.307\n1,5;9\n")
     assert read(semicolons, fitted)["x"].tolist() == [[0.5, 45307], [1.5, 9]]
     thirds = read(semicolons, Columns(declared={"b": "real"}))
@@ -729,8 +745,40 @@ def test_a_model_of_dates_reads_others_in_the_order_that_it_was_fitted_to(tmp_pa
     fitted = Columns(needed=("a", "b"), types=fields["types"])
     later = read(write(tmp_path, cells("3/4/2021")), fitted)
     assert later["x"][0, 1] == (datetime.date(2021, 4, 3) - datetime.date(1970, 1, 1)).days
-    other = read(write(tmp_path, cells("3/24/2021")), fitted)
-    assert other["x"][0, 1] == (datetime.date(2021, 3, 24) - datetime.date(1970, 1, 1)).days
+    assert read(write(tmp_path, cells("2021-03-24")), fitted)["x"][0, 1] == 18710
+
+
+LATER = {
+    "points after slashes": ("08/19/2021", ["31.01.2021"], [18658]),
+    "points that leave it open": ("08/19/2021", ["03.01.2021"], [18630]),
+    "hyphens after slashes": ("08/19/2021", ["03-01-2021"], [18687]),
+    "slashes after points": ("19.08.2021", ["01/31/2021"], [18658]),
+    "slashes after points that leave it open": ("19.08.2021", ["03/01/2021"], "unclear dates in 'b'"),
+    "both marks": ("08/19/2021", ["03/01/2021", "03.01.2021"], "unclear dates in 'b'"),
+    "the day instead": ("08/19/2021", ["03/01/2021", "31/01/2021"], "(row 1: '31/01/2021' has the day first)"),
+    "both orders": ("08/19/2021", ["03/22/2021", "31/01/2021"], "(row 1: '31/01/2021' has the day first)"),
+    "the month instead": ("19/08/2021", ["3/24/2021"], "another order in 'b' (row 0: '3/24/2021' has the month first)"),
+    "with points": ("19.08.2021", ["3.24.2021 10:00"], "(row 0: '3.24.2021 10:00' has the month first)"),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_the_order_of_dates_is_carried_over_between_marks_of_one_kind(tmp_path, case):
+    first, later, found = LATER[case]
+    fitted = Columns(needed=("a", "b"), types=read(write(tmp_path, cells(first, first)))["types"])
+    path = write(tmp_path, cells(*later))
+    if isinstance(found, str):
+        assert found in message(path, needed=fitted.needed, types=fitted.types)
+    else:
+        assert read(path, fitted)["x"][:, 1].tolist() == found
+
+
+def test_points_have_the_month_first_where_that_was_stated_of_such(tmp_path):
+    stated = Columns(declared=parse_types("b=date:month-first"))
+    path = write(tmp_path, cells("3.4.2021"))
+    for first, days in (("4.25.2021", 18690), ("4/25/2021", 18720)):
+        types = read(write(tmp_path, cells(first), "first.csv"), stated)["types"]
+        assert read(path, Columns(needed=("a", "b"), types=types))["x"][0, 1] == days
 
 
 @pytest.mark.parametrize("below", ["", '\n7,"so"\n', "\n7,8\n9,10\n"])

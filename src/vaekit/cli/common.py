@@ -429,8 +429,9 @@ def write_rows(
                 conditions = as_text(conditions, schema.conditions.decimals, schema.conditions.formats, decimal)
             given = [(column.name, column) for column in conditions]
             own = dict(schema.together(list(own.items()), given))
+        own = _as_spelled(own, spelled or {}, theirs=True)
+    before = _as_spelled(before, spelled or {})
     table = polars.DataFrame({**_named_apart(before, list(own)), **own, **(after or {})})
-    table = _as_spelled(table, spelled or {})
     write(path, _bytes_of(table, path, separator, decimal))
 
 
@@ -460,17 +461,28 @@ def write_filled(
     forms = [own.format for own in source.types or schema.types or ()]
     texts = as_text(values, schema.decimals, forms, decimal)
     table = filled_in(whole, values, source.missing[index], texts)
-    names = table.columns
-    before = _named_apart(known, names)
-    behind = _named_apart(dict(after), [*before, *names])
-    table = polars.DataFrame({**before, **dict(zip(names, table, strict=True)), **behind})
-    table = _as_spelled(table, source.spelled)
+    own = _as_spelled(dict(zip(table.columns, table, strict=True)), source.spelled, theirs=True)
+    before = _named_apart(_as_spelled(known, source.spelled), list(own))
+    behind = _named_apart(dict(after), [*before, *own])
+    table = polars.DataFrame({**before, **own, **behind})
     write(path, _bytes_of(table, path, source.separator, decimal))
 
 
-def _as_spelled(table: "polars.DataFrame", spelled: Mapping[str, str]) -> "polars.DataFrame":
-    """A table with the blanks around its columns' names that a file had there."""
-    return table.rename({name: spelled.get(name, name) for name in table.columns})
+OURS = ("row", "part", "draw")
+"""columns beside the rows that are not the data's, whose own would be called "NAME (data)" """
+
+
+def _as_spelled(columns: Mapping[str, T], spelled: Mapping[str, str], *, theirs: bool = False) -> dict[str, T]:
+    """Columns of the data by their names with the blanks that a file had around these.
+
+    theirs    whether all of them are the data's, and none is of `OURS`
+
+    >>> list(_as_spelled({"row": 0, "age": 0}, {"row": " row", "age": " age"}))
+    ['row', ' age']
+    """
+    return {
+        name if name in OURS and not theirs else spelled.get(name, name): column for name, column in columns.items()
+    }
 
 
 def _bytes_of(table: "polars.DataFrame", path: Path, separator: str, decimal: str) -> bytes:

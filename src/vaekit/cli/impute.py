@@ -100,11 +100,11 @@ def impute(
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen, whole=True)
     noise = generator(seed, "impute", device=place)
     found = inference.impute(model, rows, noise, samples=samples, draws=draws, seed=opened.settings.training.seed)
-    values = opened.schema.from_stored((found.draws if draws else found.values).cpu().numpy())
-    filled = np.where(source.missing, values, np.asarray(source.x))
+    values = opened.schema.uncentred((found.draws if draws else found.values).cpu().numpy())
+    filled = source.axes.given(np.where(source.missing, values, np.asarray(source.x)), opened.schema.shape)
     after = _spreads(found.spread.cpu().double().numpy(), source.missing, feature_names(opened)) if spread else {}
     if archive:
-        write(output, with_other_rows(Path(data), filled))
+        write(output, with_other_rows(Path(data), filled, source.places))
     else:
         _write(output, filled, opened, source, known, draws, after)
     count = int(source.missing.sum())
@@ -154,7 +154,7 @@ def _write(
     """The rows (n, columns), or draws of them (draws, n, columns), as an array, or as the table that they came as."""
     import numpy as np
 
-    from vaekit.cli.common import feature_names, write_filled, write_rows
+    from vaekit.cli.common import OURS, feature_names, write_filled, write_rows
     from vaekit.cli.reconstruct import of_each
 
     names = feature_names(opened)
@@ -162,7 +162,9 @@ def _write(
         write_rows(output, filled, names)
         return
     if source.whole is not None:
-        known = {name: column for name, column in known.items() if name not in source.whole}
+        beside = set(known).difference(source.whole.columns)
+        beside |= set(OURS).intersection(known, source.spelled)  # " row" is another name than "row"
+        known = {name: column for name, column in known.items() if name in beside}
     index = np.arange(len(source))
     if draws:
         filled = filled.swapaxes(0, 1).reshape(-1, *filled.shape[2:])

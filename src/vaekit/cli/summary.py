@@ -82,8 +82,8 @@ def _held(schema: Schema, j: int) -> str:
         return f"{shown} ({len(own.levels)})" if shown.endswith("…") else shown
     if own.kind == "binary":
         return "0, 1"
-    low = schema.array("low")[j]
-    high = schema.array("high")[j]
+    low = schema.array("low").flat[j]
+    high = schema.array("high").flat[j]
     if low == high:
         return f"always {low:g}"
     if own.written == "number":

@@ -28,6 +28,7 @@ COPIED = 12
 """columns that a message offers to leave out, each by its name"""
 WHERE = {
     "text": "text among the numbers or dates in", "date": "no such dates or times in", "day": "unclear dates in",
+    "order": "dates in another order in",
     "zones": "times of several zones in", "type": "no numbers in", "decimal": "decimal commas in",
     "ambiguous": "commas of two meanings in", "points": "points of two meanings in",
     "level": "cells without a level in", "unseen": "levels that fitting never saw in", "kind": "not what was stated in",
@@ -35,6 +36,7 @@ WHERE = {
 REMEDY = {
     "date": "Mend these cells, or empty them.",
     "day": "Write dates as 2024-12-31.",
+    "order": "Write these dates in the order stated, or in that of the model's own.",
     "zones": "Write all times in one zone.",
     "decimal": "Write decimals with a point.",
     "ambiguous": "Write such numbers without the comma, or decimals with a point.",
@@ -137,8 +139,12 @@ def numbers(
     faults: list[Fault] = []
     habits: list[tuple[polars.Series, str]] = []
     for cells, values in zip(columns, plain(columns), strict=True):
-        grouped = _grouped(cells) if _must_be_whole(known.get(cells.name), values) else ""
-        if grouped:
+        whole = _must_be_whole(known.get(cells.name), values)
+        grouped = _grouped(cells) if whole else ""
+        mixed = _groups_among(cells) if whole and not grouped and known[cells.name] == "fitted whole" else []
+        if mixed:
+            faults += mixed
+        elif grouped:
             habits.append((cells, grouped))
         elif values is None:
             habits.append((cells, _comma(cells, separator)))
@@ -161,7 +167,7 @@ def numbers(
     pointed = _all_pointed(open_ones, found)
     if mark == "decimals":
         faults += pointed
-    else:
+    elif "decimals" in read or "points" in read:  # by themselves three digits are an ordinary precision
         notes += [_doubt(fault) for fault in pointed if fault.column not in known]
     for meant, names in read.items():
         notes.append(f"{READ[meant]} in {listed(names)}.")
@@ -221,11 +227,9 @@ def _comma(cells: "polars.Series", separator: str) -> str:
 
 
 def _must_be_whole(known: str | None, values: Numbers | None) -> bool:
-    """Whether a column's numbers have to be whole: as stated, or since those of its model are and a point makes others
-    of these ("45.307")."""
-    if known == "fitted whole":
-        return values is None or bool((values.values % 1 > 0).any())
-    return known == "whole"
+    """Whether a column's numbers have to be whole, as stated or since those of its model are, and some have marks:
+    "2.000" is 2000 whatever stands beside it."""
+    return known in ("whole", "fitted whole") and (values is None or values.decimals != 0)
 
 
 def _grouped(cells: "polars.Series") -> str:
@@ -237,6 +241,16 @@ def _grouped(cells: "polars.Series") -> str:
         if len(signed) and signed.str.contains(pattern).all() and others.str.contains(WHOLE).all():
             return meant
     return ""
+
+
+def _groups_among(cells: "polars.Series") -> list[Fault]:
+    """The first cell that would be a whole number with a mark of thousands, in a column where others are decimal."""
+    for pattern, kind in ((THOUSANDS, "ambiguous"), (POINTED_THOUSANDS, "points")):
+        like = cells.str.contains(pattern).fill_null(False)
+        if like.any():
+            row = _first(like)
+            return [Fault(kind, cells.name, row, cells[row])]
+    return []
 
 
 def _mark(commas: set[str], separator: str) -> str:

@@ -141,6 +141,27 @@ def order_of(form: str) -> str:
     return "day" if first[1] == "d" else "month"
 
 
+def carried_order(form: str, cells: "polars.Series") -> str:
+    """Which comes first in cells of text, "day" or "month", as in dates of a format with the same kind of mark: points
+    or others; "" where the marks are of another kind, or of both."""
+    pointed = cells.drop_nulls().str.contains(POINTS)
+    if pointed.any() != pointed.all() or pointed.any() != ("." in form[:4]):
+        return ""
+    return order_of(form)
+
+
+def other_order(cells: "polars.Series", order: str) -> tuple[int, str] | None:
+    """The first cell with a number above 12 where the month would be, were the day or the month first as in `order`:
+    its row, and what it has first instead."""
+    groups = _groups(cells, YEAR_LAST)
+    first = _numbers(groups["one"]) > 12
+    second = _numbers(groups["two"]) > 12
+    wrong = first & ~second if order == "month" else second & ~first
+    if not order or not wrong.any():
+        return None
+    return int(np.argmax(wrong)), "day" if order == "month" else "month"
+
+
 def _dates(cells: "polars.Series", pattern: str, given: str = "") -> Moments:
     """Days since 1970, or seconds where a cell has a time of day.
 

@@ -8,7 +8,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -130,11 +130,13 @@ def _name_of_rows(names: list[str], file: str) -> str:
     return usual[0] if usual else names[0]
 
 
-def with_other_rows(path: Path, rows: np.ndarray) -> bytes:
+def with_other_rows(path: Path, rows: np.ndarray, aside: Sequence[int] = ()) -> bytes:
     """The bytes of an .npz that is the one at a path with other rows (n, *X), in the type that its own have; all else
     that is in it stays as it is.
 
-    Raises VaekitError for a sparse matrix.
+    aside    columns of its own rows (n, columns) that stay as they are, and are not among the others
+
+    Raises VaekitError for a sparse matrix, and for rows of another shape.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
@@ -143,7 +145,16 @@ def with_other_rows(path: Path, rows: np.ndarray) -> bytes:
                 f"{path.name} is a sparse matrix, which is not written: give -o a name that ends in .npy."
             )
         chosen = _name_of_rows(names, path.name)
-        own = archive[chosen].dtype
+        own = archive[chosen]
+    where: tuple[slice | list[int], ...] = (slice(None),)
+    if own.ndim == 2:
+        where = (slice(None), [j for j in range(own.shape[1]) if j not in aside])
+    if own[where].shape != rows.shape:
+        raise VaekitError(
+            f"{path.name}: '{chosen}' has {own[where].shape} to be filled, and the rows found are {rows.shape}: give "
+            f"-o a name that ends in .npy."
+        )
+    own[where] = rows
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
         for info in old.infolist():
@@ -151,7 +162,7 @@ def with_other_rows(path: Path, rows: np.ndarray) -> bytes:
             copy.compress_type = info.compress_type
             with new.open(copy, "w", force_zip64=True) as target:
                 if info.filename == f"{chosen}.npy":
-                    np.lib.format.write_array(target, rows.astype(own), allow_pickle=False)
+                    np.lib.format.write_array(target, own, allow_pickle=False)
                     continue
                 with old.open(info) as source:
                     shutil.copyfileobj(source, target)

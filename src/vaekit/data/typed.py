@@ -19,7 +19,7 @@ from vaekit.data.cells import (
     without,
 )
 from vaekit.data.columns import DATED, ColumnType, split_kind
-from vaekit.data.dates import MIXED, Moments, as_written, moments, order_of, typed_moments
+from vaekit.data.dates import MIXED, Moments, as_written, carried_order, moments, other_order, typed_moments
 from vaekit.data.levels import (
     TRUTHS,
     as_truths,
@@ -43,6 +43,8 @@ FEW_ODD = 10
 """different cells that are no numbers, or no dates, among many that are: more make a column of text of it"""
 FEW_LEVELS = 20
 """different cells of a column of levels some of which may be numbers, each three times on average"""
+ORDINAL = frozenset({"", "st", "nd", "rd", "th"})
+"""what follows numbers that say a place"""
 EMPTY = "all its cells are empty"
 TELLING = r"^(\d{1,2}\D)?(1[3-9]|[23]\d)\D"
 """a date in which a number above 12 says which is the day"""
@@ -326,12 +328,12 @@ def _take_united(name: str, bare_numbers: "polars.Series", form: str, kind: Colu
 
 
 def _note_units(known: "polars.Series", found: Found) -> None:
-    """Note that cells of a column of text are numbers of several units; single letters right behind a handful of
-    different ones (3a, 3b) are no units."""
-    if _handful(known) and not known.str.contains(r"\d( |\pL\pL)|[%‰°\p{Sc}]").any():
+    """Note that cells of a column of text are numbers of several units; a handful of different ones are levels (3a, 3b;
+    1 room, 2 rooms), and 1st, 2nd, 3rd are places."""
+    if _handful(known):
         return
     units = several_units(known)
-    if not units:
+    if not units or ORDINAL.issuperset(units):
         return
     shown = [f"'{unit}' ({count:,})" if unit else f"none ({count:,})" for unit, count in units.items()]
     found.notes.append(
@@ -539,8 +541,7 @@ def _as_dates(column: "polars.Series", written: str, orders: Sequence[str], foun
     elif read.written != written:
         found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' is a {read.written}"))
     elif order and read.order != order:
-        first = f"has the {read.order} first" if read.order else "has the year first"
-        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' {first}"))
+        found.faults.append(Fault("kind", column.name, row, "", f"'{known[row]}' has the year first"))
     else:
         _take_moments(known, replace(read, order="" if order else read.order), own, found)
 
@@ -561,7 +562,13 @@ def _read_moments(
     known = without(cells, says_missing(cells))
     _mark(cells, known, found)
     read = moments(known, order)
-    return known, read, None if read is None else _fault_of_moments(known, read)
+    if read is None:
+        return known, None, None
+    other = other_order(known, order)
+    if other is None:
+        return known, read, _fault_of_moments(known, read)
+    row, first = other
+    return known, read, Fault("order", column.name, row, "", f"'{known[row]}' has the {first} first")
 
 
 def _as_words(column: "polars.Series") -> "polars.Series":
@@ -747,7 +754,10 @@ def _as_fitted_levels(column: "polars.Series", kind: ColumnType, unseen: str, fo
 def _as_fitted_moments(column: "polars.Series", kind: ColumnType, found: Found) -> None:
     """Dates and times in the units of the model."""
     name = column.name
-    known, read, fault = _read_moments(column, order_of(kind.format), found)
+    order = ""
+    if _is_text(column):
+        order = carried_order(kind.format, bare(column))
+    known, read, fault = _read_moments(column, order, found)
     if not known.count():
         found.take(name, np.full(len(column), np.nan), kind)
         return

@@ -20,11 +20,13 @@ def check_networks(
     likelihood: Likelihood,
     shape: tuple[int, ...],
     conditions: int = 0,
+    device: torch.device | str = "cpu",
 ) -> None:
     """Refuse networks that do not take what rows of a shape X and the latents are, or give something of another width
     than posterior and likelihood want. Weights, buffers and modes stay as they are.
 
     conditions    C, the number of what batches have in c
+    device        where the networks are
 
     Raises VaekitError, with what the network raised as its cause.
 
@@ -36,12 +38,12 @@ def check_networks(
     ...     print(error)
     the encoder makes (2, 3) of 2 rows, (2, 8, 8), and has to make (2, 4) of them: posterior.features is 4.
     """
-    c = [torch.zeros(ROWS, conditions)] if conditions else []
-    u = likelihood.encode(torch.zeros(ROWS, *shape), None)
+    c = [torch.zeros(ROWS, conditions, device=device)] if conditions else []
+    u = likelihood.encode(torch.zeros(ROWS, *shape, device=device), None)
     h = _tried("encoder", encoder, [u, *c])
     if h.shape != (ROWS, posterior.features):
         raise _wrong("encoder", u, h, "posterior", posterior.features)
-    z = torch.zeros(ROWS, posterior.latent_dim)
+    z = torch.zeros(ROWS, posterior.latent_dim, device=device)
     y = _tried("decoder", decoder, [z, *c]).flatten(1)
     if y.shape != (ROWS, likelihood.features):
         raise _wrong("decoder", z, y, "likelihood", likelihood.features)
@@ -73,8 +75,10 @@ def _wrong(name: str, given: Tensor, found: Tensor, part: str, features: int) ->
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
     """A network in evaluation mode, whose averages over batches stay as they are; then each module as it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
+    modules = list(network.modules()) if isinstance(network, nn.Module) else []  # a plain function has none
+    modes = [(module, module.training) for module in modules]
+    for module in modules:
+        module.training = False
     try:
         yield
     finally:

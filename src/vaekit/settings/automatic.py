@@ -216,8 +216,8 @@ def has_compiler() -> bool:
 def _batch_size(rows: int, features: int) -> int:
     """The largest power of two up to a tenth of the rows, and of so many cells in all, at least 16.
 
-    Where a column has many rows to be learned from, it is up to a fifth of them: the noise of small batches keeps wide
-    tables of few rows from being learned by heart, and only slows these down.
+    Where a column has many rows to be learned from, it is up to a fifth of them, as far as that is no more than 64: the
+    noise of small batches keeps wide tables of few rows from being learned by heart, and only slows these down.
     """
     share = 10
     if rows >= MANY_ROWS * features:

@@ -1,7 +1,7 @@
 """Settings + schema → model, objective, recipe."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaekit.core import Objective, Posterior
+from vaekit.core import LatentModel, Objective
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE, Ensemble
@@ -61,29 +61,37 @@ def _member(settings: Settings, schema: Schema) -> VAE:
         likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
     prior = settings.made("prior", **known)
     networks = settings.made("network", **known)
-    encoder, decoder = _checked(settings, networks, likelihood, posterior, schema.shape, conditions)
+    encoder, decoder = _pair(settings, networks)
     return VAE(encoder, posterior, prior, decoder, likelihood)
 
 
-def _checked(
-    settings: Settings,
-    networks: object,
-    likelihood: Likelihood,
-    posterior: Posterior,
-    shape: tuple[int, ...],
-    conditions: int,
-) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder, tried on rows of the data's shape where they are somebody's own."""
+def _pair(settings: Settings, networks: object) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder, which somebody's own function may return as a list, or as plain functions."""
+    pair = tuple(networks) if isinstance(networks, Iterable) else ()
+    if len(pair) != 2 or not all(map(callable, pair)):
+        name = Named.parse(settings.model.network).name
+        raise VaekitError(f"network {name} makes no pair of modules: return (encoder, decoder).")
+    return pair
+
+
+def try_networks(settings: Settings, model: LatentModel, schema: Schema, device: torch.device) -> None:
+    """Try somebody's own networks on rows of the data's shape; the global random state is left as it was.
+
+    Once, before a training: networks may look at their numbers, and a model is also made without any, to see its sizes.
+    """
     named = Named.parse(settings.model.network)
-    if not isinstance(networks, tuple) or len(networks) != 2 or not all(isinstance(n, nn.Module) for n in networks):
-        raise VaekitError(f"network {named.name} makes no pair of modules: return (encoder, decoder).")
-    encoder, decoder = networks
-    if named.module is not None:
+    if named.module is None:
+        return
+    conditions = Conditions(schema.conditions).size
+    for one in model if isinstance(model, Ensemble) else [model]:
+        assert isinstance(one, VAE)  # since `build_model`
         try:
-            check_networks(encoder, posterior, decoder, likelihood, shape, conditions)
+            with torch.random.fork_rng(devices=[]):
+                check_networks(
+                    one.encoder, one.posterior, one.decoder, one.likelihood, schema.shape, conditions, device
+                )
         except VaekitError as error:
             raise VaekitError(f"network {named.name}: {error}") from error.__cause__
-    return encoder, decoder
 
 
 def _check_conditions(settings: Settings, conditions: int) -> None:

@@ -12,7 +12,7 @@ from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError, listed
 from vaekit.parts import Conditions
 from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
-from vaekit.settings.build import build_state, choose_device
+from vaekit.settings.build import build_state, choose_device, try_networks
 from vaekit.settings.declared import Settings
 from vaekit.settings.hints import coarse, extremes
 from vaekit.training import State
@@ -60,6 +60,8 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
         for part, index in split.items()
     }
     state = build_state(settings, schema, count, device, None if again else rows["train"])
+    if not again:
+        try_networks(settings, state.model, schema, device)
     told = not again and schema.binarized == "none" and hasattr(state.model.likelihood, "misfit")
     if not told:  # by their schema, that the likelihood gives them a density
         check_rows_fit(state.model.likelihood, schema, source)
