@@ -801,6 +801,26 @@ def test_a_first_line_like_the_next_is_noted(tmp_path):
     assert not any("first line" in note for note in read(write(tmp_path, "a,2020,w\n" + rows))["notes"])
 
 
+@pytest.mark.parametrize("kind", ["", "real", "positive", "amount", "integer", "count"])
+def test_what_is_stated_of_a_column_does_not_change_what_its_commas_are(tmp_path, kind):
+    path = write(tmp_path, cells('"9,188"', '"15,373"', "894", '"2,401"'))
+    declared = parse_types((f"b={kind}",)) if kind else {}
+    assert read(path, Columns(declared=declared))["x"][:, 1].tolist() == [9188, 15373, 894, 2401]
+
+
+def test_zeros_in_front_are_noted_with_what_keeps_them(tmp_path):
+    path = write(tmp_path, cells(*[f"0{i % 7}11{i % 3}" for i in range(40)]))
+    source = read(path, Columns())
+    (note,) = (note for note in source["notes"] if "zeros in front" in note)
+    assert "--columns 'b=category'" in note or "--columns b=category" in note
+    kept = read(path, Columns(declared=parse_types(("b=category",))))
+    assert not any("zeros in front" in note for note in kept["notes"])
+    assert kept["types"][1].levels[0].startswith("0")
+    assert not any(
+        "zeros in front" in note for note in read(write(tmp_path, cells("0", "0.5", "10")), Columns())["notes"]
+    )
+
+
 def test_lines_that_end_too_soon_are_noted(tmp_path):
     path = tmp_path / "short.csv"
     path.write_text('# logger 7\na,b,c\n1,2,3\n\n4,5\n"x, y",6,7\n8\n9,10,\n11,,12\n13,14\n15,16\n')

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vaekit.core import LatentModel
+    from vaekit.data import Source
+    from vaekit.data.fields import Column
     from vaekit.evaluation import Baseline, Evaluation, LogLikelihood, Method, RateParts
+    from vaekit.runs import Run
 
 CLOSE = 0.9
 """part of its ceiling log n beyond which an estimate of the information says little"""
@@ -109,6 +112,9 @@ def evaluate(
     if not opened.finished:
         lines.append(f"The training has not ended, at step {opened.step:,}, and all of this may change:")
         lines.append(f"`vaekit resume {run}` goes on.")
+    trained = _trained_on(opened, source, known, data)
+    if trained:
+        lines += textwrap.wrap(trained, WIDTH)
     if opened.schema.given:
         lines = _conditional(lines, opened.schema.given)
     say_page(lines)
@@ -171,6 +177,21 @@ def _give_or_take(error: float | None, form: str) -> str:
     if error is None:
         return ""
     return f" ± {error:{form}}"
+
+
+def _trained_on(run: "Run", source: "Source", known: "dict[str, Column]", data: Sequence[str]) -> str:
+    """That the model has learned from some of the rows, as far as these are whole files of its own; "" where not."""
+    from vaekit.cli.common import with_parts
+
+    if not data:
+        return ""
+    parts = with_parts(known, run, source, data).get("part")
+    if parts is None or not len(parts):
+        return ""
+    share = sum(part == "train" for part in parts) / len(parts)
+    if not share:
+        return ""
+    return f"{share:.0%} of the rows are among those the model was trained on: of others log p(x) may be far lower."
 
 
 def _table(result: "Evaluation", name: str, binarized: str, method: "Method", finished: bool) -> list[str]:
@@ -306,7 +327,7 @@ def _error(estimate: "LogLikelihood") -> str:
         return str(said)
     line = f"the estimate itself ± {estimate.error:.4f}"
     if estimate.bias:
-        least = "at least" if estimate.untrusted else "about"  # of heavy tails the draws show a part
+        least = "at least" if said else "about"  # of heavy tails the draws show a part
         line += f", and low by {least} {estimate.bias:.4f}"
     if said:
         line += f"; {said}"

@@ -42,7 +42,9 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
         _say_best(state, bounded)
         if bounded:
             _say_notes(_shortfall(state, prepared) or _beaten(model, prepared))
-    if state.still_rising:
+    if state.still_rising and not len(prepared.rows["validation"]):
+        print("The bound of the training rows still rose at the end. No row was held out to tell what that is worth.")
+    elif state.still_rising:
         epochs = chosen(prepared.settings.training.epochs)
         command = f"vaekit resume {folder} --epochs {2 * epochs}"
         print(f"The bound was still rising when the budget was spent. Go on with: {command}")

@@ -154,7 +154,7 @@ def numbers(
     read: dict[str, list[str]] = {}
     for cells, habit in habits:
         meant = mark if habit == "either" else habit
-        if habit == "either" and known.get(cells.name) == "any":
+        if meant == "ambiguous" and known.get(cells.name) == "any":
             meant = "decimals"
         with_commas = _with_commas(cells, meant) if meant in READ else None
         if with_commas is None:

@@ -165,6 +165,7 @@ def _settle(found: Found, reading: Reading) -> None:
     read, faults, found.decimal = numbers(columns, reading.separator, found.notes, stated)
     faulty = {fault.column for fault in faults}
     found.faults += faults
+    _note_codes([cells for cells in columns if cells.name not in faulty and not _is_known(cells.name, reading)], found)
     for cells, kind in found.pending:
         if cells.name in faulty:
             continue
@@ -175,6 +176,23 @@ def _settle(found: Found, reading: Reading) -> None:
         else:
             kind = _of_numbers(values, column.decimals, kind)
             _take_numbers(cells, values, kind, found)
+
+
+def _is_known(name: str, reading: Reading) -> bool:
+    """Whether somebody has said what a column is, or a model was fitted to it."""
+    return name in reading.types or name in reading.declared
+
+
+def _note_codes(columns: Sequence["polars.Series"], found: Found) -> None:
+    """Point out numbers with zeros in front, as codes have them: the zeros are lost."""
+    for cells in columns:
+        coded = cells.str.contains(r"^0\d").fill_null(False)
+        if coded.any():
+            first = cells.filter(coded)[0]
+            found.notes.append(
+                f"numbers of '{cells.name}' have zeros in front ('{first}'), which are lost: where they are codes, "
+                f"{as_type(cells.name, 'category')}."
+            )
 
 
 def _known_of(name: str, kind: ColumnType, reading: Reading) -> str:

@@ -31,6 +31,7 @@ from vaekit.settings import (
     Settings,
     check_rows_fit,
     choose_device,
+    codes_of_missing,
     conditions_known,
     dataset,
     impossible,
@@ -210,6 +211,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         source = source.conditioned(settings.data.condition)
         prepared = prepare(settings, source)
         _warn(prepared.notes)
+        _warn(codes_of_missing(source.x, prepared.schema))
         state = prepared.state
         seed = state.recipe.seed
         history = self._train(prepared)

@@ -107,6 +107,8 @@ class LogLikelihood:
         """Why the mean may be off by more than its error says, in words; None where nothing shows it."""
         if self.error is None:
             return "of one draw a row: how far it may be off is not known"
+        if self.untrusted is None and "pareto_k" in self.scores.terms:
+            return f"{max(self.sizes)} draws a row are too few to tell whether they suffice"
         if not self.untrusted:
             return None
         most = most_shape(max(self.sizes))

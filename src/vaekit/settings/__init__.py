@@ -3,7 +3,7 @@
 from vaekit.settings.automatic import check_fits, resolve
 from vaekit.settings.build import build_model, build_objective, build_recipe, build_state, choose_device
 from vaekit.settings.declared import Settings
-from vaekit.settings.hints import coarse, extremes, hints, impossible, shortfall
+from vaekit.settings.hints import coarse, codes_of_missing, extremes, hints, impossible, shortfall
 from vaekit.settings.prepare import (
     Prepared,
     check_rows_fit,
@@ -15,6 +15,6 @@ from vaekit.settings.prepare import (
 
 __all__ = [
     "Prepared", "Settings", "build_model", "build_objective", "build_recipe", "build_state", "check_fits",
-    "check_rows_fit", "choose_device", "coarse", "conditions_known", "dataset", "extremes", "hints", "impossible",
-    "prepare", "resolve", "shortfall", "worth_compiling",
+    "check_rows_fit", "choose_device", "coarse", "codes_of_missing", "conditions_known", "dataset", "extremes", "hints",
+    "impossible", "prepare", "resolve", "shortfall", "worth_compiling",
 ]  # fmt: skip

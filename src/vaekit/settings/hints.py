@@ -58,9 +58,21 @@ def hints(x: Rows, schema: Schema, likelihood: str) -> list[str]:
         return [of_all_values]
     if schema.layout != "table":
         return []
-    hidden = (schema.extreme(some) | np.isnan(some)).reshape(len(some), -1)
-    columns = [column[~unseen] for column, unseen in zip(some.reshape(hidden.shape).T, hidden.T, strict=True)]
+    columns = _known_cells(some, schema)
     return sentinels(columns, schema) + fractions(columns, schema, likelihood) + decades(columns, schema, likelihood)
+
+
+def codes_of_missing(x: Rows, schema: Schema) -> list[str]:
+    """Of the hints those on numbers that may say that a cell is missing."""
+    if schema.binarized != "none" or schema.layout != "table":
+        return []
+    return sentinels(_known_cells(np.asarray(x[:LOOK]), schema), schema)
+
+
+def _known_cells(x: np.ndarray, schema: Schema) -> list[np.ndarray]:
+    """The cells of each column that are there and not extreme."""
+    hidden = (schema.extreme(x) | np.isnan(x)).reshape(len(x), -1)
+    return [column[~unseen] for column, unseen in zip(x.reshape(hidden.shape).T, hidden.T, strict=True)]
 
 
 def _of_all_values(values: np.ndarray, schema: Schema, likelihood: str) -> str | None:
