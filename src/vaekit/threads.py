@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
 
@@ -20,8 +21,8 @@ def single_threaded(wait: bool = True) -> Iterator[int]:
 
     wait    whoever comes meanwhile waits for its turn; without it the number stays as it is while another's counts
 
-    Part of the number is the whole process's (that of matrix products), part the thread's that asks, and threads that
-    begin meanwhile begin with it.
+    Part of the number is the whole process's, part the thread's that asks: threads that work meanwhile are those of
+    `side_by_side`.
     """
     taken = ALONE.acquire(blocking=wait)
     threads = torch.get_num_threads()
@@ -33,6 +34,12 @@ def single_threaded(wait: bool = True) -> Iterator[int]:
         if taken:
             torch.set_num_threads(threads)
             ALONE.release()
+
+
+def side_by_side(threads: int) -> ThreadPoolExecutor:
+    """Threads that each work by themselves: otherwise the first product in a new one is shared out, and rounded in
+    another way."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def products(model: nn.Module) -> float:

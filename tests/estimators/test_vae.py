@@ -1,6 +1,9 @@
 """The scikit-learn face: its conventions, its shapes, and a model whose answer is known exactly."""
 
 import inspect
+import os
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -195,6 +198,21 @@ def test_a_row_s_score_does_not_depend_on_its_neighbours(which, request):
         np.testing.assert_allclose(method(x[7:8]), whole[7:8], rtol=off, atol=off)
         np.testing.assert_allclose(method(np.repeat(x, 4, axis=0))[::4], whole, rtol=off, atol=off)
         np.testing.assert_allclose(method(x[:33]), whole[:33], rtol=off, atol=off)
+
+
+def test_the_first_score_of_a_process_is_like_all_others():
+    """The first product in a thread of its own was once shared out between threads, and rounded in another way."""
+    code = """if True:
+        import numpy as np, torch
+        from vaekit import VAE
+        torch.set_num_threads(1)
+        x = np.random.default_rng(0).integers(0, 256, (40, 6, 8, 3), dtype=np.uint8)
+        vae = VAE(latent_dim=2, hidden=(8,), network="mlp", max_epochs=1, importance_samples=5, device="cpu").fit(x)
+        print(np.array_equal(vae.score_samples(x[:5]), vae.score_samples(x[:5])))
+    """
+    several = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    found = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, env=several)
+    assert found.stdout.split() == [b"True"], found.stderr
 
 
 def test_a_latent_s_picture_does_not_depend_on_its_neighbours(images):

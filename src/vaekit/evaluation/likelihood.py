@@ -7,7 +7,6 @@ error     of the mean over *these* rows, through the estimates themselves: âˆš(Î
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,7 +19,7 @@ from vaekit.errors import VaekitError
 from vaekit.evaluation.importance import ImportanceSampling, most_shape
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.maths import standard_error
-from vaekit.threads import single_threaded
+from vaekit.threads import side_by_side, single_threaded
 
 TOGETHER = 64
 """rows handed to the threads at a time, and to an accelerator at once"""
@@ -172,7 +171,7 @@ def _scored(model: LatentModel, rows: Dataset, method: Method, seed: int) -> Ite
     if not on_cpu:
         yield from map(score, blocks)
         return
-    with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
+    with single_threaded() as threads, side_by_side(threads) as pool:
         together = min(TOGETHER, max(threads, at_once(rows.schema.features)))
         while some := list(islice(blocks, together)):
             yield from pool.map(score, some)
