@@ -91,8 +91,8 @@ def prior_of_the_data(right):
 
 
 def drawing(right):
-    def forward(self, x):
-        y = right(self, x)
+    def forward(self, x, c=None):
+        y = right(self, x, c)
         return y + 1e-3 * torch.randn_like(y)
 
     return forward
