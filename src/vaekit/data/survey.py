@@ -88,7 +88,7 @@ def described(
     seen     is given every block of rows on the way, in order
     """
     image = layout.kind == "image"
-    low, high, whole, moments, steps = _surveyed(x, train, seen)
+    low, high, whole, moments, steps = _surveyed(x, train, seen, stepped=not image)
     _check_observed(low, names, x.shape[1:])
     varies = low < high
     if image:
@@ -409,10 +409,10 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 
 
 def _surveyed(
-    x: Rows, train: np.ndarray, seen: Callable[[np.ndarray], object] | None
+    x: Rows, train: np.ndarray, seen: Callable[[np.ndarray], object] | None, *, stepped: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, "_Moments", np.ndarray]:
     """Smallest and largest value of each feature, float64, whether its values are whole numbers, the moments of the
-    rows `train`, and the step of whole numbers (`_Steps`)."""
+    rows `train`, and where these may be `stepped` (pixels are not) the step of whole numbers, else 1."""
     low = high = _flat(x[:1])[0]
     whole = np.ones(len(low), bool)
     moments = _Moments(len(low))
@@ -426,7 +426,8 @@ def _surveyed(
         high = np.fmax(high, np.fmax.reduce(block))
         if block.dtype.kind == "f" and whole.any():
             whole &= ((block == np.round(block)) | np.isnan(block)).all(0)
-        steps.add(block, whole)
+        if stepped:
+            steps.add(block, whole)
         first, last = np.searchsorted(train, (rows.start, rows.start + len(block)))
         if first < last:
             moments.add(block[train[first:last] - rows.start])
