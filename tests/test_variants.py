@@ -58,3 +58,19 @@ def test_a_run_is_opened_again_to_the_bit(parts, tmp_path):
     assert np.array_equal(again.score_samples(X[:9]), vae.score_samples(X[:9]))
     assert np.array_equal(again.transform(X[:9]), vae.transform(X[:9]))
     assert np.array_equal(again.sample(5, random_state=0), vae.sample(5, random_state=0))
+
+
+def test_parts_begin_at_training_rows_posterior_first():
+    prepared = prepare(Settings().changed(**SMALL, posterior="variants:Begun", prior="variants:BegunPrior"), Source(X))
+    model = prepared.state.model
+    rows = prepared.rows["train"]
+    seen = model.prior.seen
+    assert len(seen) == len(rows)
+    assert not torch.equal(seen, rows.scoring_batch(torch.arange(len(rows))).x)  # in no order
+    assert torch.equal(seen.sort(0).values, rows.scoring_batch(torch.arange(len(rows))).x.sort(0).values)
+    assert model.prior.after_posterior
+
+
+def test_posterior_and_prior_of_other_spaces_are_refused_before_a_step():
+    with pytest.raises(vaekit.errors.VaekitError, match="a circle, and the prior's real numbers"):
+        prepare(Settings().changed(**SMALL, posterior="variants:OnACircle"), Source(X))

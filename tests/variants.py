@@ -14,7 +14,8 @@ from vaekit.distributions import Normal
 from vaekit.maths import soft_clamp
 from vaekit.nets import MLP
 from vaekit.objectives import ELBO
-from vaekit.parts.posteriors import LOG_SCALE_RANGE
+from vaekit.parts.posteriors import LOG_SCALE_RANGE, Diagonal
+from vaekit.parts.priors import StandardNormal
 
 
 # >>> VampPrior (Tomczak & Welling 2018, arXiv:1705.07120)
@@ -282,3 +283,29 @@ class FactorVAE(ELBO):
 
 
 # <<<
+
+
+class Begun(Diagonal):
+    """A posterior that begins at training rows."""
+
+    begun = False
+
+    def start(self, model, batch):
+        self.begun = True
+
+
+class BegunPrior(StandardNormal):
+    """A prior that begins at training rows, once the posterior has begun."""
+
+    def start(self, model, batch):
+        self.seen = batch.x
+        self.after_posterior = model.posterior.begun
+
+
+class OnACircle(Diagonal):
+    """A posterior whose latents are no real numbers."""
+
+    def forward(self, h):
+        q = super().forward(h)
+        q.space = "a circle"
+        return q

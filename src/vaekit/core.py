@@ -233,6 +233,8 @@ class Latent:
     What else it cannot do it refuses in a sentence (`UnknownError`), which evaluation passes on.
     """
 
+    space: str = "real numbers"
+    """what z is: a posterior goes with a prior of the same space, for else log p(z) − log q(z|x) means nothing"""
     owed: Tensor | float = 0.0
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 
@@ -295,6 +297,8 @@ class Posterior(Protocol):
 class Prior(Protocol):
     """c (B, C) or None ↦ p(z|c), drawn with `noise` numbers per draw.
 
+    It may have a `start(model, batch)`, as posteriors may (`Starting`).
+
     posterior    u ↦ q(z|u), or (u, c) ↦ q(z|u, c), for priors made of posteriors: u (M, inputs) is what the encoder
                  sees, `Likelihood.encode`
     """
@@ -306,6 +310,16 @@ class Prior(Protocol):
 
     def __call__(self, c: Tensor | None = None, *, posterior: Callable[..., Latent]) -> Latent:
         """The prior p(z); or p(z|c) of conditions c (B, C), which it may leave alone: then p(z|c) = p(z)."""
+        ...
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A part whose weights begin at what training rows say of them: pseudo-inputs, a codebook, a mixture's means."""
+
+    def start(self, model: "LatentModel", batch: Batch) -> None:
+        """Set its weights once, before the first step, by the model as that step will find it and by training rows in
+        no order, about a thousand where there are so many. A prior is asked after the posterior; gradients are off."""
         ...
 
 

@@ -61,7 +61,7 @@ def test_nothing_stays_automatic_but_the_device_and_each_choice_has_a_reason(sou
     assert left == {"device"}
     before = Settings().to_dict()
     asked = {key for section in before.values() for key, value in section.items() if value == "auto"} - {"device"}
-    assert set(reasons) == asked - {"kind"}  # which the source knows
+    assert set(reasons) == asked - {"kind", "prior"}  # the source knows the one, and the other is the usual
     assert all(reasons.values())
     again, none = resolve(settings, describe(source.x, layout=source.layout), 48, True)
     assert (again, none) == (settings, {})

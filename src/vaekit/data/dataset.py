@@ -120,8 +120,11 @@ class Dataset:
 
     def drawn(self, count: int) -> np.ndarray:
         """The numbers of the rows that `some` takes."""
-        order = np.random.default_rng(derive_seed(self.seed, "some")).permutation(len(self))
-        return np.sort(order[:count])
+        return np.sort(self.unordered(count))
+
+    def unordered(self, count: int) -> np.ndarray:
+        """The same numbers in the order in which they were drawn: the first few are rows of any kind."""
+        return np.random.default_rng(derive_seed(self.seed, "some")).permutation(len(self))[:count]
 
     def subset(self, numbers: np.ndarray) -> "Dataset":
         """The rows of these numbers."""

@@ -77,7 +77,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         "categorical", "ordinal"; "colour-logistic" (images in colour).
     posterior : "diagonal", "full" (covariance), "experts" (for missing cells, in these rows or
         in rows to come), or "auto".
-    prior : "standard".
+    prior : "standard" (normal), or "auto": the one that belongs to the posterior.
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
         (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
@@ -140,7 +140,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         latent_dim: int | str = "auto",
         likelihood: Part = "auto",
         posterior: Part = "auto",
-        prior: Part = "standard",
+        prior: Part = "auto",
         objective: Part = "elbo",
         hidden: Sequence[int] | str = "auto",
         network: Part = "auto",

@@ -1,4 +1,4 @@
-"""Two rows through networks that somebody wrote: whether what they take and give has the right shape."""
+"""A few rows through parts before anything is trained: whether they have the right shapes, and go together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Likelihood, Posterior
+from vaekit.core import Batch, LatentModel, Likelihood, Objective, Posterior, members
 from vaekit.errors import VaekitError, reason
+from vaekit.noise import generator, normal_noise
 
 ROWS = 2
 """one might be mistaken for an axis that is none"""
@@ -49,6 +50,33 @@ def check_networks(
         raise _wrong("decoder", z, y, "likelihood", likelihood.features)
 
 
+@torch.no_grad()
+def check_parts(model: LatentModel, objective: Objective, batch: Batch) -> None:
+    """Refuse parts that do not go together, by what they make of a few rows; weights and buffers stay as they are.
+
+    Raises VaekitError: of a posterior and a prior of other spaces (real numbers, codes), or what a part says of itself
+    that another wants of it.
+
+    >>> from vaekit import nets, objectives, parts
+    >>> from vaekit.models import VAE
+    >>> posterior, likelihood = parts.posteriors.Diagonal(2), parts.likelihoods.Bernoulli((5,))
+    >>> networks = nets.MLP(5, (), 4), nets.MLP(2, (), 5)
+    >>> model = VAE(networks[0], posterior, parts.priors.StandardNormal(2), networks[1], likelihood)
+    >>> check_parts(model, objectives.ELBO(), Batch(torch.zeros(3, 5)))
+    """
+    normal = normal_noise(generator(0, "trial"), batch.x.dtype)
+    noise = [normal(*shape).to(batch.x.device) for shape in objective.noise(model, len(batch.x))]
+    with _evaluating(model), _evaluating(objective):
+        for one in members(model):
+            q = one.encode(batch)
+            p = one.pz(batch.c)
+            if q.space != p.space:
+                raise VaekitError(
+                    f"the posterior's latents are {q.space}, and the prior's {p.space}: choose prior auto."
+                )
+        objective(model, batch, *noise, step=0)
+
+
 def _tried(name: str, network: nn.Module, given: list[Tensor]) -> Tensor:
     """What a network makes of its inputs; VaekitError where that is no tensor of rows."""
     shapes = " and ".join(str(tuple(one.shape)) for one in given)
@@ -73,7 +101,7 @@ def _wrong(name: str, given: Tensor, found: Tensor, part: str, features: int) ->
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _evaluating(network: object) -> Iterator[None]:
     """A network in evaluation mode, whose averages over batches stay as they are; then each module as it was."""
     modules = list(network.modules()) if isinstance(network, nn.Module) else []  # a plain function has none
     modes = [(module, module.training) for module in modules]

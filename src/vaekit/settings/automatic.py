@@ -81,9 +81,11 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
     why_posterior = ""
     if posterior == AUTO:
         posterior, why_posterior = _posterior(schema, network)
+    prior, why_prior = _prior(settings, posterior)
     choices = {
         "likelihood": (likelihood, why_likelihood),
         "posterior": (posterior, why_posterior),
+        "prior": (prior, why_prior),
         "latent_dim": _latent_dim(schema, network, hidden),
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),
@@ -100,7 +102,7 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
     asked = {**vars(settings.model), **vars(settings.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
     resolved = settings.changed(kind=schema.layout, **{name: value for name, (value, _) in wanted.items()})
-    return resolved, {name: reason for name, (_, reason) in wanted.items()}
+    return resolved, {name: reason for name, (_, reason) in wanted.items() if reason}
 
 
 def check_fits(settings: Settings, schema: Schema) -> None:
@@ -180,6 +182,15 @@ def _posterior(schema: Schema, network: str) -> tuple[str, str]:
     if network not in tables.NETWORKS:
         return "diagonal", "a network of your own"
     return "experts", "some cells are missing"
+
+
+def _prior(settings: Settings, posterior: str) -> tuple[str, str]:
+    """The one that a posterior names as its own, whose latents are of its kind; else the standard normal."""
+    family = factory("posterior", tables.POSTERIORS, Named.parse(posterior), settings.trust)
+    own = getattr(family, "prior", "")
+    if own:
+        return own, f"that of posterior {Named.parse(posterior).name}"
+    return "standard", ""
 
 
 def _precision(network: str, features: int, hidden: tuple[int, ...], device: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaekit.core import LatentModel, Objective
+from vaekit.core import LatentModel, Objective, Starting
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
 from vaekit.models import VAE, Ensemble
@@ -33,6 +33,8 @@ TOLERANCE_EACH = 1e-4
 """nats per feature that are added to it"""
 FEWEST_ROWS, MOST_ROWS, MOST_CODES = 1000, 4000, 2**18
 """rows, and codes of these, that a start with missing cells is fitted to: it takes a second or two"""
+START, START_BUDGET = 1024, 2**26
+"""training rows that parts begin at, and numbers in these rows' widest layer, at most"""
 SEEDING = Lock()
 """one model at a time"""
 
@@ -134,12 +136,27 @@ def build_state(
     """
     recipe = build_recipe(settings, schema, rows)
     model = build_model(settings, schema).to(device)
-    if settings.model.start == FACTOR_ANALYSIS and train is not None:
+    if train is not None:
         each: list[VAE] = list(model) if isinstance(model, Ensemble) else [model]
         for number, member in enumerate(each):
             own = train if len(each) == 1 else train.subset(_own_rows(settings, len(train), number))
-            start_at(member, _factors(member, own))
+            if settings.model.start == FACTOR_ANALYSIS:
+                start_at(member, _factors(member, own))
+            _start_parts(member, own)
     return State(model, build_objective(settings), recipe)
+
+
+@torch.no_grad()
+def _start_parts(model: VAE, train: Dataset) -> None:
+    """Let posterior and prior begin at training rows, where they want to."""
+    starting = [part for part in (model.posterior, model.prior) if isinstance(part, Starting)]
+    if not starting:
+        return
+    most = max(1, START_BUDGET // model.width)  # a part may look at all of them through the encoder
+    order = train.unordered(min(START, most))
+    batch = train.scoring_batch(torch.from_numpy(order).to(train.device))
+    for part in starting:
+        part.start(model, batch)
 
 
 def _own_rows(settings: Settings, rows: int, member: int) -> np.ndarray:

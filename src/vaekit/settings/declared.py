@@ -124,7 +124,7 @@ class ModelSettings(Section):
     posterior: str = part(
         AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
     )
-    prior: str = part("standard", tables.PRIORS, "standard")
+    prior: str = part(AUTO, tables.PRIORS, "standard (normal), or auto: the one that belongs to the posterior")
     network: str = part(
         AUTO, tables.NETWORKS,
         "mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, "

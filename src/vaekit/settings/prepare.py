@@ -10,6 +10,7 @@ from vaekit.data import Dataset, Schema, Source
 from vaekit.data.conditions import known_rows
 from vaekit.data.survey import row_blocks
 from vaekit.errors import VaekitError, listed
+from vaekit.models.trial import check_parts
 from vaekit.parts import Conditions
 from vaekit.settings.automatic import WORTH_COMPILING, check_fits, resolve
 from vaekit.settings.build import build_state, choose_device, try_networks
@@ -17,6 +18,8 @@ from vaekit.settings.declared import Settings
 from vaekit.settings.hints import coarse, extremes
 from vaekit.training import State
 
+TRIED = 8
+"""training rows on which parts are tried"""
 MOST_KNOWN = 1000
 """training rows whose conditions a run remembers"""
 
@@ -62,6 +65,8 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
     state = build_state(settings, schema, count, device, None if again else rows["train"])
     if not again:
         try_networks(settings, state.model, schema, device)
+        few = torch.arange(min(TRIED, count), device=device)
+        check_parts(state.model, state.objective, rows["train"].scoring_batch(few))
     told = not again and schema.binarized == "none" and hasattr(state.model.likelihood, "misfit")
     if not told:  # by their schema, that the likelihood gives them a density
         check_rows_fit(state.model.likelihood, schema, source)

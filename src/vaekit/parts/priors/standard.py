@@ -1,4 +1,4 @@
-"""Priors: what z looks like before anything is seen."""
+"""The standard normal prior."""
 
 from collections.abc import Callable
 
