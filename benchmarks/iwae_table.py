@@ -9,8 +9,8 @@ literature (50,000 / 10,000 / 10,000), with the weights of the best validation b
     python benchmarks/iwae_table.py CELL [--seed N] [--epochs N] [--precision P] [--samples K] [--train]
                                          [--out runs/table]
 
-CELL is one of vae-1, vae-5, vae-50, iwae-5, iwae-50, dreg-50, static, or conditional, where each image is given its
-label, as in Kingma et al. 2014 (arXiv:1406.5298), and the NLL is that of p(x|label); --train stops before the evaluation.
+CELL is one of vae-1, vae-5, vae-50, iwae-5, iwae-50, dreg-50, static, or conditional: each image is given its label,
+as in Kingma et al. 2014 (arXiv:1406.5298), and the NLL is that of p(x|label). --train stops before the evaluation.
 """
 
 import argparse

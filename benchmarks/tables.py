@@ -533,9 +533,7 @@ def main() -> None:
         elif what == "adult":
             adult(ours, others)
         elif what == "density":
-            density(
-                [name for name in options.tables if name in SCORED], options.masks, options.members, others
-            )
+            density([name for name in options.tables if name in SCORED], options.masks, options.members, others)
         elif what == "synthetic":
             synthetic(options.masks)
         else:
