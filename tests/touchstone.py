@@ -5,25 +5,19 @@ p(x) = N(μ, W Wᵀ + Ψ),   p(z|x) = N(Σ Wᵀ Ψ⁻¹ (x − μ), Σ),   Σ = 
 """
 
 import itertools
-import math
 
 import torch
 from scipy import stats
 from torch import Tensor
 
 from vaekit.core import Batch
+from vaekit.maths import soft_unclamp
 from vaekit.models import VAE
 from vaekit.nets import MLP
 from vaekit.parts import likelihoods, posteriors, priors
 
 D, X, B = 2, 4, 6
 SIGMAS = ("unit", "shared", "column")
-
-
-def unclamp(y: Tensor, low: float, high: float) -> Tensor:
-    """The inverse of the soft clamp: what the encoder must say for a log-scale of y"""
-    ratio = torch.expm1(y - low)
-    return torch.log(ratio) - torch.log(math.exp(-low) - (1 + ratio) * math.exp(-high))
 
 
 class Touchstone:
@@ -61,7 +55,7 @@ class Touchstone:
         last = self.model.encoder.layers[-1]
         last.weight.zero_()
         last.weight[:D] = weight
-        log_diagonal = unclamp(factor.diagonal().log(), *posteriors.LOG_SCALE_RANGE)
+        log_diagonal = soft_unclamp(factor.diagonal().log(), *posteriors.LOG_SCALE_RANGE)
         last.bias.copy_(torch.cat([bias, log_diagonal, factor[1:, 0]]))
 
     def blur(self, shift: float = 0.4, log_scale: float = 0.5) -> "Touchstone":

@@ -99,6 +99,18 @@ def soft_clamp(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     return low + (F.softplus(within - low) - F.softplus(within - high))
 
 
+def soft_unclamp(y: Tensor, low: float, high: float) -> Tensor:
+    """The inverse of `soft_clamp`: the x whose clamped value is y, strictly between `low` and `high`.
+
+        r = e^(y − low) − 1,    x = log r − log( e^(−low) − (1 + r) e^(−high) )
+
+    >>> round(soft_clamp(soft_unclamp(torch.tensor(3.9), -8.0, 4.0), -8.0, 4.0).item(), 4)
+    3.9
+    """
+    ratio = torch.expm1(y - low)
+    return ratio.log() - (math.exp(-low) - (1 + ratio) * math.exp(-high)).log()
+
+
 def log1p_square(u: Tensor) -> Tensor:
     """The logarithm log(1 + u²), however large u is.
 

@@ -805,7 +805,7 @@ def test_a_first_checkpoint_that_did_not_fit_leaves_no_run(vaekit, table, tmp_pa
 def test_runs_that_begin_at_once_have_each_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(16) as pool:
-        folders = list(pool.map(claimed, ["/data/towns.csv"] * 16))
+        folders = list(pool.map(claimed, [Path("runs/towns")] * 16))
     assert {str(folder) for folder in folders} == {"runs/towns", *(f"runs/towns-{i}" for i in range(2, 17))}
 
 
@@ -882,7 +882,7 @@ def test_the_help_of_fit_names_every_setting(vaekit):
     for section in Settings().to_dict().values():
         for key in section:
             option = "--" + key.replace("_", "-")
-            assert option in text or key in ("source", "digest")
+            assert option in text or key in ("source", "digest", "refitted")
 
 
 def test_the_help_of_fit_gives_choices_and_defaults(vaekit, monkeypatch):
@@ -956,3 +956,43 @@ def test_fit_says_when_simple_models_are_better(vaekit, tmp_path):
     found = vaekit(*fit, "--start", "random", "--out", tmp_path / "random")
     assert "Note: On the validation rows, the model is worse than simple ones: " in found.out
     assert "worse than simple" not in vaekit(*fit, "--out", tmp_path / "started").out
+
+
+# refit
+
+
+def test_refit_keeps_a_model_with_a_better_prior_as_a_run_of_its_own(vaekit, digits_run, tmp_path):
+    result = vaekit("refit", digits_run, "--prior", "mixture:components=4", "--out", tmp_path / "again")
+    assert result.code == 0
+    assert "prior mixture:components=4" in result.out
+    assert "train rows" in result.out
+    assert f"vaekit evaluate {tmp_path / 'again'}" in result.out
+    assert vaekit("verify", tmp_path / "again").code == 0
+    numbers = json.loads(vaekit("evaluate", tmp_path / "again", "--samples", 5, "--json").out)
+    before = json.loads(vaekit("evaluate", digits_run, "--samples", 5, "--json").out)
+    assert numbers["distortion"] == pytest.approx(before["distortion"], abs=1e-4)
+    assert numbers["rate"] != before["rate"]
+    assert 'prior = "mixture:components=4"' in (tmp_path / "again" / "run.toml").read_text()
+    more = vaekit("resume", tmp_path / "again", "--epochs", 10)  # trains the new prior with all else
+    assert more.code == 0, more.err
+
+
+def test_refit_says_in_json_what_it_tried(vaekit, digits_run, tmp_path):
+    result = vaekit("refit", digits_run, "--prior", "gaussian", "--out", tmp_path / "again", "--json")
+    found = json.loads(result.out)
+    assert found["prior"] == "gaussian"
+    assert set(found["tried"]) == {"gaussian"}
+    assert found["gains"]["train"]["rows"] > 0
+
+
+def test_refit_leaves_its_run_alone(vaekit, digits_run):
+    result = vaekit("refit", digits_run, "--out", digits_run)
+    assert result.code == 2
+    assert "stays as it is" in result.err
+
+
+def test_a_refitted_run_is_not_repeated_as_a_training(vaekit, digits_run, tmp_path):
+    vaekit("refit", digits_run, "--prior", "gaussian", "--out", tmp_path / "again")
+    result = vaekit("fit", "--config", tmp_path / "again" / "run.toml", "--out", tmp_path / "more")
+    assert result.code == 2
+    assert "vaekit refit RUN --prior gaussian" in result.err

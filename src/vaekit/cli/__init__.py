@@ -10,6 +10,7 @@ import vaekit
 COMMANDS = {
     "fit": "Train a VAE on a file or a known data set, and keep it in a run folder.",
     "resume": "Go on training a run that was stopped, or train a finished one longer.",
+    "refit": "Give a trained model a prior that fits it better.",
     "verify": "Check that every file of a run folder is what was written.",
     "evaluate": "ELBO, rate, distortion and log p(x) of a run on its test rows or on other data, beside baselines.",
     "score": "log p(x) of each row, with its error.",

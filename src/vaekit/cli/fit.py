@@ -78,7 +78,7 @@ def fit(
     if source.conditions is not None:
         about["conditions"] = conditions_known(source, prepared.split["train"])
     resolved = prepared.settings.changed(digest=source.digest)
-    folder = out or claimed(settings.data.source)
+    folder = out or claimed(_named(settings.data.source))
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
         run = Run.create(folder, resolved, prepared.schema, about, overwrite=overwrite)
@@ -112,13 +112,18 @@ def source_name(data: str) -> str:
     return str(Path(data).resolve())
 
 
-def claimed(source: str | tuple[str, ...]) -> Path:
-    """The first free folder of the data's name, made: of two processes that ask at once each has its own."""
+def _named(source: str | tuple[str, ...]) -> Path:
+    """The folder that a run has by its data's name."""
     first = source if isinstance(source, str) else source[0]
-    stem = Path(first).name.split(".")[0] or "run"
+    return Path("runs") / (Path(first).name.split(".")[0] or "run")
+
+
+def claimed(wanted: Path) -> Path:
+    """A folder of that name, or of the first free number behind it, made: of two processes that ask at once each has
+    its own."""
     for number in itertools.count(1):
-        name = stem if number == 1 else f"{stem}-{number}"
-        folder = Path("runs") / name
+        name = wanted.name if number == 1 else f"{wanted.name}-{number}"
+        folder = wanted.parent / name
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -12,6 +12,7 @@ from vaekit.distributions.factorised import Factorised
 from vaekit.distributions.laplace import Laplace
 from vaekit.distributions.log_normal import LogNormal
 from vaekit.distributions.logistic_mixture import LogisticMixture
+from vaekit.distributions.mixture import Mixture
 from vaekit.distributions.multivariate_normal import MultivariateNormal
 from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
@@ -27,7 +28,7 @@ from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
     "Assembled", "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic",
-    "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal",
-    "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "StudentT", "TruncatedLogistic",
-    "Unforeseen", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
+    "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "Mixture",
+    "MultivariateNormal", "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "StudentT",
+    "TruncatedLogistic", "Unforeseen", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
 ]  # fmt: skip

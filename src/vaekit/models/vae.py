@@ -68,7 +68,8 @@ class VAE(Model):
         """Numbers in the widest layer that a row goes through, as far as the networks say (an attribute `width`)."""
         encoder: int = getattr(self.encoder, "width", 0)
         decoder: int = getattr(self.decoder, "width", 0)
-        return max(self.likelihood.features, self.latent_dim, encoder, decoder)
+        prior: int = getattr(self.prior, "width", 0)
+        return max(self.likelihood.features, self.latent_dim, encoder, decoder, prior)
 
     def encode(self, batch: Batch) -> Latent:
         """The posterior q(z|x): batch (B,), event (D,). What is hidden in a row changes nothing."""

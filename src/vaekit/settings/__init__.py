@@ -12,9 +12,10 @@ from vaekit.settings.prepare import (
     prepare,
     worth_compiling,
 )
+from vaekit.settings.refit import Refit, refit, refitted_state
 
 __all__ = [
-    "Prepared", "Settings", "build_model", "build_objective", "build_recipe", "build_state", "check_fits",
+    "Prepared", "Refit", "Settings", "build_model", "build_objective", "build_recipe", "build_state", "check_fits",
     "check_rows_fit", "choose_device", "coarse", "codes_of_missing", "conditions_known", "dataset", "extremes", "hints",
-    "impossible", "prepare", "resolve", "shortfall", "worth_compiling",
+    "impossible", "prepare", "refit", "refitted_state", "resolve", "shortfall", "worth_compiling",
 ]  # fmt: skip

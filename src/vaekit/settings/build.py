@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from vaekit import core
 from vaekit.core import LatentModel, Objective, Starting
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError, unknown
@@ -41,7 +42,7 @@ SEEDING = Lock()
 
 def build_model(settings: Settings, schema: Schema) -> VAE | Ensemble:
     """The model of resolved settings, weights drawn from its seed; global random state is left as it was."""
-    with _seeded(settings, "weights"):
+    with seeded(settings, "weights"):
         members = [_member(settings, schema) for _ in range(settings.model.members)]
     if len(members) == 1:
         return members[0]
@@ -61,10 +62,26 @@ def _member(settings: Settings, schema: Schema) -> VAE:
     known["posterior"] = posterior
     if isinstance(likelihood, Likelihood):
         likelihood.indicates = schema.has_missing or isinstance(posterior, Experts)
-    prior = settings.made("prior", **known)
+    prior = build_prior(settings, schema, likelihood, posterior)
     networks = settings.made("network", **known)
     encoder, decoder = _pair(settings, networks)
     return VAE(encoder, posterior, prior, decoder, likelihood)
+
+
+def build_prior(
+    settings: Settings, schema: Schema, likelihood: core.Likelihood, posterior: core.Posterior
+) -> core.Prior:
+    """The prior by its name, for a model of these other parts; its weights are drawn from PyTorch's generator."""
+    prior: core.Prior = settings.made(
+        "prior",
+        latent_dim=posterior.latent_dim,
+        schema=schema,
+        shape=schema.shape,
+        conditions=Conditions(schema.conditions).size,
+        likelihood=likelihood,
+        posterior=posterior,
+    )
+    return prior
 
 
 def _pair(settings: Settings, networks: object) -> tuple[nn.Module, nn.Module]:
@@ -111,7 +128,7 @@ def _check_conditions(settings: Settings, conditions: int) -> None:
 
 def build_objective(settings: Settings) -> Objective:
     """The objective by its name; weights that it has of its own (a critic's) are drawn from the seed too."""
-    with _seeded(settings, "objective"):
+    with seeded(settings, "objective"):
         objective: Objective = settings.made("objective")
     if settings.model.members > 1:
         return EachMember(objective, settings.model.members)
@@ -119,7 +136,7 @@ def build_objective(settings: Settings) -> Objective:
 
 
 @contextmanager
-def _seeded(settings: Settings, purpose: str) -> Iterator[None]:
+def seeded(settings: Settings, purpose: str) -> Iterator[None]:
     """PyTorch's layers draw their weights from the process's generator: it is seeded, and left as it was."""
     with SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(settings.training.seed, purpose))
@@ -142,14 +159,14 @@ def build_state(
             own = train if len(each) == 1 else train.subset(_own_rows(settings, len(train), number))
             if settings.model.start == FACTOR_ANALYSIS:
                 start_at(member, _factors(member, own))
-            _start_parts(member, own)
+            start_parts([member.posterior, member.prior], member, own)
     return State(model, build_objective(settings), recipe)
 
 
 @torch.no_grad()
-def _start_parts(model: VAE, train: Dataset) -> None:
-    """Let posterior and prior begin at training rows, where they want to."""
-    starting = [part for part in (model.posterior, model.prior) if isinstance(part, Starting)]
+def start_parts(parts: Iterable[object], model: LatentModel, train: Dataset) -> None:
+    """Let those parts of a model begin at training rows that want to."""
+    starting = [part for part in parts if isinstance(part, Starting)]
     if not starting:
         return
     most = max(1, START_BUDGET // model.width)  # a part may look at all of them through the encoder

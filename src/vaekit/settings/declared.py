@@ -124,7 +124,14 @@ class ModelSettings(Section):
     posterior: str = part(
         AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
     )
-    prior: str = part(AUTO, tables.PRIORS, "standard (normal), or auto: the one that belongs to the posterior")
+    prior: str = part(
+        AUTO, tables.PRIORS,
+        "standard (normal), gaussian (its mean and covariance learned), mixture (of normals: components=30, "
+        "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), or auto: the "
+        "one that belongs to the posterior",
+    )  # fmt: skip
+    refitted: str = setting("", str)
+    """the prior that the model was trained with, where another was fitted to it afterwards"""
     network: str = part(
         AUTO, tables.NETWORKS,
         "mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, "

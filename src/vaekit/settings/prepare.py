@@ -49,6 +49,12 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
               described, and the state is that before the first step
     """
     again = schema is not None
+    if settings.model.refitted and not again:
+        raise VaekitError(
+            f"these are the settings of a run whose prior was fitted afterwards: to repeat it, fit with prior "
+            f"'{settings.model.refitted}' and without `refitted`, and then `vaekit refit RUN --prior "
+            f"{settings.model.prior}`."
+        )
     split = source.split(settings.training.seed, settings.data.validation, settings.data.test)
     if schema is None:
         stored = source.describe(split["train"])

@@ -81,7 +81,12 @@ POSTERIORS = {
     "full": parts.posteriors.FullCovariance,
     "experts": parts.posteriors.Experts,
 }
-PRIORS = {"standard": parts.priors.StandardNormal}
+PRIORS = {
+    "standard": parts.priors.StandardNormal,
+    "gaussian": parts.priors.Gaussian,
+    "mixture": parts.priors.Mixture,
+    "vamp": parts.priors.VampPrior,
+}
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),

@@ -1,5 +1,7 @@
 """Priors: what z looks like before anything is seen."""
 
+from vaekit.parts.priors.mixture import Gaussian, Mixture
 from vaekit.parts.priors.standard import StandardNormal
+from vaekit.parts.priors.vamp import VampPrior
 
-__all__ = ["StandardNormal"]
+__all__ = ["Gaussian", "Mixture", "StandardNormal", "VampPrior"]
