@@ -20,7 +20,10 @@ LIKELIHOODS = {
     "bernoulli": lambda: likelihoods.Bernoulli((X,)),
     "discretized-logistic": lambda: likelihoods.DiscretizedLogistic((X,), low=0, high=9, mean=4.0, scale=2.0),
 }
-POSTERIORS = {"diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts}
+POSTERIORS = {
+    "diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts,
+    "coupling": posteriors.Coupling, "iaf": posteriors.InverseAutoregressive, "planar": posteriors.Planar,
+}  # fmt: skip
 OBJECTIVES = {"elbo": ELBO(K), "iwae": ImportanceWeighted(K)}
 
 

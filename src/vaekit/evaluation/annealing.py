@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import BUDGET, Batch, Latent, LatentModel
+from vaekit.core import BUDGET, Batch, Latent, LatentModel, UnknownError
 from vaekit.errors import VaekitError, unknown
 from vaekit.evaluation.scores import Scores, weighed
 from vaekit.maths import log_mean_exp
@@ -195,6 +195,16 @@ class AnnealedImportance:
         return Scores(log_mean_exp(log_w), error, {"acceptance": acceptance, "ess": ess})
 
 
+def _from_encoder(model: LatentModel, batch: Batch) -> Latent:
+    """The posterior q(z|x) as f_0, of which the density of any z and the scale are wanted."""
+    q = model.encode(batch)
+    try:
+        q.log_prob(q.mean + q.stddev)
+    except UnknownError as error:
+        raise UnknownError(f"annealing starts from the density of q(z|x) at any z. {error} Use iwae.") from error
+    return q
+
+
 class _Chains:
     """The chains of one batch: where they start, how they move and how far. A purpose is a stream of random numbers."""
 
@@ -206,7 +216,7 @@ class _Chains:
         self.keys = batch.key
         self.x = batch.x
         if method.start == "encoder":
-            self.base = model.encode(batch)
+            self.base = _from_encoder(model, batch)
             self.scale = self.base.stddev
             self.noise = model.noise
         else:

@@ -122,9 +122,15 @@ class ModelSettings(Section):
         "ordinal; colour-logistic (images in colour); or auto",
     )  # fmt: skip
     posterior: str = part(
-        AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
-    )
-    prior: str = part(AUTO, tables.PRIORS, "standard (normal), or auto: the one that belongs to the posterior")
+        AUTO, tables.POSTERIORS,
+        "diagonal, full (covariance), experts (for rows with missing cells); a normal pushed through a flow: coupling "
+        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); or auto",
+    )  # fmt: skip
+    prior: str = part(
+        AUTO, tables.PRIORS,
+        "standard (normal), flow (learned, of coupling steps: steps=6, width=64), or auto: the one that belongs to the "
+        "posterior",
+    )  # fmt: skip
     network: str = part(
         AUTO, tables.NETWORKS,
         "mlp, skip (a linear map plus an mlp, for tables), conv, resnet, local (convolutions with a map of latents, "

@@ -80,8 +80,11 @@ POSTERIORS = {
     "diagonal": parts.posteriors.Diagonal,
     "full": parts.posteriors.FullCovariance,
     "experts": parts.posteriors.Experts,
+    "coupling": parts.posteriors.Coupling,
+    "iaf": parts.posteriors.InverseAutoregressive,
+    "planar": parts.posteriors.Planar,
 }
-PRIORS = {"standard": parts.priors.StandardNormal}
+PRIORS = {"standard": parts.priors.StandardNormal, "flow": parts.priors.Flow}
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),

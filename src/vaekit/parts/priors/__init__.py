@@ -1,5 +1,6 @@
 """Priors: what z looks like before anything is seen."""
 
+from vaekit.parts.priors.flow import Flow
 from vaekit.parts.priors.standard import StandardNormal
 
-__all__ = ["StandardNormal"]
+__all__ = ["Flow", "StandardNormal"]
