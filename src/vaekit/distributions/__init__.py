@@ -20,6 +20,7 @@ from vaekit.distributions.ordinal import Ordinal
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
 from vaekit.distributions.pushed import Pushed
+from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
 from vaekit.distributions.student_t import StudentT
 from vaekit.distributions.truncated_logistic import TruncatedLogistic
 from vaekit.distributions.unforeseen import Unforeseen
@@ -30,5 +31,6 @@ __all__ = [
     "Assembled", "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic",
     "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "MultivariateNormal",
     "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "Pushed", "StudentT",
-    "TruncatedLogistic", "Unforeseen", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
+    "TruncatedLogistic", "Unforeseen", "UniformSphere", "VonMisesFisher", "WithAtoms", "ZeroInflated",
+    "ZeroInflatedLogNormal", "log_atom",
 ]  # fmt: skip

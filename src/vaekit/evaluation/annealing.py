@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vaekit.core import BUDGET, Batch, Latent, LatentModel, UnknownError
 from vaekit.errors import VaekitError, unknown
-from vaekit.evaluation.scores import Scores, weighed
+from vaekit.evaluation.scores import Scores, check_real, weighed
 from vaekit.maths import log_mean_exp
 from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 
@@ -211,6 +211,7 @@ class _Chains:
     def __init__(self, method: AnnealedImportance, model: LatentModel, batch: Batch, seed: int) -> None:
         if batch.key is None:
             raise VaekitError("annealing takes its random numbers from the keys of the rows, and this batch has none.")
+        check_real(model.pz(batch.c), method.name)
         self.method = method
         self.seed = seed
         self.keys = batch.key

@@ -124,12 +124,13 @@ class ModelSettings(Section):
     posterior: str = part(
         AUTO, tables.POSTERIORS,
         "diagonal, full (covariance), experts (for rows with missing cells); a normal pushed through a flow: coupling "
-        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); or auto",
+        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); vmf (von "
+        "Mises-Fisher, on a sphere); or auto",
     )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
-        "standard (normal), flow (learned, of coupling steps: steps=6, width=64), or auto: the one that belongs to the "
-        "posterior",
+        "standard (normal), flow (learned, of coupling steps: steps=6, width=64), uniform-sphere (for vmf), or auto: "
+        "the one that belongs to the posterior",
     )  # fmt: skip
     network: str = part(
         AUTO, tables.NETWORKS,

@@ -83,8 +83,13 @@ POSTERIORS = {
     "coupling": parts.posteriors.Coupling,
     "iaf": parts.posteriors.InverseAutoregressive,
     "planar": parts.posteriors.Planar,
+    "vmf": parts.posteriors.Spherical,
 }
-PRIORS = {"standard": parts.priors.StandardNormal, "flow": parts.priors.Flow}
+PRIORS = {
+    "standard": parts.priors.StandardNormal,
+    "flow": parts.priors.Flow,
+    "uniform-sphere": parts.priors.UniformSphere,
+}
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),
