@@ -167,10 +167,10 @@ def log_area(dims: int) -> float:
     return math.log(2) + dims / 2 * math.log(math.pi) - math.lgamma(dims / 2)
 
 
-@lru_cache(maxsize=1)
-def _rule() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of Gauss-Legendre quadrature on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+@lru_cache(maxsize=8)
+def _rule(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of Gauss-Legendre quadrature on [0, 1], float64; made once for a device."""
+    nodes, weights = (torch.from_numpy(each).to(device) for each in np.polynomial.legendre.leggauss(NODES))
     return (nodes + 1) / 2, weights / 2
 
 
@@ -219,7 +219,7 @@ class _Polar(NamedTuple):
 
     def between(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes (B, …, NODES) from one angle (B, …) to another, as (f · weight, 1 − cos θ)."""
-        nodes, weights = (torch.from_numpy(each).to(low) for each in _rule())
+        nodes, weights = _rule(low.device)
         width = (high - low).unsqueeze(-1)
         density, gap = self.at(low.unsqueeze(-1) + width * nodes)
         return density * weights * width, gap
