@@ -20,7 +20,7 @@ SPACE = "points of a sphere"
 INTERVALS, NODES = 32, 8
 NEGLIGIBLE = 45.0
 """nats below its maximum, where the density of θ ends"""
-HALVINGS = 25
+HALVINGS = 12
 """of the interval in which that is"""
 NEWTON = 8
 """steps by which an angle is found within one of the intervals"""
@@ -193,16 +193,16 @@ class _Polar(NamedTuple):
         mode = torch.acos(2 * kappa / denominator.clamp(min=1e-300))
         polar = _Polar(kappa, dims, kappa.new_zeros(()), kappa)
         top = polar.log_density(mode, kappa)
-        ends = []
-        for end in (0.0, math.pi):
-            inside, outside = mode, torch.full_like(mode, end)
-            for _ in range(HALVINGS):
-                middle = (inside + outside) / 2
-                negligible = polar.log_density(middle, kappa) < top - NEGLIGIBLE
-                inside, outside = torch.where(negligible, inside, middle), torch.where(negligible, middle, outside)
-            ends.append(outside)
+        inside = mode.expand(2, -1)
+        outside = torch.zeros_like(inside)
+        outside[1] = math.pi
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            negligible = polar.log_density(middle, kappa) < top - NEGLIGIBLE
+            inside = torch.where(negligible, inside, middle)
+            outside = torch.where(negligible, middle, outside)
+        low, high = outside
         share = torch.linspace(0, 1, INTERVALS + 1, dtype=kappa.dtype, device=kappa.device)
-        low, high = ends
         return _Polar(kappa, dims, top, low[:, None] + (high - low)[:, None] * share)
 
     def log_density(self, angle: Tensor, kappa: Tensor) -> Tensor:
