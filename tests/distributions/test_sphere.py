@@ -8,7 +8,6 @@ import torch
 from scipy import integrate, special, stats
 from torch import Tensor
 
-from vaekit.core import Batch
 from vaekit.distributions import Normal, UniformSphere, VonMisesFisher
 from vaekit.distributions.sphere import log_area
 
@@ -190,4 +189,3 @@ def test_against_another_prior_the_rate_is_by_draws():
     p = Normal(torch.zeros(2).double(), torch.zeros(2).double())
     z, log_q = q.draw(torch.ones(5, 1, 3, dtype=torch.float64))
     assert torch.equal(q.rate(p, z, log_q), (log_q - p.log_prob(z)).unsqueeze(-1))
-    assert Batch(z[0]).rows(0, 1).x.shape == (1, 2)
