@@ -1,4 +1,4 @@
-"""Plant fifteen mistakes, most of which others made, one at a time, and show that the tests catch each.
+"""Plant mistakes, most of which others made, one at a time, and show that the tests catch each.
 
     python tests/seeded_defects.py [NAME …]        all of them without a name; or `make defects`
 
@@ -123,6 +123,30 @@ def negated(right):
     return __call__
 
 
+def volume_of_the_other_way(right):
+    def pulled(self, z, c):
+        z, log_det = right(self, z, c)
+        return z, -log_det
+
+    return pulled
+
+
+def looking_at_itself(right):
+    def __init__(self, *arguments, **options):
+        right(self, *arguments, **options)
+        self.conditioner.sees.fill_(1)
+
+    return __init__
+
+
+def angle_without_its_gradient(right):
+    def angles(noise, kappa, dims):
+        found = right(noise, kappa, dims)
+        return torch.cat([found[:1], 0 * found[1:2], found[2:]])
+
+    return angles
+
+
 BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
 IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
@@ -156,6 +180,15 @@ DEFECTS = {
     "grey value over 256": Defect("vaekit.data.schema:Schema.as_binary", grey_value_over_256, "data"),
     "Jacobian left out": Defect(
         NORMAL + "log_prob_each", lambda right: lambda self, x: right(self, x) + self.log_scale, "distributions parts"
+    ),
+    "a flow's volume counted the other way": Defect(
+        "vaekit.parts.flows:Coupling.pulled", volume_of_the_other_way, "parts/test_flows.py"
+    ),
+    "an autoregressive latent that leans on itself": Defect(
+        "vaekit.parts.flows:Autoregressive.__init__", looking_at_itself, "parts/test_flows.py"
+    ),
+    "an angle that does not follow κ": Defect(
+        "vaekit.distributions.sphere:_angles", angle_without_its_gradient, "distributions/test_sphere.py"
     ),
     "z = mean reported as an ELBO": Defect(
         BOUNDS + "ELBO.forward",

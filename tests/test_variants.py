@@ -20,6 +20,11 @@ VARIANTS = {
     "vector quantised": {"posterior": "variants:Quantised", "prior": "variants:UniformCodes"},
     "ladder": {"posterior": "variants:LadderPosterior", "prior": "variants:LadderPrior"},
     "FactorVAE": {"objective": "variants:FactorVAE"},
+    "vaekit's coupling": {"posterior": "coupling", "objective": "elbo:gradient=sticking-the-landing"},
+    "vaekit's iaf": {"posterior": "iaf"},
+    "vaekit's planar": {"posterior": "planar"},
+    "vaekit's von Mises-Fisher": {"posterior": "vmf"},
+    "vaekit's flow prior": {"prior": "flow", "objective": "iwae:samples=4,gradient=doubly-reparameterised"},
 }
 SMALL = {"latent_dim": 4, "hidden": (8,), "device": "cpu", "network": "mlp"}
 

@@ -20,7 +20,11 @@ LIKELIHOODS = {
     "a sigma per column": lambda: parts.likelihoods.Gaussian((12,), mean=X.mean(0), scale=X.std(0), floor=1e-9),
     "integers of a wide range": lambda: parts.likelihoods.DiscretizedLogistic((12,), low=-1e4, high=1e4, step=1.0),
 }
-POSTERIORS = {"diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance}
+POSTERIORS = {
+    "diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance,
+    "coupling": parts.posteriors.Coupling, "iaf": parts.posteriors.InverseAutoregressive,
+    "planar": parts.posteriors.Planar,
+}  # fmt: skip
 
 
 NETWORKS = {"a linear path": (nets.SkipMLP, (8,)), "linear": (nets.MLP, ())}

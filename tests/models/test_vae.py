@@ -20,7 +20,11 @@ LIKELIHOODS = {
     "bernoulli": lambda: likelihoods.Bernoulli((X,)),
     "discretized-logistic": lambda: likelihoods.DiscretizedLogistic((X,), low=0, high=9, mean=4.0, scale=2.0),
 }
-POSTERIORS = {"diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts}
+POSTERIORS = {
+    "diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts,
+    "coupling": posteriors.Coupling, "iaf": posteriors.InverseAutoregressive, "planar": posteriors.Planar,
+    "vmf": posteriors.Spherical,
+}  # fmt: skip
 OBJECTIVES = {"elbo": ELBO(K), "iwae": ImportanceWeighted(K)}
 
 
@@ -33,6 +37,8 @@ def make(likelihood="gaussian", posterior="diagonal", prior=None, encoder=None, 
             encoder = encoder or Experts(family.inputs, (6,), D)
         encoder = encoder or MLP(X, (6,), q.features)
         decoder = decoder or MLP(D, (6,), family.features)
+        if posterior == "vmf":
+            prior = prior or priors.UniformSphere(D)
         return VAE(encoder, q, prior or priors.StandardNormal(D), decoder, family)
 
 
@@ -42,8 +48,8 @@ def rows(likelihood="gaussian") -> Tensor:
     return x if likelihood == "gaussian" else (x > 0.5).float()
 
 
-def noise(seed: int = 5) -> Tensor:
-    return torch.randn(K, B, D, generator=torch.Generator().manual_seed(seed))
+def noise(seed: int = 5, dims: int = D) -> Tensor:
+    return torch.randn(K, B, dims, generator=torch.Generator().manual_seed(seed))
 
 
 class Pseudo(nn.Module):
@@ -92,7 +98,7 @@ class Given(nn.Module):
 def test_no_part_draws_by_itself(likelihood, posterior, objective):
     model, batch = make(likelihood, posterior), Batch(rows(likelihood))
     before = torch.get_rng_state()
-    first, second = (objective(model, batch, noise()) for _ in range(2))
+    first, second = (objective(model, batch, noise(dims=model.noise)) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.value, second.value)
     assert torch.equal(first.loss, second.loss)
@@ -101,8 +107,8 @@ def test_no_part_draws_by_itself(likelihood, posterior, objective):
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_the_draws_are_told_apart_by_their_noise_alone(posterior):
     model, batch = make(posterior=posterior), Batch(rows())
-    swapped = noise()[[2, 0, 1]]
-    one, other = model.draw(batch, noise()), model.draw(batch, swapped)
+    given = noise(dims=model.noise)
+    one, other = model.draw(batch, given), model.draw(batch, given[[2, 0, 1]])
     assert torch.allclose(one.log_w[[2, 0, 1]], other.log_w, atol=1e-5)
 
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from lanes import but_few_slow
 from PIL import Image
+from scipy.stats import norm
 
 from vaekit import VAE
 from vaekit.cli import main
 from vaekit.cli.images import write_images
 from vaekit.core import Batch
 from vaekit.data import Source, describe, load
-from vaekit.report.pictures import _drawn, _figure, _scatter, grid, shades, shown_as
+from vaekit.report.pictures import MANIFOLD, _drawn, _figure, _scatter, grid, manifold, shades, shown_as
 
 RNG = np.random.default_rng(0)
 SHAPE = (16, 14)
@@ -109,6 +110,37 @@ def test_the_plane_shows_the_correlation_of_the_latents():
     z = _drawn(vae.model_, vae._rows(np.repeat(x, 50, 0)))
     assert z.shape == (2000, 2)
     assert np.corrcoef(z.T)[0, 1] == pytest.approx(wanted, abs=0.1)
+
+
+def test_the_plane_goes_through_the_quantiles_of_the_prior_that_there_is():
+    """Of a flow, where its draws of the quantiles of the noise are; of N(0, I) these quantiles themselves."""
+    x = RNG.normal(size=(40, 3)).astype(np.float32)
+    u = (np.arange(MANIFOLD) + 0.5) / MANIFOLD
+    for prior in ("standard", "flow"):
+        vae = VAE(latent_dim=2, prior=prior, hidden=(), max_epochs=1, device="cpu").fit(x)
+        model = vae.model_
+        with torch.no_grad():
+            for parameter in model.prior.parameters():
+                parameter += 0.1 * torch.ones_like(parameter)
+            first = torch.tensor([[[norm.ppf(u[0]), -norm.ppf(u[0])]]]).float()
+            z, _ = model.pz().draw(first)
+            expected = model.decode(z).mean[0, 0]
+        assert (prior == "flow") == (not torch.allclose(z, first))
+        assert np.allclose(manifold(model)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("parts", "drawn"), [({"prior": "flow"}, True), ({"posterior": "vmf"}, False)])
+def test_only_real_latents_have_a_plane(tmp_path, parts, drawn):
+    images = RNG.integers(0, 2, (60, 4, 4)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    given = [argument for name, value in parts.items() for argument in (f"--{name}", value)]
+    tiny = ["--kind", "image", "--latent-dim", "2", "--network", "mlp", "--hidden", "8", "--epochs", "1"]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", str(tmp_path / "images.npy"), *tiny, *given, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 0
+    pictures = {path.name for path in (tmp_path / "run" / "pictures").iterdir()}
+    assert "samples.png" in pictures
+    assert ({"manifold.png", "plane.png"} <= pictures) == drawn
 
 
 LABELS = {

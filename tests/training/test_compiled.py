@@ -39,8 +39,15 @@ CASES = {
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},
     "experts": {"network": "skip", "posterior": "experts"},
+    "coupling, sticking the landing": {
+        "posterior": "coupling:width=8", "prior": "flow:steps=2,width=8",
+        "objective": "elbo:gradient=sticking-the-landing",
+    },
+    "iaf": {"posterior": "iaf:width=8"},
+    "planar": {"posterior": "planar:steps=2"},
+    "von Mises-Fisher": {"posterior": "vmf"},
     "warm-up": {"objective": "elbo:beta=2.0,warmup=0.5"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,8 @@ from vaekit.distributions.one_of import OneOf
 from vaekit.distributions.ordinal import Ordinal
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
+from vaekit.distributions.pushed import Pushed
+from vaekit.distributions.sphere import UniformSphere, VonMisesFisher
 from vaekit.distributions.student_t import StudentT
 from vaekit.distributions.truncated_logistic import TruncatedLogistic
 from vaekit.distributions.unforeseen import Unforeseen
@@ -29,6 +31,7 @@ from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 __all__ = [
     "Assembled", "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic",
     "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "Mixture",
-    "MultivariateNormal", "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "StudentT",
-    "TruncatedLogistic", "Unforeseen", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom",
+    "MultivariateNormal", "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "Pushed",
+    "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere", "VonMisesFisher", "WithAtoms", "ZeroInflated",
+    "ZeroInflatedLogNormal", "log_atom",
 ]  # fmt: skip

@@ -80,10 +80,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         "discretized-mixture", "poisson", "negative-binomial", "zero-inflated-negative-binomial"; "bernoulli",
         "categorical", "ordinal"; "colour-logistic" (images in colour).
     posterior : "diagonal", "full" (covariance), "experts" (for missing cells, in these rows or
-        in rows to come), or "auto".
+        in rows to come); a normal pushed through a flow: "coupling" ("coupling:steps=4,width=64"), "iaf" (inverse
+        autoregressive, "iaf:steps=2,width=64"), "planar" ("planar:steps=10"); "vmf" (von Mises-Fisher, on a sphere); or
+        "auto".
     prior : "standard" (normal), "gaussian" (its mean and covariance learned), "mixture" (of normals:
         "mixture:components=30,covariance=full"), "vamp" (a mixture of posteriors of learned inputs:
-        "vamp:components=50"), or "auto": the one that belongs to the posterior.
+        "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "uniform-sphere" (for
+        "vmf"), or "auto": the one that belongs to the posterior.
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
         (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which

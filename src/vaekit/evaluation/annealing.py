@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.core import BUDGET, Batch, Latent, LatentModel
+from vaekit.core import BUDGET, Batch, Latent, LatentModel, UnknownError
 from vaekit.errors import VaekitError, unknown
-from vaekit.evaluation.scores import Scores, weighed
+from vaekit.evaluation.scores import Scores, check_real, weighed
 from vaekit.maths import log_mean_exp
 from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 
@@ -195,18 +195,29 @@ class AnnealedImportance:
         return Scores(log_mean_exp(log_w), error, {"acceptance": acceptance, "ess": ess})
 
 
+def _from_encoder(model: LatentModel, batch: Batch) -> Latent:
+    """The posterior q(z|x) as f_0, of which the density of any z and the scale are wanted."""
+    q = model.encode(batch)
+    try:
+        q.log_prob(q.mean + q.stddev)
+    except UnknownError as error:
+        raise UnknownError(f"annealing starts from the density of q(z|x) at any z. {error} Use iwae.") from error
+    return q
+
+
 class _Chains:
     """The chains of one batch: where they start, how they move and how far. A purpose is a stream of random numbers."""
 
     def __init__(self, method: AnnealedImportance, model: LatentModel, batch: Batch, seed: int) -> None:
         if batch.key is None:
             raise VaekitError("annealing takes its random numbers from the keys of the rows, and this batch has none.")
+        check_real(model.pz(batch.c), method.name)
         self.method = method
         self.seed = seed
         self.keys = batch.key
         self.x = batch.x
         if method.start == "encoder":
-            self.base = model.encode(batch)
+            self.base = _from_encoder(model, batch)
             self.scale = self.base.stddev
             self.noise = model.noise
         else:

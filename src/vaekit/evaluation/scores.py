@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel
+from vaekit.core import Batch, Latent, LatentModel
+from vaekit.errors import VaekitError
 from vaekit.maths import log_mean_exp
 
 CURVE = "curve"
@@ -73,6 +74,14 @@ def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:
         return effective, torch.full_like(squares, torch.inf)
     variance = (k * squares - 1).clamp(min=0) / (k - 1)
     return effective, variance.sqrt()
+
+
+def check_real(prior: Latent, method: str) -> None:
+    """Refuse a method that integrates over all real z, where z is something else: points of a sphere, or codes."""
+    if prior.space != Latent.space:
+        raise VaekitError(
+            f"{method} is for latents that are {Latent.space}, and this model's are {prior.space}: use iwae."
+        )
 
 
 class Method(Protocol):

@@ -1,6 +1,6 @@
 """Parts of a model: each, called with features, returns a distribution."""
 
-from vaekit.parts import likelihoods, posteriors, priors
+from vaekit.parts import flows, likelihoods, posteriors, priors
 from vaekit.parts.conditions import Conditions
 
-__all__ = ["Conditions", "likelihoods", "posteriors", "priors"]
+__all__ = ["Conditions", "flows", "likelihoods", "posteriors", "priors"]

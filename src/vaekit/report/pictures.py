@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vaekit import inference
-from vaekit.core import LatentModel, at_once
+from vaekit.core import Latent, LatentModel, at_once
 from vaekit.data import Dataset
 from vaekit.data.dates import DAY
 from vaekit.data.schema import Schema
@@ -41,8 +41,8 @@ PARTS = {"test": "test", "validation": "validation", "train": "training", "": "o
 def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | None = None) -> list[Path]:
     """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it, with their `labels`.
 
-    Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents. Tables and sequences:
-    samples.png, the columns' distributions beside the data's. Always: training.png.
+    Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents that are real numbers. Tables
+    and sequences: samples.png, the columns' distributions beside the data's. Always: training.png.
     """
     folder = run.folder / "pictures"
     folder.mkdir(exist_ok=True)
@@ -51,8 +51,9 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
     seed = run.settings.training.seed
     if schema.is_image:
         written += _images(schema, model, rows, folder, seed)
-        if model.latent_dim == 2 and run.settings.model.members == 1:
-            written.append(grid(manifold(model), schema, folder / "manifold.png", columns=MANIFOLD))
+        c = _conditions(rows, 1)
+        if model.latent_dim == 2 and run.settings.model.members == 1 and model.pz(c).space == Latent.space:
+            written.append(grid(manifold(model, c), schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
         part = next((part for part in PARTS if run.data.get(part) == len(rows)), "")
@@ -145,12 +146,21 @@ PLANE_ROWS = 10_000
 """points drawn on it"""
 
 
-def manifold(model: LatentModel) -> np.ndarray:
-    """The means x̂ over a grid of two latents, at the quantiles of p(z): (20 · 20, *X)."""
+def manifold(model: LatentModel, c: torch.Tensor | None = None) -> np.ndarray:
+    """The means x̂ over a grid of two latents, at the quantiles of p(z), or p(z|c) of c (1, C): (20 · 20, *X)."""
     u = (torch.arange(MANIFOLD) + 0.5) / MANIFOLD
-    z = torch.special.ndtri(u)
-    device = next(model.parameters()).device
-    return inference.decode(model, _pairs(z, -z).to(device)).cpu().numpy()
+    noise = torch.special.ndtri(u)
+    return inference.decode(model, _of_prior(model, _pairs(noise, -noise), c)).cpu().numpy()
+
+
+@torch.no_grad()
+def _of_prior(model: LatentModel, noise: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
+    """What the prior makes of ε (n, 2): z (n, 2). One that takes other numbers of normals is taken for N(0, I)."""
+    noise = noise.to(next(model.parameters()))
+    if model.prior.noise != noise.shape[1]:
+        return noise
+    z, _ = model.pz(c).draw(noise[:, None])
+    return z[:, 0]
 
 
 def _pairs(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -163,12 +173,11 @@ def latent_plane(
     schema: Schema, model: LatentModel, rows: Dataset, path: Path, labels: np.ndarray | None = None
 ) -> Path:
     """Two latents: x̂ over the plane, and beside it draws of the aggregate posterior q(z) = mean over x of q(z|x), one
-    point per row, with the prior's circles of one, two and three standard deviations. Both to the same scale.
+    point per row, with the circles of one, two and three standard deviations of ε, as the prior z(ε) draws them. Both
+    to the same scale.
 
     labels    (n,) of the rows, where they are known: the points' colours
     """
-    from matplotlib.patches import Circle
-
     shuffled = np.random.default_rng(0).permutation(len(rows))  # in no order: no class lies above another
     order = shuffled[:PLANE_ROWS]
     z = _drawn(model, rows.subset(order))
@@ -179,8 +188,11 @@ def latent_plane(
     if labels is not None:
         labels = np.asarray(labels)[order]
     _scatter(posterior, z, labels)
+    turn = torch.linspace(0, 2 * torch.pi, 200)
+    circle = torch.stack([turn.cos(), turn.sin()], 1)
     for radius in (1, 2, 3):
-        posterior.add_patch(Circle((0, 0), radius, fill=False, lw=0.8, ls="--", color="black"))
+        ring = _of_prior(model, radius * circle, _conditions(rows, 1)).cpu()
+        posterior.plot(*ring.T, lw=0.8, ls="--", color="black")
     posterior.set(xlim=(-PLANE, PLANE), ylim=(-PLANE, PLANE), aspect="equal")
     posterior.set_title(f"z ~ q(z): {len(z):,} rows; circles of the prior at 1, 2, 3 σ")
     return _save(figure, path)

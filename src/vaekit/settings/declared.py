@@ -122,13 +122,17 @@ class ModelSettings(Section):
         "ordinal; colour-logistic (images in colour); or auto",
     )  # fmt: skip
     posterior: str = part(
-        AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
-    )
+        AUTO, tables.POSTERIORS,
+        "diagonal, full (covariance), experts (for rows with missing cells); a normal pushed through a flow: coupling "
+        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); vmf (von "
+        "Mises-Fisher, on a sphere); or auto",
+    )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
         "standard (normal), gaussian (its mean and covariance learned), mixture (of normals: components=30, "
-        "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), or auto: the "
-        "one that belongs to the posterior",
+        "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), flow (learned, "
+        "of coupling steps: steps=6, width=64), uniform-sphere (for vmf), or auto: the one that belongs to the "
+        "posterior",
     )  # fmt: skip
     refitted: str = setting("", str)
     """the prior that the model was trained with, where another was fitted to it afterwards"""

@@ -80,12 +80,18 @@ POSTERIORS = {
     "diagonal": parts.posteriors.Diagonal,
     "full": parts.posteriors.FullCovariance,
     "experts": parts.posteriors.Experts,
+    "coupling": parts.posteriors.Coupling,
+    "iaf": parts.posteriors.InverseAutoregressive,
+    "planar": parts.posteriors.Planar,
+    "vmf": parts.posteriors.Spherical,
 }
 PRIORS = {
     "standard": parts.priors.StandardNormal,
     "gaussian": parts.priors.Gaussian,
     "mixture": parts.priors.Mixture,
     "vamp": parts.priors.VampPrior,
+    "flow": parts.priors.Flow,
+    "uniform-sphere": parts.priors.UniformSphere,
 }
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {

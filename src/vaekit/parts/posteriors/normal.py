@@ -10,7 +10,7 @@ LOG_SCALE_RANGE = (-12.0, 6.0)
 """log σ of a posterior stays inside: σ from 6e-6 to 400 prior standard deviations."""
 
 
-class _NormalFamily(nn.Module):
+class NormalFamily(nn.Module):
     """What the normal families share: the encoder gives μ first, then the logarithms of the scales, then the rest."""
 
     latent_dim: int
@@ -31,7 +31,7 @@ class _NormalFamily(nn.Module):
         return whole, torch.cat([bias, log_scale, bias.new_zeros(rest)])
 
 
-class Diagonal(_NormalFamily):
+class Diagonal(NormalFamily):
     """The posterior q(z|x) = N(μ(x), diag σ²(x)); the encoder gives (μ, log σ).
 
     (Kingma & Welling 2014, arXiv:1312.6114)
@@ -54,7 +54,7 @@ class Diagonal(_NormalFamily):
         return Normal(loc, soft_clamp(log_scale, *LOG_SCALE_RANGE))
 
 
-class FullCovariance(_NormalFamily):
+class FullCovariance(NormalFamily):
     """The posterior q(z|x) = N(μ(x), L(x)L(x)ᵀ); the encoder gives μ, log L_ii and the rows below the diagonal.
 
     (Kingma & Welling 2019, arXiv:1906.02691, section 2.5.1)
