@@ -23,7 +23,7 @@ PRIORS = {
     "gaussian": lambda likelihood: priors.Gaussian(D),
     "mixture": lambda likelihood: priors.Mixture(D, components=4),
     "mixture, full": lambda likelihood: priors.Mixture(D, components=4, covariance="full"),
-    "vamp": lambda likelihood: priors.VampPrior(D, likelihood, components=4),
+    "vamp": lambda likelihood: priors.VampPrior(posteriors.Diagonal(D), likelihood, components=4),
 }
 """of two latents, for the encoder below"""
 RNG = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def model_with_vamp(likelihood, components: int, conditions: int = 0) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         posterior = posteriors.Diagonal(D)
-        prior = priors.VampPrior(D, likelihood, conditions, components=components)
+        prior = priors.VampPrior(posteriors.Diagonal(D), likelihood, conditions, components=components)
         networks = (
             MLP(likelihood.inputs, (6,), posterior.features, conditions=conditions),
             MLP(D, (6,), likelihood.features, conditions=conditions),
@@ -181,7 +181,7 @@ def test_it_begins_at_training_rows(conditions):
 def test_what_says_which_cells_are_observed_is_not_learned():
     likelihood = likelihoods.Gaussian((X,))
     likelihood.indicates = True
-    prior = priors.VampPrior(D, likelihood, components=3)
+    prior = priors.VampPrior(posteriors.Diagonal(D), likelihood, components=3)
     seen = []
     prior(posterior=lambda u: (seen.append(u), encoder(u))[1])
     assert prior.learned.shape == (3, X)

@@ -9,7 +9,7 @@ import tomli_w
 import torch
 
 from vaekit import inference
-from vaekit.core import Batch
+from vaekit.core import Batch, UnknownError
 from vaekit.data import Dataset, Source, describe, load
 from vaekit.data.layout import Layout
 from vaekit.distributions.sphere import SPACE
@@ -501,6 +501,10 @@ def test_a_prior_draws_what_its_density_says(prior, posterior):
     settings, _ = resolve(Settings().changed(prior=prior, posterior=posterior, latent_dim=2), schema, 50, False)
     model = build_model(settings, schema).double()
     p = model.pz()
+    if prior == "vamp" and posterior in ("iaf", "planar"):
+        with pytest.raises(UnknownError, match="its own draws only"):
+            p.log_prob(torch.zeros(1, 1, 2, dtype=torch.float64))
+        return
     source = torch.Generator().manual_seed(0)
     z, log_q = p.draw(torch.randn(1, 20_000, model.prior.noise, dtype=torch.float64, generator=source))
     assert p.log_prob(z).expand_as(log_q).detach().numpy() == pytest.approx(log_q.detach().numpy(), abs=1e-9)

@@ -30,7 +30,12 @@ class Mixture(Latent):
 
     def _of_each(self, z: Tensor) -> Tensor:
         """The terms log π_c + log p_c(z), (…, C), of z (…, D)."""
-        return self.log_weights + self.each.log_prob(z.unsqueeze(-2))
+        log_p = self.each.log_prob(self._to_each(z))
+        return self.log_weights + log_p.reshape(*z.shape[:-1], -1)
+
+    def _to_each(self, numbers: Tensor) -> Tensor:
+        """The same (…, E) to every component, (N, C, E): as draws, to which a component is what a row is."""
+        return numbers.reshape(-1, 1, numbers.shape[-1]).expand(-1, len(self.log_weights), -1)
 
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density of any z (…, D), (…) nats."""
@@ -44,8 +49,8 @@ class Mixture(Latent):
         """The draws z (K, B, D) of ε (K, B, D + 1), and their log-density (K, B)."""
         u = torch.special.ndtr(noise[..., :1])
         component = (u > self.log_weights.exp().cumsum(0)[:-1]).sum(-1)
-        of_each, _ = self.each.draw(noise[..., 1:].unsqueeze(-2))
-        z = of_each.take_along_dim(component[..., None, None], -2).squeeze(-2)
+        of_each, _ = self.each.draw(self._to_each(noise[..., 1:]))
+        z = of_each.take_along_dim(component.flatten()[:, None, None], 1).squeeze(1).unflatten(0, component.shape)
         return z, self.log_prob(z)
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Batch, Latent, LatentModel, Likelihood, Range
+from vaekit.core import Batch, Latent, LatentModel, Likelihood, Posterior, Range
 from vaekit.distributions import Mixture
 
 
@@ -24,15 +24,15 @@ class VampPrior(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
+        posterior: Posterior,
         likelihood: Likelihood,
         conditions: int = 0,
         components: Annotated[int, Range(1, below=10_001)] = 50,
     ) -> None:
         super().__init__()
         self.components = components
-        self.noise = 1 + latent_dim
-        self.width = components * latent_dim
+        self.noise = 1 + posterior.noise
+        self.width = components * posterior.latent_dim
         codes = getattr(likelihood, "codes", likelihood.inputs)
         self.codes = codes
         self.indicated = likelihood.inputs > codes
