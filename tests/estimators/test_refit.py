@@ -4,6 +4,7 @@ import numpy as np
 import polars
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 import vaekit
 from vaekit import VAE
@@ -165,3 +166,14 @@ def test_draws_are_those_of_any_number_of_rows(fitted):
     assert torch.allclose(some.z[:10], few.z, atol=1e-5)
     assert torch.allclose(log_prior(fitted.model_, some), some.log_p, atol=1e-5)
     assert some.z.shape == (ROWS, 5, 2)
+
+
+def test_rows_of_groups_are_told_apart_by_the_components(fitted):
+    found = fitted.refit(X, prior="mixture:components=3,covariance=full")
+    each = found.clusters(X)
+    assert each.shape == (ROWS, 3)
+    assert np.allclose(each.sum(1), 1, atol=1e-5)
+    assert adjusted_rand_score(GROUP, each.argmax(1)) > 0.95
+    assert np.allclose(found.clusters(X[:7]), each[:7], atol=1e-5)
+    with pytest.raises(VaekitError, match="vaekit refit RUN --prior mixture"):
+        fitted.clusters(X)

@@ -323,6 +323,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         mean, _ = inference.encode(self.model_, rows)
         return self._array(mean)
 
+    def clusters(self, X: object) -> np.ndarray:
+        """The probability that each row is of each component of a mixture prior, (n, components); see
+        `inference.clusters`.
+
+        Raises ValueError where the prior is no mixture.
+        """
+        rows = self._rows(X)
+        return self._array(inference.clusters(self.model_, rows, self.settings_.training.seed))
+
     def inverse_transform(self, Z: object, *, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The decoder's mean x̂ at each z (n, latent_dim), in the data's own units: (n, *X).
 

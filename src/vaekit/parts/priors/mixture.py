@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from vaekit.core import Latent, Range
@@ -73,6 +71,9 @@ class Mixture(nn.Module):
 
         Raises VaekitError for fewer draws than components.
         """
+        from sklearn.exceptions import ConvergenceWarning  # here, for every command would wait for it
+        from sklearn.mixture import GaussianMixture
+
         if len(z) < self.components:
             raise VaekitError(
                 f"a mixture of {self.components} components was to be fitted to {len(z)} draws: give fewer."
