@@ -4,10 +4,6 @@ import pytest
 from seeded_defects import DEFECTS, ROOT
 
 
-def test_there_are_fifteen():
-    assert len(DEFECTS) == 15
-
-
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_mistake_can_be_planted(name):
     defect = DEFECTS[name]

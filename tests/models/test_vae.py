@@ -20,7 +20,15 @@ LIKELIHOODS = {
     "bernoulli": lambda: likelihoods.Bernoulli((X,)),
     "discretized-logistic": lambda: likelihoods.DiscretizedLogistic((X,), low=0, high=9, mean=4.0, scale=2.0),
 }
-POSTERIORS = {"diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts}
+POSTERIORS = {
+    "diagonal": posteriors.Diagonal,
+    "full": posteriors.FullCovariance,
+    "experts": posteriors.Experts,
+    "fsq": posteriors.FSQ,
+    "vq": posteriors.VQ,
+    "lfq": posteriors.LFQ,
+    "concrete": lambda d: posteriors.Concrete(d, levels=2),
+}
 OBJECTIVES = {"elbo": ELBO(K), "iwae": ImportanceWeighted(K)}
 
 
@@ -33,7 +41,8 @@ def make(likelihood="gaussian", posterior="diagonal", prior=None, encoder=None, 
             encoder = encoder or Experts(family.inputs, (6,), D)
         encoder = encoder or MLP(X, (6,), q.features)
         decoder = decoder or MLP(D, (6,), family.features)
-        return VAE(encoder, q, prior or priors.StandardNormal(D), decoder, family)
+        own = priors.UniformCodes(q) if isinstance(q, posteriors.CodesPosterior) else priors.StandardNormal(D)
+        return VAE(encoder, q, prior or own, decoder, family)
 
 
 def rows(likelihood="gaussian") -> Tensor:

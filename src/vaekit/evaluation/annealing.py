@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vaekit.core import BUDGET, Batch, Latent, LatentModel
 from vaekit.errors import VaekitError, unknown
-from vaekit.evaluation.scores import Scores, weighed
+from vaekit.evaluation.scores import Scores, require_real, weighed
 from vaekit.maths import log_mean_exp
 from vaekit.noise import generator, keyed_uniform, normal_noise, normal_quantile
 
@@ -189,6 +189,7 @@ class AnnealedImportance:
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
         """The scores of a batch of B rows, of K chains each."""
+        require_real(model.pz(batch.c), "annealing")
         chains = _Chains(self, model, batch, seed)
         log_w, acceptance = chains.forward(chains.tuned())
         ess, error = weighed(log_w)

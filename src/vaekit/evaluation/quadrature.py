@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vaekit.core import Batch, Latent, LatentModel
 from vaekit.errors import VaekitError
-from vaekit.evaluation.scores import Scores
+from vaekit.evaluation.scores import Scores, require_real
 from vaekit.inference.joint import joint_in_pieces
 
 FIRST = {1: 512, 2: 64}
@@ -80,6 +80,7 @@ class Quadrature:
     @torch.no_grad()
     def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
         """The scores of a batch, one row at a time; the seed changes nothing, for there is no chance in it."""
+        require_real(model.pz(batch.c), "quadrature")
         if model.latent_dim not in FIRST:
             raise VaekitError(f"quadrature is for 1 or 2 latents, this model has {model.latent_dim}: use iwae or ais.")
         eps = torch.finfo(batch.x.dtype).eps

@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel
+from vaekit.core import Batch, Latent, LatentModel
+from vaekit.errors import VaekitError
 from vaekit.maths import log_mean_exp
 
 CURVE = "curve"
@@ -73,6 +74,12 @@ def weighed(log_w: Tensor) -> tuple[Tensor, Tensor]:
         return effective, torch.full_like(squares, torch.inf)
     variance = (k * squares - 1).clamp(min=0) / (k - 1)
     return effective, variance.sqrt()
+
+
+def require_real(p: Latent, what: str) -> None:
+    """Refuse latents that are no real numbers, for what moves through these."""
+    if p.space != Latent.space:
+        raise VaekitError(f"{what} is for latents that are real numbers, and this model's are {p.space}: use iwae.")
 
 
 class Method(Protocol):

@@ -122,13 +122,18 @@ class ModelSettings(Section):
         "ordinal; colour-logistic (images in colour); or auto",
     )  # fmt: skip
     posterior: str = part(
-        AUTO, tables.POSTERIORS, "diagonal, full (covariance), experts (for rows with missing cells), or auto"
-    )
+        AUTO, tables.POSTERIORS,
+        "diagonal, full (covariance), experts (for rows with missing cells); of codes fsq (each latent is one of "
+        "levels=8 values, or of levels=8x5x5x5 in turn), lfq (−1 or 1), vq (vectors of a codebook: codes=64,size=2; "
+        "depth=2: several, each of what is left; grouped=true: a codebook for each place), concrete (categories: "
+        "levels=8, temperature=0.5); or auto",
+    )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
         "standard (normal), gaussian (its mean and covariance learned), mixture (of normals: components=30, "
-        "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), or auto: the "
-        "one that belongs to the posterior",
+        "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), codes (of a "
+        "posterior of codes: kind=uniform, independent or autoregressive), or auto: the one that belongs to the "
+        "posterior",
     )  # fmt: skip
     refitted: str = setting("", str)
     """the prior that the model was trained with, where another was fitted to it afterwards"""

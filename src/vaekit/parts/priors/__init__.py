@@ -1,7 +1,11 @@
 """Priors: what z looks like before anything is seen."""
 
+from vaekit.parts.priors.codes import AutoregressiveCodes, CodesPrior, IndependentCodes, UniformCodes, codes_prior
 from vaekit.parts.priors.mixture import Gaussian, Mixture
 from vaekit.parts.priors.standard import StandardNormal
 from vaekit.parts.priors.vamp import VampPrior
 
-__all__ = ["Gaussian", "Mixture", "StandardNormal", "VampPrior"]
+__all__ = [
+    "AutoregressiveCodes", "CodesPrior", "Gaussian", "IndependentCodes", "Mixture", "StandardNormal", "UniformCodes",
+    "VampPrior", "codes_prior",
+]  # fmt: skip
