@@ -433,6 +433,8 @@ def test_parts_of_other_spaces_are_refused_with_a_remedy_that_works():
         prepare(Settings().changed(prior="codes", latent_dim=2), Source(ROWS))
     with pytest.raises(VaekitError, match=r"latents are codes, and the prior's real numbers: choose prior auto"):
         prepare(Settings().changed(posterior="fsq", prior="standard", latent_dim=2), Source(ROWS))
+    with pytest.raises(VaekitError, match=r"not a density, so that no prior is made of it: choose prior auto"):
+        prepare(Settings().changed(posterior="fsq", prior="vamp", latent_dim=2), Source(ROWS))
     with pytest.raises(VaekitError, match=r"levels of posterior fsq is '2'.*posterior lfq"):
         prepare(Settings().changed(posterior="fsq:levels=2"), Source(ROWS))
     with pytest.raises(VaekitError, match="give a multiple of 2, 4 say"):
@@ -503,6 +505,24 @@ def test_a_run_with_codes_goes_the_whole_way(parts, tmp_path):
     assert np.isfinite(filled).all()
     assert np.array_equal(filled[~np.isnan(X[:20])], X[:20][~np.isnan(X[:20])])
     assert again.inverse_transform(again.transform(X[:9])).shape == (9, X.shape[1])
+
+
+def test_another_prior_is_fitted_to_codes_and_none_of_densities(tmp_path):
+    """A density of real numbers may be as great as one likes at a code: its log is no rate."""
+    X = np.concatenate([ROWS] * 3)
+    vae = VAE(**SMALL, max_epochs=30, posterior="vq:codes=8,size=2").fit(X)
+    for other in ("mixture", "vamp", "standard"):
+        with pytest.raises(VaekitError, match=r"latents are codes|is one code and not a density.*choose prior auto"):
+            vae.refit(X, prior=other)
+    again = vae.refit(X)
+    assert again.settings_.model.prior in ("codes:kind=independent", "codes:kind=autoregressive")
+    assert again.score(X) > vae.score(X)
+    assert np.array_equal(again.codes(X), vae.codes(X))
+    z = again.model_.posterior.values(all_codes(again.model_.posterior))
+    assert again.model_.pz().log_prob(z).exp().sum().item() == pytest.approx(1, abs=1e-5)
+    again.save(tmp_path / "run")
+    loaded = vaekit.load(tmp_path / "run", device="cpu")
+    assert np.array_equal(loaded.score_samples(X[:5]), again.score_samples(X[:5]))
 
 
 def test_an_ensemble_with_codes_is_a_model_too():

@@ -73,8 +73,8 @@ class OneCode(Latent):
         return self.z.expand(len(noise), -1, -1), self.z.new_zeros(noise.shape[0], len(self.z))
 
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Refuses: a bound is made of its own z alone, where it is 0."""
-        raise UnknownError("this q(z|x) is one code, and not a density.")
+        """Refuses: a bound is made of its own z alone, where it is 0, and of any other z it would be −∞."""
+        raise UnknownError("q(z|x) is one code and not a density, so that no prior is made of it: choose prior auto.")
 
     @property
     def mean(self) -> Tensor:

@@ -259,8 +259,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         Encoder and decoder stay as they are, and so do latents and reconstructions. Scores and samples change: the
         bound on log p(x) rises by as much as the new prior expects draws of q(z|x) better (`training.refit`).
 
-        prior    "auto", the best mixture of normals on the validation rows; or as in `fit`; "standard" takes N(0, I)
-                 again
+        prior    "auto", the best mixture of normals on the validation rows, and of codes the better of independent and
+                 autoregressive ones; or as in `fit`; "standard" takes N(0, I) again
 
         `refit_gains_` of the copy says by how much the bound of the rows of each part changes, in nats per row.
 

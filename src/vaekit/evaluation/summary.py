@@ -230,6 +230,8 @@ def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts
     try:
         return rate_parts(model, rows, seed=seed), ()
     except UnknownError as error:
+        if not members(model)[0].noise:
+            return None, ("The rate is not told apart: q(z|x) is one z, and not a density.",)
         return None, (f"What the rate is made of is not known: {error}",)
 
 
