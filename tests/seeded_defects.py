@@ -136,6 +136,33 @@ def looking_at_itself(right):
         right(self, *arguments, **options)
         self.conditioner.sees.fill_(1)
 
+
+def no_gradient(right):
+    return lambda value, h: right(value, h.detach())
+
+
+def mean_over_latents(right):
+    def forward(self, h):
+        q = right(self, h)
+        q.owed = q.owed / self.latent_dim
+        return q
+
+    return forward
+
+
+def without_the_shift(right):
+    return lambda self, h: right(self, h - self.shift)
+
+
+def codes_for_nothing(right):
+    return lambda self, z, mask=None: 0 * right(self, z)
+
+
+def sees_itself(right):
+    def __init__(self, *arguments, **options):
+        right(self, *arguments, **options)
+        self.last.mask = torch.ones_like(self.last.mask)
+
     return __init__
 
 
@@ -189,6 +216,19 @@ DEFECTS = {
     ),
     "an angle that does not follow κ": Defect(
         "vaekit.distributions.sphere:_angles", angle_without_its_gradient, "distributions/test_sphere.py"
+    ),
+    "rounding without a gradient": Defect(
+        "vaekit.parts.posteriors.codes:straight_through", no_gradient, "parts/test_codes.py"
+    ),
+    "commitment a mean over latents": Defect(
+        "vaekit.parts.posteriors.codes:VQ.forward", mean_over_latents, "parts/test_codes.py"
+    ),
+    "fsq off its middle": Defect("vaekit.parts.posteriors.codes:FSQ.bound", without_the_shift, "parts/test_codes.py"),
+    "codes that cost nothing": Defect(
+        "vaekit.distributions.codes:Codes.log_prob", codes_for_nothing, "parts/test_codes.py"
+    ),
+    "a code that is told itself": Defect(
+        "vaekit.parts.priors.codes:AutoregressiveCodes.__init__", sees_itself, "parts/test_codes.py"
     ),
     "z = mean reported as an ELBO": Defect(
         BOUNDS + "ELBO.forward",

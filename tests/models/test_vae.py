@@ -23,7 +23,8 @@ LIKELIHOODS = {
 POSTERIORS = {
     "diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts,
     "coupling": posteriors.Coupling, "iaf": posteriors.InverseAutoregressive, "planar": posteriors.Planar,
-    "vmf": posteriors.Spherical,
+    "vmf": posteriors.Spherical, "fsq": posteriors.FSQ, "vq": posteriors.VQ, "lfq": posteriors.LFQ,
+    "concrete": lambda d: posteriors.Concrete(d, levels=2),
 }  # fmt: skip
 OBJECTIVES = {"elbo": ELBO(K), "iwae": ImportanceWeighted(K)}
 
@@ -37,9 +38,10 @@ def make(likelihood="gaussian", posterior="diagonal", prior=None, encoder=None, 
             encoder = encoder or Experts(family.inputs, (6,), D)
         encoder = encoder or MLP(X, (6,), q.features)
         decoder = decoder or MLP(D, (6,), family.features)
-        if posterior == "vmf":
-            prior = prior or priors.UniformSphere(D)
-        return VAE(encoder, q, prior or priors.StandardNormal(D), decoder, family)
+        own = priors.UniformSphere(D) if posterior == "vmf" else priors.StandardNormal(D)
+        if isinstance(q, posteriors.CodesPosterior):
+            own = priors.UniformCodes(q)
+        return VAE(encoder, q, prior or own, decoder, family)
 
 
 def rows(likelihood="gaussian") -> Tensor:

@@ -462,12 +462,12 @@ def test_every_name_in_the_tables_can_be_built():
     for changes in (
         *({"likelihood": name} for name, family in tables.LIKELIHOODS.items() if family.misfit(schema) is None),
         *({"posterior": name} for name in tables.POSTERIORS if name != "experts"),
-        *({"prior": name} for name in tables.PRIORS),
+        *({"prior": name} for name in tables.PRIORS if name != "codes"),
         *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES),
         *({"network": name} for name in tables.NETWORKS),
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
-        settings, _ = resolve(Settings().changed(**changes, latent_dim=2, hidden=(3,)), schema, 50, False)
+        settings, _ = resolve(Settings().changed(**changes, latent_dim=8, hidden=(3,)), schema, 50, False)
         model = build_model(settings, schema)
         draw = model.draw(Batch(torch.zeros(2, 3, 2, 2)), torch.ones(1, 2, model.noise))
         assert build_objective(settings).samples == (4 if "objective" in changes else 1)
@@ -497,6 +497,8 @@ def test_columns_of_several_kinds_have_a_family_each(missing):
 @pytest.mark.parametrize("prior", tables.PRIORS)
 def test_a_prior_draws_what_its_density_says(prior, posterior):
     """Its density is that of its draws, is normalised, and has their moments, whatever posterior it may be made of."""
+    if prior == "codes" or hasattr(tables.POSTERIORS[posterior], "prior"):
+        pytest.skip("no density of real numbers: tests/parts/test_codes.py")
     schema = describe(np.where(REAL.x > REAL.x.max() - 0.1, np.nan, REAL.x))
     settings, _ = resolve(Settings().changed(prior=prior, posterior=posterior, latent_dim=2), schema, 50, False)
     model = build_model(settings, schema).double()

@@ -18,6 +18,7 @@ def encode(
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     unseen: str = "error",
     spread: Annotated[bool, Parameter(negative=())] = False,
+    codes: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -43,6 +44,8 @@ def encode(
         what becomes of a level that the model was not fitted to: an error, or missing
     spread
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
+    codes
+        of a run whose latents are codes: these, integers from 0, in columns code0 …
     device
         auto, cpu or cuda; by default the run's
     trust
@@ -57,15 +60,22 @@ def encode(
 
     from vaekit import inference
     from vaekit.cli.common import check_apart, check_output, counted, open_model, rows_of, write_rows
+    from vaekit.errors import VaekitError
     from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
+    if codes and spread:
+        raise VaekitError("codes have no spread: leave out --spread, or --codes.")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
-    mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
+    if codes:
+        index, _, _ = inference.codes(model, rows)
+        mean = deviation = index.cpu().numpy()
+    else:
+        mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
     latents = mean.shape[1]
-    names = [f"z{j}" for j in range(latents)]
+    names = [f"{'code' if codes else 'z'}{j}" for j in range(latents)]
     table = mean
     if spread:
         names += [f"sd{j}" for j in range(latents)]
@@ -76,4 +86,4 @@ def encode(
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
         print(json_module.dumps({**about, "versions": versions(place), "n": len(mean), "latent_dim": latents}))
         return
-    print(f"{counted(len(mean))}, {counted(latents, 'latent')}, in {output}")
+    print(f"{counted(len(mean))}, {counted(latents, 'code' if codes else 'latent')}, in {output}")

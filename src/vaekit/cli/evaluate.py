@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaekit.core import LatentModel
     from vaekit.data import Source
     from vaekit.data.fields import Column
-    from vaekit.evaluation import Baseline, Evaluation, LogLikelihood, Method, RateParts
+    from vaekit.evaluation import Baseline, CodeUse, Evaluation, LogLikelihood, Method, RateParts
     from vaekit.runs import Run
 
 CLOSE = 0.9
@@ -69,7 +69,7 @@ def evaluate(
 
     from vaekit.cli.common import announce, open_model, rows_of, scoring_bar, training_rows
     from vaekit.errors import VaekitError
-    from vaekit.evaluation import build_method
+    from vaekit.evaluation import as_for, build_method
     from vaekit.evaluation import evaluate as evaluate_rows
     from vaekit.runs import versions
 
@@ -77,6 +77,7 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
+    way = as_for(way, model)
     chosen, source, known = rows_of(opened, model, data or None, place, exclude, unseen=unseen)
     if rows is not None:
         numbers = chosen.drawn(rows)
@@ -291,8 +292,30 @@ def _of_bound(result: "Evaluation", binarized: str, finished: bool) -> list[Line
         lines.append(("  information", f"{parts.information:.3f} nats", ceiling))
         lines.append(("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts, finished)))
     lines.append(("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"))
+    if result.codes is not None:
+        return [*lines, *_of_codes(result.codes)]
     active = f"{result.active_units} of {result.latent_dim}"
     lines.append(("active units", active, "latents that carry something about x"))
+    return lines
+
+
+def _of_codes(use: "CodeUse") -> list[Line]:
+    """How the codebooks are used, from the one that is used least to the one that is used most."""
+    from vaekit.errors import counted
+
+    def between(numbers: Sequence[float], form: str) -> str:
+        ends = [format(number, form) for number in (min(numbers), max(numbers))]
+        return " to ".join(dict.fromkeys(ends))
+
+    books = f"of {counted(len(use.sizes), 'codebook')}" if len(use.sizes) > 1 else "of the codebook"
+    lines = [
+        ("codes used", between(use.used, ".0%"), f"{books} of {between(use.sizes, ',')} codes, by these rows"),
+        ("perplexity", between(use.perplexity, ".1f"), "e^H: as many codes, used evenly, would say as much"),
+        ("distinct", f"{use.distinct:,} of {use.n:,}", "different z of the rows"),
+    ]
+    if use.entropy is not None:
+        meaning = "Σ H, the rate under the best prior of independent codes for these rows"
+        lines.append(("independent", f"{use.entropy:.3f} nats", meaning))
     return lines
 
 

@@ -30,8 +30,9 @@ def refit(
     run
         the run folder, which stays as it is
     prior
-        auto (a mixture of normals, the best on the validation rows of several), or a name as in vaekit fit:
-        gaussian, mixture:components=30,covariance=full, vamp; standard takes N(0, I) again
+        auto (a mixture of normals, the best on the validation rows of several; of codes the better of independent and
+        autoregressive ones), or a name as in vaekit fit: gaussian, mixture:components=30,covariance=full, vamp,
+        codes:kind=autoregressive; standard takes N(0, I) again
     out
         the folder of the new run; by default RUN-refitted, numbered where that is taken
     overwrite

@@ -4,6 +4,7 @@ from vaekit.distributions.assembled import Assembled
 from vaekit.distributions.atoms import WithAtoms, log_atom
 from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.categorical import Categorical
+from vaekit.distributions.codes import CODES, Book, Categories, Codes, EvenCodes, OneCode, one_hot
 from vaekit.distributions.colour_logistic import ColourLogistic
 from vaekit.distributions.columns import Columns
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
@@ -29,9 +30,9 @@ from vaekit.distributions.zero_inflated import ZeroInflated
 from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
-    "Assembled", "Bernoulli", "Categorical", "ColourLogistic", "Columns", "DiscretizedLogistic",
-    "DiscretizedLogisticMixture", "Factorised", "Laplace", "LogNormal", "LogisticMixture", "Mixture",
-    "MultivariateNormal", "NegativeBinomial", "Normal", "OneOf", "Ordinal", "Poisson", "PrecisionNormal", "Pushed",
-    "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere", "VonMisesFisher", "WithAtoms", "ZeroInflated",
-    "ZeroInflatedLogNormal", "log_atom",
+    "CODES", "Assembled", "Bernoulli", "Book", "Categorical", "Categories", "Codes", "ColourLogistic", "Columns",
+    "DiscretizedLogistic", "DiscretizedLogisticMixture", "EvenCodes", "Factorised", "Laplace", "LogNormal",
+    "LogisticMixture", "Mixture", "MultivariateNormal", "NegativeBinomial", "Normal", "OneCode", "OneOf", "Ordinal",
+    "Poisson", "PrecisionNormal", "Pushed", "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere",
+    "VonMisesFisher", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom", "one_hot",
 ]  # fmt: skip

@@ -81,12 +81,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         "categorical", "ordinal"; "colour-logistic" (images in colour).
     posterior : "diagonal", "full" (covariance), "experts" (for missing cells, in these rows or
         in rows to come); a normal pushed through a flow: "coupling" ("coupling:steps=4,width=64"), "iaf" (inverse
-        autoregressive, "iaf:steps=2,width=64"), "planar" ("planar:steps=10"); "vmf" (von Mises-Fisher, on a sphere); or
-        "auto".
+        autoregressive, "iaf:steps=2,width=64"), "planar" ("planar:steps=10"); "vmf" (von Mises-Fisher, on a sphere); of
+        codes "fsq" (each latent is one of some values: "fsq:levels=8", or "fsq:levels=8x5x5x5" in turn), "lfq" (−1 or
+        1), "vq" (vectors of a codebook: "vq:codes=64,size=2", with "depth=2" several, each of what is left, with
+        "grouped=true" of a codebook for each place), "concrete" (categories: "concrete:levels=8", of
+        "temperature=0.5"); or "auto".
     prior : "standard" (normal), "gaussian" (its mean and covariance learned), "mixture" (of normals:
         "mixture:components=30,covariance=full"), "vamp" (a mixture of posteriors of learned inputs:
         "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "uniform-sphere" (for
-        "vmf"), or "auto": the one that belongs to the posterior.
+        "vmf"), "codes" (of a posterior of codes: "codes:kind=uniform", "independent" or "autoregressive"), or "auto":
+        the one that belongs to the posterior.
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
         (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
@@ -258,8 +262,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         Encoder and decoder stay as they are, and so do latents and reconstructions. Scores and samples change: the
         bound on log p(x) rises by as much as the new prior expects draws of q(z|x) better (`training.refit`).
 
-        prior    "auto", the best mixture of normals on the validation rows; or as in `fit`; "standard" takes N(0, I)
-                 again
+        prior    "auto", the best mixture of normals on the validation rows, and of codes the better of independent and
+                 autoregressive ones; or as in `fit`; "standard" takes N(0, I) again
 
         `refit_gains_` of the copy says by how much the bound of the rows of each part changes, in nats per row.
 
@@ -331,6 +335,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         """
         rows = self._rows(X)
         return self._array(inference.clusters(self.model_, rows, self.settings_.training.seed))
+
+    def codes(self, X: object) -> np.ndarray:
+        """The codes of each row, (n, codes) integers from 0, of a posterior of codes; of an ensemble those of its
+        members side by side. Raises ValueError where the latents are no codes."""
+        index, _, _ = inference.codes(self.model_, self._rows(X))
+        return index.cpu().numpy()
 
     def inverse_transform(self, Z: object, *, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401  an array, or somebody's frame
         """The decoder's mean x̂ at each z (n, latent_dim), in the data's own units: (n, *X).

@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel
+from vaekit.core import Batch, LatentModel, members
 from vaekit.errors import VaekitError
-from vaekit.evaluation.scores import CURVE, Scores, weighed
+from vaekit.evaluation.scores import CURVE, Method, Scores, weighed
 from vaekit.inference.joint import joint_in_pieces
 from vaekit.maths import log_mean_exp
 from vaekit.noise import RowNoise
@@ -83,6 +83,36 @@ class ImportanceSampling:
             z, log_q = q.draw(source(draws, len(x), model.noise))
             log_w.append(log_joint(z) - log_q)
         return torch.cat(log_w).double()
+
+
+@dataclass(frozen=True)
+class OneDraw:
+    """The bound log p(x|z) + log p(z) − log q(z|x) of an encoder that takes no chance: every draw is the same z.
+
+    So importance sampling has nothing to average over: this is a lower bound on log p(x), and how far below is not
+    known; `error` is NaN.
+    """
+
+    name: ClassVar[str] = "bound"
+    size: ClassVar[str] = ""
+    noisy: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return "the bound itself, as q(z|x) is one z"
+
+    @torch.no_grad()
+    def __call__(self, model: LatentModel, batch: Batch, seed: int) -> Scores:
+        """The scores of a batch of B rows; the seed changes nothing, for there is no chance in it."""
+        value = ImportanceSampling(1).log_weights(model, batch, seed)[0]
+        return Scores(value, torch.full_like(value, torch.nan))
+
+
+def as_for(method: Method, model: LatentModel) -> Method:
+    """The method as it is for a model: importance sampling by an encoder that takes no chance is `OneDraw`."""
+    first, *_ = members(model)
+    if isinstance(method, ImportanceSampling) and not first.noise:
+        return OneDraw()
+    return method
 
 
 def _blocks(log_w: Tensor, size: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vaekit.core import Batch, LatentModel, at_once, members
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
-from vaekit.evaluation.importance import ImportanceSampling, most_shape
+from vaekit.evaluation.importance import ImportanceSampling, as_for, most_shape
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.maths import standard_error
 from vaekit.threads import side_by_side, single_threaded
@@ -104,6 +104,8 @@ class LogLikelihood:
     @property
     def doubt(self) -> str | None:
         """Why the mean may be off by more than its error says, in words; None where nothing shows it."""
+        if self.error is None and not self.noisy:
+            return "a lower bound: how far log p(x) lies above it is not known"
         if self.error is None:
             return "of one draw a row: how far it may be off is not known"
         if self.untrusted is None and "pareto_k" in self.scores.terms:
@@ -148,7 +150,7 @@ def log_likelihood(
     """
     if not len(rows):
         raise VaekitError("there are no rows to score.")
-    chosen: Method = method or ImportanceSampling()
+    chosen = as_for(method or ImportanceSampling(), model)
     rows.require(model.likelihood)
     parts = []
     for part in _scored(model, rows, chosen, seed):

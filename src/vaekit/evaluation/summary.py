@@ -14,6 +14,7 @@ from vaekit.data import Dataset
 from vaekit.data.fields import Column
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
+from vaekit.evaluation.codes import CodeUse, code_use
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
@@ -73,6 +74,8 @@ class Evaluation:
     """cells in a row"""
     decisive: Decisive | None = None
     """the few rows that decide the mean log p(x), and that of the others; None where it is everyone's"""
+    codes: CodeUse | None = None
+    """how codes are used; None where the latents are no codes"""
 
     @property
     def comparison(self) -> str | None:
@@ -109,6 +112,7 @@ class Evaluation:
             "verdicts": list(self.verdicts),
             "two_sided": self.two_sided and self.two_sided.to_dict(),
             "decisive": self.decisive and self.decisive.to_dict(),
+            "codes": self.codes and self.codes.to_dict(),
         }
 
 
@@ -179,6 +183,7 @@ def evaluate(
         observed=observed / rows.schema.features,
         features=rows.schema.features,
         decisive=decisive,
+        codes=_code_use(model, rows),
     )
 
 
@@ -225,7 +230,17 @@ def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts
     try:
         return rate_parts(model, rows, seed=seed), ()
     except UnknownError as error:
+        if not members(model)[0].noise:
+            return None, ("The rate is not told apart: q(z|x) is one z, and not a density.",)
         return None, (f"What the rate is made of is not known: {error}",)
+
+
+def _code_use(model: LatentModel, rows: Dataset) -> CodeUse | None:
+    """How codes are used; None where the latents are no codes."""
+    try:
+        return code_use(model, rows)
+    except UnknownError:
+        return None
 
 
 def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:
@@ -248,6 +263,8 @@ def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:
     """The ELBO of each row and its parts, from as many draws per row as the number of rows allows."""
     count = len(members(model))
     draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)) // count)
+    if not members(model)[0].noise:  # all are the same
+        draws = 1
     objective = ELBO(draws) if count == 1 else EachMember(ELBO(draws), count)
     return over_rows(objective, model, rows.blocks(), seed)
 

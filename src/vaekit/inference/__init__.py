@@ -3,11 +3,11 @@ estimating log p(x)."""
 
 from vaekit.inference.averages import Averages, active_units, over_rows, posterior_means
 from vaekit.inference.clusters import clusters, has_clusters
-from vaekit.inference.encoding import decode, encode, reconstruct, sample
+from vaekit.inference.encoding import codes, decode, encode, reconstruct, sample
 from vaekit.inference.imputation import Imputed, impute
 from vaekit.inference.joint import joint_in_pieces
 
 __all__ = [
-    "Averages", "Imputed", "active_units", "clusters", "decode", "encode", "has_clusters", "impute",
+    "Averages", "Imputed", "active_units", "clusters", "codes", "decode", "encode", "has_clusters", "impute",
     "joint_in_pieces", "over_rows", "posterior_means", "reconstruct", "sample",
 ]  # fmt: skip

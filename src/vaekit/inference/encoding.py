@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaekit.core import Latent, LatentModel, UnknownError, at_once
 from vaekit.data import Dataset
+from vaekit.distributions import OneOf
 from vaekit.inference.averages import code
 from vaekit.maths import joined
 from vaekit.noise import normal_noise
@@ -28,6 +29,41 @@ def encode(model: LatentModel, rows: Dataset) -> tuple[Tensor, Tensor]:
     with suited(model, size):
         found = joined(blocks(), len(rows))
     return found["mean"], found["stddev"]
+
+
+@torch.no_grad()
+def codes(model: LatentModel, rows: Dataset) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+    """The codes of rows whose latents are such: (n, M) integers from 0, how many values each of the M may have, and
+    the number of the codebook that each is from. Of an ensemble those of its members side by side.
+
+    Raises UnknownError where the latents are no codes.
+    """
+    size = at_once(model.width)
+    posteriors: list[Latent] = []
+
+    def blocks() -> Iterator[dict[str, Tensor]]:
+        for count, batch in rows.blocks(size):
+            q = model.encode(batch)
+            posteriors[:] = q.each if isinstance(q, OneOf) else [q]
+            yield {"codes": torch.cat([_codes(each)[:count] for each in posteriors], -1)}
+
+    with suited(model, size):
+        index = joined(blocks(), len(rows))["codes"]
+    sizes: list[int] = []
+    books: list[int] = []
+    for q in posteriors:
+        first = max(books, default=-1) + 1
+        sizes += q.book.sizes  # type: ignore[attr-defined]  # it has codes
+        books += [first + book for book in q.book.books]  # type: ignore[attr-defined]
+    return index, tuple(sizes), tuple(books)
+
+
+def _codes(q: Latent) -> Tensor:
+    """The codes (B, M) of a posterior."""
+    index = getattr(q, "index", None)
+    if index is None:
+        raise UnknownError(f"the latents of this model are {q.space}, and no codes: fit with --posterior=fsq for such.")
+    return index
 
 
 def _stddev(q: Latent, mean: Tensor) -> Tensor:

@@ -68,13 +68,17 @@ def check_parts(model: LatentModel, objective: Objective, batch: Batch) -> None:
     noise = [normal(*shape).to(batch.x.device) for shape in objective.noise(model, len(batch.x))]
     with _evaluating(model), _evaluating(objective):
         for one in members(model):
-            q = one.encode(batch)
-            p = one.pz(batch.c)
-            if q.space != p.space:
-                raise VaekitError(
-                    f"the posterior's latents are {q.space}, and the prior's {p.space}: choose prior auto."
-                )
+            check_spaces(one, batch)
         objective(model, batch, *noise, step=0)
+
+
+@torch.no_grad()
+def check_spaces(model: LatentModel, batch: Batch) -> None:
+    """Refuse a posterior and a prior whose latents are not of one kind: their densities cannot be compared."""
+    q = model.encode(batch)
+    p = model.pz(batch.c)
+    if q.space != p.space:
+        raise VaekitError(f"the posterior's latents are {q.space}, and the prior's {p.space}: choose prior auto.")
 
 
 def _tried(name: str, network: nn.Module, given: list[Tensor]) -> Tensor:

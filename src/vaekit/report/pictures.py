@@ -51,14 +51,20 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
     seed = run.settings.training.seed
     if schema.is_image:
         written += _images(schema, model, rows, folder, seed)
-        c = _conditions(rows, 1)
-        if model.latent_dim == 2 and run.settings.model.members == 1 and model.pz(c).space == Latent.space:
+        if model.latent_dim == 2 and run.settings.model.members == 1 and _of_real_numbers(model, rows):
+            c = _conditions(rows, 1)
             written.append(grid(manifold(model, c), schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
     elif len(rows):
         part = next((part for part in PARTS if run.data.get(part) == len(rows)), "")
         written.append(marginals(schema, model, rows, folder / "samples.png", seed, part))
     return written
+
+
+def _of_real_numbers(model: LatentModel, rows: Dataset) -> bool:
+    """Whether the latents are real numbers, a plane of which can be shown."""
+    with torch.no_grad():
+        return all(model.encode(batch).space == Latent.space for _, batch in rows.first(1).blocks())
 
 
 def grid(images: np.ndarray, schema: Schema, path: Path, *, columns: int | None = None, deep: bool = False) -> Path:

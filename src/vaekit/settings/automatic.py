@@ -12,7 +12,7 @@ from vaekit.nets import stage_sizes
 from vaekit.settings import tables
 from vaekit.settings.build import build_objective, choose_device
 from vaekit.settings.declared import AUTO, Settings
-from vaekit.settings.named import Named, factory
+from vaekit.settings.named import Named, checked, factory, found
 from vaekit.settings.tables import FACTOR_ANALYSIS
 from vaekit.training.recipe import COSINE, PLATEAU
 
@@ -86,7 +86,7 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
         "likelihood": (likelihood, why_likelihood),
         "posterior": (posterior, why_posterior),
         "prior": (prior, why_prior),
-        "latent_dim": _latent_dim(schema, network, hidden),
+        "latent_dim": _sized(_latent_dim(schema, network, hidden), posterior, settings),
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),
         "activation": ("silu", "smooth"),
@@ -173,6 +173,18 @@ def _latent_dim(schema: Schema, network: str, hidden: tuple[int, ...]) -> tuple[
         latents = 32 if schema.features >= 256 else 16
         return latents, f"images of {schema.features // schema.channels} pixels"
     return max(1, min(20, schema.codes - 2)), f"{schema.features} columns"
+
+
+def _sized(chosen: tuple[int, str], posterior: str, settings: Settings) -> tuple[int, str]:
+    """As many latents as a posterior makes of them, where it has a word in that (`sized`)."""
+    named = Named.parse(posterior)
+    family = factory("posterior", tables.POSTERIORS, named, settings.trust)
+    sized = getattr(family, "sized", None)
+    if sized is None:
+        return chosen
+    latents, reason = chosen
+    arguments = checked("posterior", found("posterior", tables.POSTERIORS, named, settings.trust), named)
+    return sized(latents, **arguments), reason
 
 
 def _posterior(schema: Schema, network: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Another prior for a trained model: by its name, or the best of several by the rows held out."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, cast
 
@@ -9,12 +10,15 @@ from vaekit.core import LatentModel, members
 from vaekit.data import Dataset, Schema
 from vaekit.errors import VaekitError
 from vaekit.models import VAE, Ensemble
+from vaekit.models.trial import check_spaces
+from vaekit.parts.posteriors import CodesPosterior
 from vaekit.settings.build import build_prior, build_state, seeded, start_parts
 from vaekit.settings.declared import AUTO, Settings
 from vaekit.training import State
 from vaekit.training.refit import Gain, drawn, gain, refitted
 
 MOST_COMPONENTS = 128
+OF_CODES = ("codes:kind=independent", "codes:kind=autoregressive")
 FALLS = 2
 """numbers of components in a row that are worse than the best, after which no more are tried"""
 HELD_OUT = 10
@@ -49,13 +53,17 @@ def refit(
 
     rows     "train", and what else there is: the prior is chosen and stopped by "validation", or where that is empty by
              a tenth of the training rows
-    prior    a name with its arguments, or "auto": the best mixture of normals of any number and both kinds
+    prior    a name with its arguments, or "auto": the best mixture of normals of any number and both kinds; of codes
+             the better of independent and autoregressive ones
     """
     of_each = [_Member(one, rows, settings.training.seed) for one in members(model)]
     tried: dict[str, float] = {}
     best: list[LatentModel] = []
     chosen = settings
-    candidates = _mixtures(tried) if prior == AUTO else iter([prior])
+    candidates = iter([prior])
+    if prior == AUTO:
+        of_codes = isinstance(of_each[0].model.posterior, CodesPosterior)
+        candidates = iter(OF_CODES) if of_codes else _mixtures(tried)
     for name in candidates:
         named = settings.changed(prior=name, refitted=settings.model.refitted or settings.model.prior)
         changed = [one.refitted(named, schema) for one in of_each]
@@ -94,6 +102,9 @@ class _Member:
             prior = build_prior(settings, schema, self.model.likelihood, self.model.posterior)
         if isinstance(prior, torch.nn.Module):
             prior.to(self.rows.device)
+        tried = copy.deepcopy(self.model)
+        tried.prior = prior
+        check_spaces(tried, self.rows.scoring_batch(torch.zeros(1, dtype=torch.long, device=self.rows.device)))
         start_parts([prior], self.model, self.rows)
         return refitted(self.model, prior, self.train, self.held_out, self.seed)
 

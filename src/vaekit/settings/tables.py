@@ -65,12 +65,19 @@ def _convolutional(blocks: int, local: bool = False) -> Callable:
 
 def _check_map(schema: Schema, hidden: tuple[int, ...], posterior: Posterior) -> None:
     height, width = nets.stage_sizes(schema.shape, len(hidden))[-1]
-    if not isinstance(posterior, parts.posteriors.Diagonal):
-        raise VaekitError("the local network has one latent a place in the image: it goes with the diagonal posterior.")
-    if posterior.latent_dim % (height * width):
+    if not isinstance(posterior, parts.posteriors.Diagonal | parts.posteriors.CodesPosterior):
+        raise VaekitError(
+            "the local network has latents at each place in the image: it goes with the posteriors diagonal, fsq, lfq, "
+            "vq and concrete."
+        )
+    each = posterior.latent_dim
+    if isinstance(posterior, parts.posteriors.CodesPosterior):
+        each = posterior.places
+    if each % (height * width):
+        step = height * width * posterior.latent_dim // each
         raise VaekitError(
             f"latent_dim is {posterior.latent_dim}, and with {len(hidden)} stages the latents of the local network are "
-            f"a map of {height}×{width}: give a multiple of {height * width}, or auto."
+            f"a map of {height}×{width}: give a multiple of {step}, or auto."
         )
 
 
@@ -84,14 +91,19 @@ POSTERIORS = {
     "iaf": parts.posteriors.InverseAutoregressive,
     "planar": parts.posteriors.Planar,
     "vmf": parts.posteriors.Spherical,
+    "fsq": parts.posteriors.FSQ,
+    "vq": parts.posteriors.VQ,
+    "lfq": parts.posteriors.LFQ,
+    "concrete": parts.posteriors.Concrete,
 }
-PRIORS = {
+PRIORS: dict[str, Callable] = {
     "standard": parts.priors.StandardNormal,
     "gaussian": parts.priors.Gaussian,
     "mixture": parts.priors.Mixture,
     "vamp": parts.priors.VampPrior,
     "flow": parts.priors.Flow,
     "uniform-sphere": parts.priors.UniformSphere,
+    "codes": parts.priors.codes_prior,
 }
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
 NETWORKS: dict[str, Callable] = {
