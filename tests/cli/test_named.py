@@ -51,7 +51,7 @@ def test_a_name_is_read_and_written_alike(text):
     (own_parts.my_network, "own_parts:my_network"),
     (ELBO(samples=3, beta=0.5), "vaekit.objectives.bounds:ELBO:samples=3,beta=0.5"),
     (ImportanceWeighted, "vaekit.objectives.bounds:ImportanceWeighted"),
-    (priors.StandardNormal(9), "vaekit.parts.priors:StandardNormal"),
+    (priors.StandardNormal(9), "vaekit.parts.priors.standard:StandardNormal"),
     (own_parts.Unbounded(), "own_parts:Unbounded"),
 ])  # fmt: skip
 def test_a_part_given_as_an_object_has_a_name(part, text):
