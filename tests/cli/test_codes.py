@@ -31,7 +31,7 @@ def test_codes_are_written_as_integers_and_make_up_the_latents(vaekit, run, tabl
     assert len(set(map(tuple, pairs.values()))) == len(pairs)
     for code, vector in zip(codes[:, 0].tolist(), z[:, [0, 2]].tolist(), strict=True):
         assert pairs[code] == vector
-    assert "leave out --spread, or --codes" in vaekit("encode", run, table, "-o", "x.csv", "--codes", "--spread").err
+    assert "give one of them" in vaekit("encode", run, table, "-o", "x.csv", "--codes", "--spread").err
 
 
 def test_a_run_with_codes_is_resumed_and_evaluated_as_the_bound_that_it_has(vaekit, run):

@@ -996,3 +996,22 @@ def test_a_refitted_run_is_not_repeated_as_a_training(vaekit, digits_run, tmp_pa
     result = vaekit("fit", "--config", tmp_path / "again" / "run.toml", "--out", tmp_path / "more")
     assert result.code == 2
     assert "vaekit refit RUN --prior gaussian" in result.err
+
+
+def test_the_components_of_a_mixture_are_clusters_of_the_rows(vaekit, digits_run, tmp_path):
+    vaekit("refit", digits_run, "--prior", "mixture:components=10,covariance=full", "--out", tmp_path / "again")
+    result = vaekit("encode", tmp_path / "again", "digits", "-o", tmp_path / "clusters.csv", "--clusters")
+    assert "10 clusters" in result.out
+    table = polars.read_csv(tmp_path / "clusters.csv")
+    each = table.select(polars.selectors.starts_with("cluster")).to_numpy()
+    assert each.shape == (1797, 10)
+    assert np.allclose(each.sum(1), 1, atol=1e-4)
+    page = vaekit("evaluate", tmp_path / "again", "--samples", 5).out
+    assert "components" in page
+    assert "adjusted Rand index" in page
+    numbers = json.loads(vaekit("evaluate", tmp_path / "again", "--samples", 5, "--json").out)["clusters"]
+    assert numbers["components"] == 10
+    assert 0 < numbers["ari"] < numbers["nmi"] < 1
+    refused = vaekit("encode", digits_run, "digits", "-o", tmp_path / "none.csv", "--clusters")
+    assert refused.code == 2
+    assert "vaekit refit RUN --prior mixture" in refused.err

@@ -19,6 +19,7 @@ def encode(
     unseen: str = "error",
     spread: Annotated[bool, Parameter(negative=())] = False,
     codes: Annotated[bool, Parameter(negative=())] = False,
+    clusters: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
     trust: Trust = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -46,6 +47,8 @@ def encode(
         the standard deviations too: columns sd0 … beside z0 …; in an .npy, shape (n, 2, latents)
     codes
         of a run whose latents are codes: these, integers from 0, in columns code0 …
+    clusters
+        of a run whose prior is a mixture: how probably each row is of each of its components, in columns cluster0 …
     device
         auto, cpu or cuda; by default the run's
     trust
@@ -64,26 +67,30 @@ def encode(
     from vaekit.runs import versions
 
     check_output(output, ".npy", ".csv", ".parquet")
-    if codes and spread:
-        raise VaekitError("codes have no spread: leave out --spread, or --codes.")
+    if codes + clusters + spread > 1:
+        raise VaekitError("--codes, --clusters and --spread are apart: give one of them.")
     opened, model, place = open_model(run, device, trust)
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen)
+    seed = opened.settings.training.seed
+    kind, column = "latent", "z"
     if codes:
-        index, _, _ = inference.codes(model, rows)
-        mean = deviation = index.cpu().numpy()
+        kind = column = "code"
+        found, _, _ = inference.codes(model, rows)
+    elif clusters:
+        kind = column = "cluster"
+        found = inference.clusters(model, rows, seed)
     else:
-        mean, deviation = (t.cpu().numpy() for t in inference.encode(model, rows))
-    latents = mean.shape[1]
-    names = [f"{'code' if codes else 'z'}{j}" for j in range(latents)]
-    table = mean
+        found, deviation = inference.encode(model, rows)
+    table = found.cpu().numpy()
+    latents = table.shape[1]
+    names = [f"{column}{j}" for j in range(latents)]
     if spread:
         names += [f"sd{j}" for j in range(latents)]
-        table = np.stack([mean, deviation], 1)
+        table = np.stack([table, deviation.cpu().numpy()], 1)
     write_rows(output, table, names, known, spelled=source.spelled)
     if json:
-        seed = opened.settings.training.seed
         about = {"run": str(run), "data": source.name, "output": str(output), "seed": seed}
-        print(json_module.dumps({**about, "versions": versions(place), "n": len(mean), "latent_dim": latents}))
+        print(json_module.dumps({**about, "versions": versions(place), "n": len(table), "latent_dim": latents}))
         return
-    print(f"{counted(len(mean))}, {counted(latents, 'code' if codes else 'latent')}, in {output}")
+    print(f"{counted(len(table))}, {counted(latents, kind)}, in {output}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaekit.core import LatentModel
     from vaekit.data import Source
     from vaekit.data.fields import Column
-    from vaekit.evaluation import Baseline, CodeUse, Evaluation, LogLikelihood, Method, RateParts
+    from vaekit.evaluation import Baseline, Clusters, CodeUse, Evaluation, LogLikelihood, Method, RateParts
     from vaekit.runs import Run
 
 CLOSE = 0.9
@@ -98,6 +98,7 @@ def evaluate(
             advance=advance,
             numbers=np.asarray(known["row"]),
             files=known.get("file"),
+            labels=known.get(source.label_name),
         )
     if json:
         draws = getattr(way, way.size) if way.size else None
@@ -296,6 +297,18 @@ def _of_bound(result: "Evaluation", binarized: str, finished: bool) -> list[Line
         return [*lines, *_of_codes(result.codes)]
     active = f"{result.active_units} of {result.latent_dim}"
     lines.append(("active units", active, "latents that carry something about x"))
+    if result.clusters is not None:
+        lines += _of_clusters(result.clusters)
+    return lines
+
+
+def _of_clusters(found: "Clusters") -> list[Line]:
+    """The rows by the prior's components, and beside the labels where these are known."""
+    used = f"{found.used:,} of {found.components:,}"
+    lines = [("components", used, f"of the prior that rows are of, by {found.certainty:.0%} on average")]
+    if found.nmi is not None:
+        agreement = f"{found.nmi:.3f}, {found.ari:.3f}"
+        lines.append(("  as labels", agreement, "normalised mutual information and adjusted Rand index"))
     return lines
 
 

@@ -3,6 +3,7 @@ training."""
 
 from vaekit.evaluation.annealing import AnnealedImportance, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
+from vaekit.evaluation.clusters import Clusters, cluster_use
 from vaekit.evaluation.codes import CodeUse, code_use
 from vaekit.evaluation.importance import ImportanceSampling, OneDraw, as_for, pareto_shape
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
@@ -14,7 +15,8 @@ from vaekit.evaluation.summary import Evaluation, beaten, elbo, evaluate
 from vaekit.evaluation.verdicts import Gap
 
 __all__ = [
-    "METHODS", "AnnealedImportance", "Baseline", "CodeUse", "Evaluation", "Gap", "ImportanceSampling", "LogLikelihood",
-    "Method", "OneDraw", "Quadrature", "RateParts", "Scores", "SimpleModels", "as_for", "beaten", "build_method",
-    "code_use", "elbo", "evaluate", "log_likelihood", "pareto_shape", "rate_parts", "two_sided",
+    "METHODS", "AnnealedImportance", "Baseline", "Clusters", "CodeUse", "Evaluation", "Gap", "ImportanceSampling",
+    "LogLikelihood", "Method", "OneDraw", "Quadrature", "RateParts", "Scores", "SimpleModels", "as_for", "beaten",
+    "build_method", "cluster_use", "code_use", "elbo", "evaluate", "log_likelihood", "pareto_shape", "rate_parts",
+    "two_sided",
 ]  # fmt: skip

@@ -14,12 +14,13 @@ from vaekit.data import Dataset
 from vaekit.data.fields import Column
 from vaekit.evaluation.annealing import AnnealedImportance, TwoSided, two_sided
 from vaekit.evaluation.baselines import Baseline, SimpleModels
+from vaekit.evaluation.clusters import Clusters, cluster_use
 from vaekit.evaluation.codes import CodeUse, code_use
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
-from vaekit.inference import Averages, active_units, over_rows
+from vaekit.inference import Averages, active_units, has_clusters, over_rows
 from vaekit.objectives import ELBO, EachMember
 from vaekit.parts.likelihoods import Columns
 
@@ -76,6 +77,8 @@ class Evaluation:
     """the few rows that decide the mean log p(x), and that of the others; None where it is everyone's"""
     codes: CodeUse | None = None
     """how codes are used; None where the latents are no codes"""
+    clusters: Clusters | None = None
+    """the rows by the components of a mixture prior; None where the prior is none"""
 
     @property
     def comparison(self) -> str | None:
@@ -113,6 +116,7 @@ class Evaluation:
             "two_sided": self.two_sided and self.two_sided.to_dict(),
             "decisive": self.decisive and self.decisive.to_dict(),
             "codes": self.codes and self.codes.to_dict(),
+            "clusters": self.clusters and self.clusters.to_dict(),
         }
 
 
@@ -126,6 +130,7 @@ def evaluate(
     advance: Callable[[int], None] = lambda count: None,
     numbers: Sequence[int] | np.ndarray | None = None,
     files: Column | None = None,
+    labels: Column | None = None,
 ) -> Evaluation:
     """The numbers of a model on rows: ELBO, rate and its parts, distortion and log p(x).
 
@@ -136,6 +141,7 @@ def evaluate(
     advance    called with the number of rows whose log p(x) is finished, for a progress bar
     numbers    (n,) of the rows in their file, by which a verdict names them; by default as they come, from 0
     files      (n,) names of their files, where there are several
+    labels     (n,) the classes of the rows, with which clusters are compared
     """
     found = log_likelihood(model, rows, method, seed, advance)
     averages = elbo(model, rows, seed)
@@ -184,6 +190,7 @@ def evaluate(
         features=rows.schema.features,
         decisive=decisive,
         codes=_code_use(model, rows),
+        clusters=cluster_use(model, rows, seed, labels) if has_clusters(model) else None,
     )
 
 
