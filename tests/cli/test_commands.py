@@ -965,7 +965,7 @@ def test_refit_keeps_a_model_with_a_better_prior_as_a_run_of_its_own(vaekit, dig
     result = vaekit("refit", digits_run, "--prior", "mixture:components=4", "--out", tmp_path / "again")
     assert result.code == 0
     assert "prior mixture:components=4" in result.out
-    assert "train rows" in result.out
+    assert "training rows" in result.out
     assert f"vaekit evaluate {tmp_path / 'again'}" in result.out
     assert vaekit("verify", tmp_path / "again").code == 0
     numbers = json.loads(vaekit("evaluate", tmp_path / "again", "--samples", 5, "--json").out)

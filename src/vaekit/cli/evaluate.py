@@ -353,7 +353,7 @@ def _marginal(parts: "RateParts", finished: bool) -> str:
         return "the rest: more rows would show more information and less of this"
     if not finished:
         return "KL(q(z) ‖ p(z)): what more steps, or a better prior, could save"
-    return "KL(q(z) ‖ p(z)): what a better prior could save"
+    return "KL(q(z) ‖ p(z)): what a better prior could save (vaekit refit)"
 
 
 def _error(estimate: "LogLikelihood") -> str:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from vaekit.settings import Refit
 
 
+PARTS = {"train": "training", "validation": "validation", "test": "test"}
+"""what their rows are called"""
+
+
 def refit(
     run: Path,
     *,
@@ -82,7 +86,7 @@ def _page(found: "Refit", run: Path) -> list[str]:
     lines = [f"{run}: prior {found.prior}{how}", "  the bound on log p(x) changes by, nats per row"]
     for part, gain in found.gains.items():
         error = f" ± {gain.error:.3f}" if gain.error is not None else ""
-        rows = f"{gain.rows:,} {part} rows"
+        rows = f"{gain.rows:,} {PARTS[part]} rows"
         lines.append(f"    {rows:<26}{gain.mean:+.3f}{error}")
     lines.append("Encodings and reconstructions stay as they were; scores and samples are of the new prior.")
     if found.held_out <= 0:
