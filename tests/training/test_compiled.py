@@ -36,6 +36,7 @@ CASES = {
     "sticking the landing, bfloat16": {"objective": "elbo:gradient=sticking-the-landing", "precision": "bfloat16"},
     "doubly reparameterised": {"objective": "iwae:samples=4,gradient=doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
+    "penalties": {"penalty": ("mmd:weight=3", "tc:weight=2", "dip-ii")},
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},
     "experts": {"network": "skip", "posterior": "experts"},

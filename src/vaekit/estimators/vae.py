@@ -96,8 +96,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
         its rate has no gradient), "gradient=sticking-the-landing" (elbo) or "gradient=doubly-reparameterised" (iwae),
         "repeats=2" (iwae: bounds that share the samples and are averaged).
-        Likelihood, posterior, prior, network and objective may be of your own: a class, a `functools.partial` of one,
-        or "my_module:MyPart:argument=value".
+        Likelihood, posterior, prior, network, objective and penalty may be of your own: a class, a `functools.partial`
+        of one, or "my_module:MyPart:argument=value".
+    penalty : what is paid in the loss beside the bound, with its weight: "mmd:weight=10" (all z together against the
+        prior), "tc:weight=5" (total correlation), "information", "dimension-wise" (the other parts of the rate),
+        "dip-i", "dip-ii" (the covariance of all z against the identity); or a list of several. Bounds are reported
+        without it.
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
@@ -155,6 +159,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         posterior: Part = "auto",
         prior: Part = "auto",
         objective: Part = "elbo",
+        penalty: Part | Sequence[Part] = (),
         hidden: Sequence[int] | str = "auto",
         network: Part = "auto",
         activation: str = "auto",
@@ -184,6 +189,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         self.posterior = posterior
         self.prior = prior
         self.objective = objective
+        self.penalty = penalty
         self.hidden = hidden
         self.network = network
         self.activation = activation

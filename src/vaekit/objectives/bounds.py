@@ -7,13 +7,12 @@ What an objective reports is one of these bounds, whatever it descends to get th
 """
 
 import copy
-from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Penalty, Range
+from vaekit.core import Batch, Bound, Draw, LatentModel, Objective, Range
 from vaekit.errors import VaekitError, unknown
 from vaekit.maths import log_mean_exp
 
@@ -23,7 +22,6 @@ DOUBLY: Literal["doubly-reparameterised"] = "doubly-reparameterised"
 GRADIENTS = (STANDARD, STICKING, DOUBLY)
 OfTheELBO = Literal["standard", "sticking-the-landing"]
 OfTheWeighted = Literal["standard", "doubly-reparameterised"]
-Penalties = Sequence[tuple[float, Penalty]]
 Draws = Annotated[int, Range(1, below=2**20 + 1)]
 Weight = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, below=1)]
@@ -37,15 +35,13 @@ class BoundObjective(Objective):
     beta         β, the weight of the rate in the loss (Higgins et al. 2017); the value is with 1 whatever β is
     warmup       the part of training over which the weight grows from 0 to β (Bowman et al. 2016, arXiv:1511.06349)
     gradient     "standard", or what the bound has beside it
-    penalties    (weight, `core.Penalty`) pairs: weight · penalty(draw) is added to the loss
     """
 
     title: str
     """what messages call it"""
     gradients: tuple[str, ...] = (STANDARD,)
-    penalties: nn.ModuleList
 
-    def __init__(self, samples: int, beta: float, warmup: float, gradient: str, penalties: Penalties) -> None:
+    def __init__(self, samples: int, beta: float, warmup: float, gradient: str) -> None:
         super().__init__()
         if warmup not in Range(0, below=1):
             raise VaekitError(f"warmup is {warmup:g}: give a part of training, {Range(0, below=1)}.")
@@ -57,8 +53,6 @@ class BoundObjective(Objective):
         self.gradient = gradient
         self.settled = 0
         """steps over which the weight grows: known once training has begun"""
-        self.weights = tuple(weight for weight, _ in penalties)
-        self.penalties = nn.ModuleList(penalty for _, penalty in penalties)
 
     def begin(self, steps: int) -> None:
         """Settle over how many of so many steps of training the weight grows."""
@@ -70,13 +64,11 @@ class BoundObjective(Objective):
 
     def bound(self, value: Tensor, loss: Tensor, draw: Draw) -> Bound:
         """The value as it may be reported, and the loss with all that is paid beside it."""
-        for weight, penalty in zip(self.weights, self.penalties, strict=True):
-            loss = loss + weight * penalty(draw)
         if isinstance(draw.q.owed, Tensor):
             loss = loss + draw.q.owed.mean()
         with torch.no_grad():
             terms = {"elbo": -(draw.rate + draw.distortion), "rate": draw.rate, "distortion": draw.distortion}
-        return Bound(value.detach(), loss, {name: term.detach() for name, term in terms.items()})
+        return Bound(value.detach(), loss, {name: term.detach() for name, term in terms.items()}, draw)
 
     def described(self, loss: str, extra: str = "") -> str | None:
         """The loss in words, where it is not the negative bound."""
@@ -94,7 +86,7 @@ class ELBO(BoundObjective):
         value = (1/m) Σ_j log p(x|z_j) − KL(q(z|x) ‖ p(z)),    z_j ~ q(z|x),  j = 1 … m
         loss  = distortion + β_t · Σ_d max(λ, KL_d), averaged over the rows
 
-    samples, beta, warmup, penalties    as in `BoundObjective`; m = samples
+    samples, beta, warmup    as in `BoundObjective`; m = samples
     free_bits   λ, nats per latent below which KL_d, a mean over the batch, costs λ and has no gradient (Kingma et al.
                 2016, arXiv:1606.04934)
     gradient    "standard", or "sticking-the-landing": log q(z|x) by draws, its parameters held constant, so that the
@@ -114,9 +106,8 @@ class ELBO(BoundObjective):
         warmup: Share = 0.0,
         free_bits: Weight = 0.0,
         gradient: OfTheELBO = STANDARD,
-        penalties: Penalties = (),
     ) -> None:
-        super().__init__(samples, beta, warmup, gradient, penalties)
+        super().__init__(samples, beta, warmup, gradient)
         if gradient == STICKING and free_bits:
             raise VaekitError("free bits need the closed-form KL, and sticking-the-landing draws it: choose one.")
         self.free_bits = free_bits
@@ -168,7 +159,7 @@ class ImportanceWeighted(BoundObjective):
 
     The mean over M bounds is that of Rainforth et al. (2018, arXiv:1802.04537).
 
-    beta, warmup, penalties    as in `BoundObjective`
+    beta, warmup    as in `BoundObjective`
     samples     M·K, draws per row in all
     repeats     M, the bounds they are shared between: K = samples / repeats
     gradient    "standard", or "doubly-reparameterised": the encoder's is Σ_k w̃_k² ∂log w_k/∂z_k · ∂z_k/∂φ, w̃ the
@@ -187,9 +178,8 @@ class ImportanceWeighted(BoundObjective):
         beta: Weight = 1.0,
         warmup: Share = 0.0,
         gradient: OfTheWeighted = STANDARD,
-        penalties: Penalties = (),
     ) -> None:
-        super().__init__(samples, beta, warmup, gradient, penalties)
+        super().__init__(samples, beta, warmup, gradient)
         if repeats < 1 or samples % repeats or samples < 2 * repeats:
             raise VaekitError(
                 f"iwae shares its samples between its repeats, 2 or more to each, and got samples = {samples} and "

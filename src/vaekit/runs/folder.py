@@ -289,7 +289,7 @@ class Run:
     def _check_fits(self, saved: Saved) -> None:
         """Before memory is taken for a model."""
         check = container.check_model if saved.path.name == MODEL else container.check_state
-        check(saved.shapes, saved.path, self.settings, self.schema)
+        check(saved.shapes, saved.path, self.settings, self.schema, self._trained_on())
 
     def _check_settings(self) -> None:
         try:

@@ -82,11 +82,15 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
     if posterior == AUTO:
         posterior, why_posterior = _posterior(schema, network)
     prior, why_prior = _prior(settings, posterior)
+    latent_dim = _sized(_latent_dim(schema, network, hidden), posterior, settings)
+    sizes = {"latent_dim": latent_dim[0], "hidden": hidden, "activation": "silu"}
+    auto = {name: value for name, value in sizes.items() if getattr(settings.model, name) == AUTO}
+    objective = build_objective(settings.changed(**auto), schema, rows)
     choices = {
         "likelihood": (likelihood, why_likelihood),
         "posterior": (posterior, why_posterior),
         "prior": (prior, why_prior),
-        "latent_dim": _sized(_latent_dim(schema, network, hidden), posterior, settings),
+        "latent_dim": latent_dim,
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),
         "activation": ("silu", "smooth"),
@@ -94,7 +98,7 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
         "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, settings.training.device),
-        "compile": _compile(settings, network, epochs * rows * build_objective(settings).samples),
+        "compile": _compile(settings, network, epochs * rows * objective.samples),
         "start": _start(settings, schema, network, hidden, {"likelihood": likelihood, "posterior": posterior}),
         "schedule": _schedule(settings.training.epochs),
         "patience": _patience(validated),

@@ -106,6 +106,14 @@ PRIORS: dict[str, Callable] = {
     "codes": parts.priors.codes_prior,
 }
 OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
+PENALTIES = {
+    "mmd": objectives.MMD,
+    "tc": objectives.TotalCorrelation,
+    "information": objectives.Information,
+    "dimension-wise": objectives.DimensionWise,
+    "dip-i": objectives.DIPI,
+    "dip-ii": objectives.DIPII,
+}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),
     "skip": _perceptron(nets.SkipMLP),
@@ -123,5 +131,5 @@ PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
     "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "FOR_IMAGES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES",
-    "POSTERIORS", "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
+    "PENALTIES", "POSTERIORS", "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from vaekit.data import Schema
 def diagnosis(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...], numbers: Tensor, schema: Schema) -> str:
     """A sentence on the batch that could not be learned from.
 
-    noise      all ε of the step that failed, that of z first
+    noise      all ε of the step that failed, that of z first, where there is one
     numbers    (B,) of the batch's rows among the training rows
     """
     draw = _wrong_draw(model, batch, noise)
@@ -37,7 +37,9 @@ def _wrong_draw(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...]) -> 
     count = len(noise) // len(each)
     draws = []
     for i, member in enumerate(each):
-        epsilon = noise[i * count] if count else batch.x.new_zeros(1, len(batch.x), member.noise)
+        epsilon = noise[i * count] if count else batch.x.new_zeros(1, 0, 0)
+        if epsilon.shape[-1] != member.noise:  # of an objective that draws no z
+            epsilon = batch.x.new_zeros(1, len(batch.x), member.noise)
         draws.append(member.draw(batch, epsilon))
     wrong = [draw for draw in draws if not (draw.rate.isfinite().all() and draw.log_px.isfinite().all())]
     return (wrong or draws)[0]
