@@ -36,6 +36,7 @@ CASES = {
     "sticking the landing, bfloat16": {"objective": "elbo:gradient=sticking-the-landing", "precision": "bfloat16"},
     "doubly reparameterised": {"objective": "iwae:samples=4,gradient=doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
+    "partially weighted": {"objective": "iwae:samples=4,repeats=2,gradient=partially-weighted"},
     "penalties": {"penalty": ("mmd:weight=3", "tc:weight=2", "dip-ii")},
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},

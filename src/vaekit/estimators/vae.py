@@ -93,9 +93,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         the one that belongs to the posterior.
     objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
-        (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
-        its rate has no gradient), "gradient=sticking-the-landing" (elbo) or "gradient=doubly-reparameterised" (iwae),
-        "repeats=2" (iwae: bounds that share the samples and are averaged).
+        (the part of training over which that weight grows from 0), "cycles=4" (times that it does), "free_bits=0.1"
+        (elbo: nats per latent below which its rate has no gradient), "capacity=20" (elbo: nats that the rate is drawn
+        to), "gradient=sticking-the-landing" (elbo), "gradient=doubly-reparameterised" or "gradient=partially-weighted"
+        (iwae), "repeats=2" (iwae: bounds that share the samples and are averaged), "share=0.05" (iwae: the elbo's part
+        of the loss).
         Likelihood, posterior, prior, network, objective and penalty may be of your own: a class, a `functools.partial`
         of one, or "my_module:MyPart:argument=value".
     penalty : what is paid in the loss beside the bound, with its weight: "mmd:weight=10" (all z together against the
