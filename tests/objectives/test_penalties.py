@@ -21,12 +21,15 @@ from vaekit.objectives import (
     DIPII,
     ELBO,
     MMD,
+    CodeNorm,
     DimensionWise,
     EachMember,
     ImportanceWeighted,
     Information,
+    Jacobian,
     Penalised,
     TotalCorrelation,
+    WeightDecay,
 )
 from vaekit.objectives.correlation import aggregate
 from vaekit.objectives.divergences import WIDTHS, mmd
@@ -42,6 +45,9 @@ PENALTIES = {
     "dimension-wise": partial(DimensionWise, N),
     "dip-i": DIPI,
     "dip-ii": DIPII,
+    "code-norm": CodeNorm,
+    "weight-decay": WeightDecay,
+    "jacobian": Jacobian,
 }
 """Every penalty goes through the laws below: a new one is a line here."""
 OBJECTIVES = {"elbo": partial(ELBO, 3), "iwae": partial(ImportanceWeighted, 4)}

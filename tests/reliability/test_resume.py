@@ -72,6 +72,7 @@ TRAININGS = {
     ),
     "partially weighted": Training({"objective": "iwae:samples=4,repeats=2,gradient=partially-weighted"}),
     "capacity in cycles": Training({"objective": "elbo:beta=9,capacity=1,warmup=0.75,cycles=2"}),
+    "an autoencoder": Training({"objective": "ae", "penalty": ("mmd", "code-norm", "weight-decay", "jacobian")}),
     "penalties": Training({"penalty": ("tc:weight=2", "mmd:weight=3"), "latent_dim": 2}),
     "penalties of an ensemble": Training({"penalty": "dip-ii", "latent_dim": 2, "members": 2}),
     "without averaging": Training(recipe={"averaging": 0.0}),

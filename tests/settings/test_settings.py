@@ -463,7 +463,8 @@ def test_every_name_in_the_tables_can_be_built():
         *({"likelihood": name} for name, family in tables.LIKELIHOODS.items() if family.misfit(schema) is None),
         *({"posterior": name} for name in tables.POSTERIORS if name != "experts"),
         *({"prior": name} for name in tables.PRIORS if name != "codes"),
-        *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES),
+        *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES if name != "ae"),
+        {"objective": "ae"},
         *({"penalty": name} for name in tables.PENALTIES),
         *({"network": name} for name in tables.NETWORKS),
         *({"activation": name} for name in tables.ACTIVATIONS),
@@ -472,8 +473,8 @@ def test_every_name_in_the_tables_can_be_built():
         model = build_model(settings, schema)
         draw = model.draw(Batch(torch.zeros(2, 3, 2, 2)), torch.ones(1, 2, model.noise))
         objective = build_objective(settings, schema, rows=50)
-        assert objective.samples == (4 if "objective" in changes else 1)
-        assert draw.log_w.shape == (1, 2)
+        assert objective.samples == (4 if ":samples" in changes.get("objective", "") else 1)
+        assert draw.log_px.shape == (1, 2)
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -555,7 +556,7 @@ def test_the_posterior_is_one_for_missing_cells_where_there_are_any(network, hid
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
-@pytest.mark.parametrize("objective", tables.OBJECTIVES)
+@pytest.mark.parametrize("objective", [name for name, make in tables.OBJECTIVES.items() if make.bounded])
 def test_a_warm_up_ends_before_training_however_much_of_it_was_asked_for(steps, objective):
     settings = Settings().changed(objective=f"{objective}:samples=2")
     for part, expected in ((0.0, 0), (0.25, steps // 4), (0.5, steps // 2), (np.nextafter(1.0, 0.0), steps - 1)):

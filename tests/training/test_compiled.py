@@ -37,6 +37,7 @@ CASES = {
     "doubly reparameterised": {"objective": "iwae:samples=4,gradient=doubly-reparameterised"},
     "iwae, full covariance": {"objective": "iwae:samples=3", "posterior": "full"},
     "partially weighted": {"objective": "iwae:samples=4,repeats=2,gradient=partially-weighted"},
+    "an autoencoder": {"objective": "ae", "penalty": ("mmd", "code-norm", "weight-decay", "jacobian")},
     "penalties": {"penalty": ("mmd:weight=3", "tc:weight=2", "dip-ii")},
     "tanh": {"activation": "tanh"},
     "a linear path": {"network": "skip"},

@@ -30,6 +30,7 @@ from vaekit.runs import Run, save_state, selected
 from vaekit.settings import (
     Prepared,
     Settings,
+    can_be_sampled,
     check_rows_fit,
     choose_device,
     codes_of_missing,
@@ -42,7 +43,6 @@ from vaekit.settings import (
 )
 from vaekit.settings.named import text_of
 from vaekit.training import State, fit
-from vaekit.training.step import LOSS
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -139,8 +139,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     schema_ : what the columns were.
     history_ : list of records: step, elbo (and iwae where that is climbed), rate, distortion, and validation_… where
         rows were held out.
-    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats; without cells so extreme that
-        they were left out of training.
+    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats, where a bound was climbed;
+        without cells so extreme that they were left out of training.
     n_iter_ : epochs trained.
     converged_ : whether the bound had stopped rising when the budget of max_epochs="auto" was spent.
 
@@ -237,8 +237,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         seed = state.recipe.seed
         history = self._train(prepared)
         if state.still_rising:
+            rose = "bound still rose" if state.objective.bounded else "loss still fell"
             warnings.warn(
-                f"the bound still rose after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
+                f"the {rose} after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
                 f"{prepared.settings.training.epochs:,} to train longer.",
                 ConvergenceWarning,
                 stacklevel=2,
@@ -254,13 +255,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
         train = prepared.rows["train"]
-        _warn(impossible(self.model_, train, seed, IMPOSSIBLE))
-        if not history or selected(history[-1]) != LOSS:
+        if can_be_sampled(prepared.settings, state.objective):
+            _warn(impossible(self.model_, train, seed, IMPOSSIBLE))
+        if state.objective.bounded:
             beaten = evaluation.beaten(self.model_, train, prepared.rows["validation"], seed)
             if beaten:
                 _warn([f"on the rows held out, {beaten}"])
-        self.lower_bound_ = evaluation.elbo(self.model_, train, seed).selected
-        self.data_["lower_bound"] = self.lower_bound_
+            self.lower_bound_ = evaluation.elbo(self.model_, train, seed).selected
+            self.data_["lower_bound"] = self.lower_bound_
         self.data_["importance_samples"] = self.importance_samples
         return self
 
@@ -375,6 +377,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         Warns where more than a tenth of the rows have few draws that count, so that their scores may be far too low.
         """
         rows = self._rows(X)
+        self._check_density()
         method = evaluation.ImportanceSampling(self.importance_samples)
         found = evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed)
         if found.untrusted is not None and found.untrusted > UNTRUSTED:
@@ -401,6 +404,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
                         the rows, where they stood in those fitted. Warns of a number beyond those of the rows fitted
         """
         check_is_fitted(self)
+        if not can_be_sampled(self.settings_, self.state_.objective):
+            raise VaekitError(
+                f"objective {self.state_.objective.name} has codes that follow no prior: `vae.save(RUN)`, and `vaekit "
+                f"refit RUN --prior mixture` fits one to them, to be sampled."
+            )
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         seed = _seed(random_state)
@@ -446,6 +454,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         if spread and draws:
             raise VaekitError("the spread is that of one estimate of each cell: leave out draws, or it.")
         source, rows = self._source(X)
+        self._check_density()
         noise = generator(_seed(random_state), "impute", device=self._device())
         seed = self.settings_.training.seed
         found = inference.impute(self.model_, rows, noise, samples=samples, draws=draws, seed=seed)
@@ -472,6 +481,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         """
         check_is_fitted(self)
         save_state(folder, self.settings_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
+
+    def _check_density(self) -> None:
+        """Refuse what needs a density of x, which an autoencoder has not."""
+        objective = self.state_.objective
+        if not objective.bounded:
+            raise VaekitError(
+                f"objective {objective.name} gives rows no density to be measured by: it is for transform and its "
+                f"inverse, and after `vae.save(RUN)` and `vaekit refit RUN --prior mixture` it can be sampled."
+            )
 
     def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}

@@ -67,6 +67,12 @@ def check_parts(model: LatentModel, objective: Objective, batch: Batch) -> None:
     >>> model = VAE(networks[0], posterior, parts.priors.StandardNormal(2), networks[1], likelihood)
     >>> check_parts(model, objectives.ELBO(), Batch(torch.zeros(3, 5)))
     """
+    trained = objective.generative or not any(True for one in members(model) for _ in _weights(one.prior))
+    if not trained:
+        raise VaekitError(
+            f"objective {objective.name} trains no prior, and this one has weights: choose prior auto, and fit one to "
+            f"the codes afterwards (vaekit refit)."
+        )
     if objective.whole and len(batch.x) == 1:
         raise VaekitError(
             "a penalty compares the rows of a batch, and each batch has one: choose batch_size 2 or more."
@@ -120,6 +126,11 @@ def _wrong(name: str, given: Tensor, found: Tensor, part: str, features: int) ->
         f"the {name} makes {tuple(found.shape)} of {ROWS} rows, {tuple(given.shape)}, and has to make "
         f"{(ROWS, features)} of them: {part}.features is {features}."
     )
+
+
+def _weights(part: object) -> Iterator[nn.Parameter]:
+    """The weights of a part, if it has any."""
+    return part.parameters() if isinstance(part, nn.Module) else iter(())
 
 
 @contextmanager

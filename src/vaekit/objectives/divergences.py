@@ -34,7 +34,7 @@ class MMD(Penalty):
     InfoVAE (Zhao et al. 2019, arXiv:1706.02262), −E ln p(x|z) + (1 − α) E KL + (α + λ − 1) MMD², is
     `elbo:beta=B` with `mmd:weight=W`, B = 1 − α and W = α + λ − 1: with α = 0 and λ = 1 the ELBO. The autoencoder of
     Tolstikhin et al. (2018, arXiv:1711.01558), WAE-MMD, is `ae` with `mmd`, or where z is to be drawn `elbo:beta=0`.
-    Their weight λ = 10 stands beside a squared error and not beside nats: of `gaussian:sigma=unit` that is twice ours.
+    Their code has 0.05 Σ (x − x̂)² + λ MMD², a tenth of what `gaussian:sigma=unit` pays: its λ is a weight of 10 λ.
 
     >>> from vaekit.objectives import ELBO, Penalised
     >>> Penalised(ELBO(beta=0.0), [MMD(weight=10.0, kernel="rbf")]).bounded

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from vaekit.core import LatentModel
+from vaekit.core import LatentModel, Objective
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs import checkpoint, container, storage, toml
 from vaekit.runs.checkpoint import METRICS, MODEL, RUN, SCHEMA, TIMES, Saved
 from vaekit.runs.lock import Lock, in_use, other_holder
-from vaekit.settings import Settings, build_model, build_state
+from vaekit.settings import Settings, build_model, build_objective, build_state
 from vaekit.settings.declared import AUTO
 from vaekit.training import State, trained_tensors
 
@@ -245,6 +245,11 @@ class Run:
                 known = (record for record in checkpoint.lines(self.folder / name) if record["step"] <= step)
                 kept = "".join(f"{json.dumps(record)}\n" for record in known).encode()
             storage.write(self.folder / name, kept)
+
+    @property
+    def objective(self) -> Objective:
+        """What was descended, made anew: whether it was a bound, and whether the prior can be sampled."""
+        return build_objective(self.settings, self.schema, self._trained_on())
 
     @property
     def metrics(self) -> list[dict]:

@@ -147,6 +147,14 @@ def build_objective(settings: Settings, schema: Schema | None = None, rows: int 
     return objective
 
 
+def can_be_sampled(settings: Settings, objective: Objective) -> bool:
+    """Whether draws of the prior are what the decoder makes rows of: where training saw to it, or it was fitted after.
+
+    An objective that leaves the prior alone is trained with the standard normal, so that any other was fitted since.
+    """
+    return objective.generative or settings.model.prior != "standard"
+
+
 @contextmanager
 def seeded(settings: Settings, purpose: str) -> Iterator[None]:
     """PyTorch's layers draw their weights from the process's generator: it is seeded, and left as it was."""

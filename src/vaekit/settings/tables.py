@@ -95,6 +95,7 @@ POSTERIORS = {
     "vq": parts.posteriors.VQ,
     "lfq": parts.posteriors.LFQ,
     "concrete": parts.posteriors.Concrete,
+    "point": parts.posteriors.Point,
 }
 PRIORS: dict[str, Callable] = {
     "standard": parts.priors.StandardNormal,
@@ -105,7 +106,7 @@ PRIORS: dict[str, Callable] = {
     "uniform-sphere": parts.priors.UniformSphere,
     "codes": parts.priors.codes_prior,
 }
-OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
+OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted, "ae": objectives.Autoencoder}
 PENALTIES = {
     "mmd": objectives.MMD,
     "tc": objectives.TotalCorrelation,
@@ -113,6 +114,9 @@ PENALTIES = {
     "dimension-wise": objectives.DimensionWise,
     "dip-i": objectives.DIPI,
     "dip-ii": objectives.DIPII,
+    "code-norm": objectives.CodeNorm,
+    "weight-decay": objectives.WeightDecay,
+    "jacobian": objectives.Jacobian,
 }
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),
