@@ -85,13 +85,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         codes "fsq" (each latent is one of some values: "fsq:levels=8", or "fsq:levels=8x5x5x5" in turn), "lfq" (−1 or
         1), "vq" (vectors of a codebook: "vq:codes=64,size=2", with "depth=2" several, each of what is left, with
         "grouped=true" of a codebook for each place), "concrete" (categories: "concrete:levels=8", of
-        "temperature=0.5"); or "auto".
+        "temperature=0.5"); "point" (no chance: of objective "ae"); or "auto".
     prior : "standard" (normal), "gaussian" (its mean and covariance learned), "mixture" (of normals:
         "mixture:components=30,covariance=full"), "vamp" (a mixture of posteriors of learned inputs:
         "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "uniform-sphere" (for
         "vmf"), "codes" (of a posterior of codes: "codes:kind=uniform", "independent" or "autoregressive"), or "auto":
         the one that belongs to the posterior.
-    objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
+    objective : "elbo", "iwae" (the importance-weighted bound), or "ae" (an autoencoder, which has no bound and no
+        density of rows: for `transform` and `inverse_transform`), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
         (the part of training over which that weight grows from 0), "cycles=4" (times that it does), "free_bits=0.1"
         (elbo: nats per latent below which its rate has no gradient), "capacity=20" (elbo: nats that the rate is drawn
@@ -102,8 +103,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         of one, or "my_module:MyPart:argument=value".
     penalty : what is paid in the loss beside the bound, with its weight: "mmd:weight=10" (all z together against the
         prior), "tc:weight=5" (total correlation), "information", "dimension-wise" (the other parts of the rate),
-        "dip-i", "dip-ii" (the covariance of all z against the identity); or a list of several. Bounds are reported
-        without it.
+        "dip-i", "dip-ii" (the covariance of all z against the identity), "code-norm", "weight-decay", "jacobian" (of
+        regularised autoencoders); or a list of several. Bounds are reported without it.
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact

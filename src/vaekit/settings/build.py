@@ -148,11 +148,8 @@ def build_objective(settings: Settings, schema: Schema | None = None, rows: int 
 
 
 def can_be_sampled(settings: Settings, objective: Objective) -> bool:
-    """Whether draws of the prior are what the decoder makes rows of: where training saw to it, or it was fitted after.
-
-    An objective that leaves the prior alone is trained with the standard normal, so that any other was fitted since.
-    """
-    return objective.generative or settings.model.prior != "standard"
+    """Whether draws of the prior are like the codes of rows: where training saw to it, or it was fitted to them after."""
+    return objective.generative or bool(settings.model.refitted)
 
 
 @contextmanager

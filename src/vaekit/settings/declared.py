@@ -133,7 +133,8 @@ class ModelSettings(Section):
         "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); vmf (von "
         "Mises-Fisher, on a sphere); of codes fsq (each latent is one of levels=8 values, or of levels=8x5x5x5 in "
         "turn), lfq (−1 or 1), vq (vectors of a codebook: codes=64, size=2; depth=2: several, each of what is left; "
-        "grouped=true: a codebook for each place), concrete (categories: levels=8, temperature=0.5); or auto",
+        "grouped=true: a codebook for each place), concrete (categories: levels=8, temperature=0.5); point "
+        "(no chance: of objective ae); or auto",
     )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
@@ -178,7 +179,8 @@ class TrainingSettings(Section):
 
     objective: str = part(
         "elbo", tables.OBJECTIVES,
-        "elbo, or iwae (the importance-weighted bound), with arguments: samples=5 (draws of z per row and step), "
+        "elbo, iwae (the importance-weighted bound), or ae (an autoencoder: no bound), with arguments: samples=5 (draws of z "
+        "per row and step), "
         "beta=0.5 (weight of the rate in the loss; the reported bound is with 1 whatever it is), warmup=0.1 (the part "
         "of training over which that weight grows from 0), cycles=4 (times that it does), "
         "gradient=sticking-the-landing (elbo), doubly-reparameterised or partially-weighted (iwae), free_bits=0.1 "
@@ -189,7 +191,8 @@ class TrainingSettings(Section):
         tables.PENALTIES,
         "what is paid in the loss beside the bound, with its weight, mmd:weight=10; may be given several times: mmd "
         "(all z together against the prior; kernel=imq or rbf), tc (total correlation), information, dimension-wise "
-        "(the other parts of the rate), dip-i and dip-ii (the covariance of all z against the identity)",
+        "(the other parts of the rate), dip-i and dip-ii (the covariance of all z against the identity), "
+        "code-norm, weight-decay and jacobian (of regularised autoencoders)",
     )
     epochs: int | str = setting(
         AUTO, int,
