@@ -99,6 +99,20 @@ def test_what_it_is_for_works(run, monkeypatch):
     assert call("verify", "run").code == 0
 
 
+def test_a_prior_fitted_to_its_codes_is_sampled_and_gives_rows_no_density(run, monkeypatch):
+    _, folder, _ = run
+    monkeypatch.chdir(folder)
+    refitted = call("refit", "run", "--prior", "mixture:components=3", "--out", "again", "--overwrite")
+    assert refitted.code == 0, refitted.err
+    assert "log p(z) of the codes changes by" in refitted.out
+    assert "Next: vaekit sample again -o new.npy" in refitted.out
+    assert not BOUND.search(said(refitted).replace("nats per row", ""))
+    assert call("sample", "again", "-n", 500, "-o", "new.npy").code == 0
+    drawn = np.load(folder / "new.npy")
+    assert np.abs(drawn.mean(0) - X.mean(0)).max() < X.std()
+    assert "no density" in call("evaluate", "again").err
+
+
 def test_images_show_reconstructions_alone(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     fit = ("fit", tmp_path / "x.npy", "--objective", "ae", "--latent-dim", 2, "--hidden", 8, "--epochs", 2)

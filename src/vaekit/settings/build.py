@@ -148,7 +148,7 @@ def build_objective(settings: Settings, schema: Schema | None = None, rows: int 
 
 
 def can_be_sampled(settings: Settings, objective: Objective) -> bool:
-    """Whether draws of the prior are like the codes of rows: where training saw to it, or it was fitted to them after."""
+    """Whether draws of the prior are like codes of rows: where training saw to it, or it was fitted to them after."""
     return objective.generative or bool(settings.model.refitted)
 
 
