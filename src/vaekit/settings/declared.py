@@ -181,10 +181,11 @@ class TrainingSettings(Section):
         "elbo", tables.OBJECTIVES,
         "elbo, iwae (the importance-weighted bound), or ae (an autoencoder: no bound), with arguments: samples=5 "
         "(draws of z per row and step), beta=0.5 (weight of the rate in the loss; the reported bound is with 1 "
-        "whatever it is), warmup=0.1 (the part of training over which that weight grows from 0), "
-        "cycles=4 (times that it does), gradient=sticking-the-landing (elbo), doubly-reparameterised or "
-        "partially-weighted (iwae), free_bits=0.1 (elbo: nats per latent below which its rate has no gradient), "
-        "capacity=20 (elbo: nats that the rate is drawn to), repeats=2 (iwae: bounds that share the samples), share=0.05 (iwae: the elbo's part of the loss)",
+        "whatever it is), warmup=0.1 (the part of training over which that weight grows from 0), cycles=4 (times "
+        "that it does), gradient=sticking-the-landing (elbo), doubly-reparameterised or partially-weighted (iwae), "
+        "free_bits=0.1 (elbo: nats per latent below which its rate has no gradient), capacity=20 (elbo: nats that "
+        "the rate is drawn to), repeats=2 (iwae: bounds that share the samples), share=0.05 (iwae: the elbo's part "
+        "of the loss)",
     )  # fmt: skip
     penalty: tuple[str, ...] = parts(
         tables.PENALTIES,
