@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from vaekit.core import Bound, Latent, Objective, Range
+from vaekit.core import Bound, Latent, Objective, Penalty, Range
 from vaekit.distributions import Normal
 from vaekit.distributions.factorised import Factorised
 from vaekit.parts.likelihoods import Likelihood
@@ -108,6 +108,7 @@ class Unbounded(Objective):
     """The squared error of x̂ at the posterior's mean: a bound on nothing, and no noise."""
 
     name = "squared"
+    bounded = False
 
     def noise(self, model, rows) -> tuple:
         return ()
@@ -116,6 +117,19 @@ class Unbounded(Objective):
         z = model.encode(batch).mean
         error = (model.decode(z[None]).mean[0] - batch.x).flatten(1).square().sum(-1)
         return Bound(None, error.mean(), {"error": error.detach()})
+
+
+class MyPenalty(Penalty):
+    """The mean of ‖μ‖ to a power."""
+
+    whole = False
+
+    def __init__(self, weight: float = 1.0, power: Annotated[float, Range(above=0)] = 2.0):
+        super().__init__(weight)
+        self.power = power
+
+    def forward(self, model, draw, *noise) -> Tensor:
+        return draw.q.mean.norm(dim=-1).pow(self.power).mean()
 
 
 def my_network(posterior, likelihood, width: int = 8):

@@ -174,6 +174,23 @@ def angle_without_its_gradient(right):
     return angles
 
 
+def minibatch_weights(right):
+    from vaekit.objectives.correlation import Aggregate
+
+    def aggregate(draw, rows):
+        found = right(draw, draw.z.shape[1])
+        return Aggregate(*(log_q - math.log(rows) for log_q in found))
+
+    return aggregate
+
+
+def both_into_one(right):
+    def partially(self, model, draw, log_w, weight):
+        return right(self, model, draw, log_w, weight) - log_w.logsumexp(1).mean()
+
+    return partially
+
+
 BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
 IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
@@ -229,6 +246,16 @@ DEFECTS = {
     ),
     "a code that is told itself": Defect(
         "vaekit.parts.priors.codes:AutoregressiveCodes.__init__", sees_itself, "parts/test_codes.py"
+    ),
+    "MMD with each row beside itself": Defect(
+        "vaekit.objectives.divergences:_of_others", lambda right: lambda k: k.mean((-2, -1)),
+        "objectives/test_penalties.py",
+    ),
+    "weights of a batch that sum to 1/N": Defect(
+        "vaekit.objectives.correlation:aggregate", minibatch_weights, "objectives/test_penalties.py"
+    ),
+    "both bounds' gradients in one network": Defect(
+        BOUNDS + "ImportanceWeighted._partially", both_into_one, "objectives/test_bounds.py"
     ),
     "z = mean reported as an ELBO": Defect(
         BOUNDS + "ELBO.forward",

@@ -11,7 +11,7 @@ Shapes are always in the order K samples, B rows, then the event: D latents for 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -194,6 +194,8 @@ class Bound(NamedTuple):
     """scalar: what gradient descent makes small; a surrogate where it differs from −mean(value)"""
     terms: Mapping[str, Tensor]
     """(B,) each, detached: the parts of the value, for people to read"""
+    draw: Draw | None = None
+    """what it was made of, where that is one draw: penalties read it, and make one themselves where it is None"""
 
 
 class Distribution(Protocol):
@@ -235,6 +237,8 @@ class Latent:
 
     space: str = "real numbers"
     """what z is: a posterior goes with a prior of the same space, for else log p(z) − log q(z|x) means nothing"""
+    dense: bool = True
+    """whether z has a density; a point has none, and no bound"""
     owed: Tensor | float = 0.0
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 
@@ -245,6 +249,11 @@ class Latent:
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density of any z (…, D), (…) nats."""
         raise UnknownError(f"{type(self).__name__} knows the density of its own draws only.")
+
+    def log_prob_each(self, z: Tensor) -> Tensor:
+        """The log-density of each latent by itself, log q(z_d|x), (…, D) nats: of the marginals, where latents are not
+        independent."""
+        raise UnknownError(f"{type(self).__name__} does not know the density of each latent by itself.")
 
     def rate(self, p: "Latent", z: Tensor, log_q: Tensor) -> Tensor:
         """The divergence KL(self ‖ p), (K or 1, B, D or 1) nats.
@@ -263,6 +272,11 @@ class Latent:
     def stddev(self) -> Tensor:
         """The standard deviation of each latent, (B, D)."""
         raise UnknownError(f"{type(self).__name__} does not know its standard deviation.")
+
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance of the latents, (B, D, D)."""
+        raise UnknownError(f"{type(self).__name__} does not know its covariance.")
 
     def detach(self) -> "Latent":
         """The same distribution with its parameters held constant."""
@@ -440,12 +454,32 @@ def members(model: LatentModel) -> list[LatentModel]:
 
 
 class Penalty(nn.Module):
-    """A draw ↦ a scalar that is added to an objective's loss, with a weight; no value knows of it."""
+    """What is paid in the loss beside the bound, loss + weight · penalty, whichever bound it is: no value knows of it.
 
+    (model, draw, ε, …) ↦ a scalar. It may own parameters, as objectives may. A subclass with arguments of its own hands
+    `weight` on; one that asks for `rows` gets N, the number of training rows (`settings.named`).
+
+    weight    what one of it costs
+    """
+
+    name: str = ""
+    """what it is called in words; "" is the name of its class"""
+    whole: bool = True
+    """whether it compares the rows of a batch, which is then neither cut nor a single row; False for means over rows"""
+    generative: bool = False
+    """whether it draws all z together to the prior, so that the prior can be sampled without a bound"""
     __call__: Callable[..., Tensor]
 
-    def forward(self, draw: Draw) -> Tensor:
-        """The scalar of one draw."""
+    def __init__(self, weight: Annotated[float, Range(0)] = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def noise(self, model: "LatentModel", rows: int) -> tuple[tuple[int, int, int], ...]:
+        """The shapes (1, B, E) of the standard normals that it wants beside those of the objective."""
+        return ()
+
+    def forward(self, model: "LatentModel", draw: Draw, *noise: Tensor) -> Tensor:
+        """The scalar of one draw, by noise of the shapes that `noise` wants."""
         raise NotImplementedError
 
 
@@ -455,11 +489,19 @@ class Objective(nn.Module):
     name       what its value is called in records
     samples    draws per row
     settled    the step from which on the loss is the one that is meant
+    bounded    whether its value is a bound; where it is not, `Bound.value` is None
+    generative whether it makes the prior the law of the latents, so that it can be sampled
+    whole      whether its loss compares the rows of a batch, which is then neither cut nor a single row
+    posterior  the name of the posterior that belongs to it, where that is no matter of choice
     """
 
     name: str
     samples: int = 1
     settled: int = 0
+    bounded: bool = True
+    generative: bool = True
+    whole: bool = False
+    posterior: str = ""
     surrogate: str | None = None
     """what is descended, in words, where it is not the negative bound"""
     __call__: Callable[..., Bound]

@@ -11,7 +11,7 @@ from vaekit.distributions import Normal
 from vaekit.evaluation import ImportanceSampling, evaluate
 from vaekit.models import VAE
 from vaekit.nets import MLP, Experts
-from vaekit.objectives import ELBO, ImportanceWeighted
+from vaekit.objectives import ELBO, ImportanceWeighted, Penalised
 from vaekit.parts import likelihoods, posteriors, priors
 
 K, B, D, X, C = 3, 5, 2, 4, 2
@@ -178,12 +178,12 @@ def test_what_a_part_is_owed_is_in_the_loss_and_in_no_value(objective):
 @pytest.mark.parametrize("make_objective", [ELBO, ImportanceWeighted])
 def test_a_penalty_is_in_the_loss_and_in_no_value(make_objective):
     class Length(Penalty):
-        def forward(self, draw) -> Tensor:
+        def forward(self, model, draw) -> Tensor:
             return draw.q.mean.square().sum(-1).mean()
 
     model, batch = make(), Batch(rows())
     plain = make_objective(samples=K)(model, batch, noise())
-    paid = make_objective(samples=K, penalties=[(0.7, Length())])(model, batch, noise())
+    paid = Penalised(make_objective(samples=K), [Length(weight=0.7)])(model, batch, noise())
     assert torch.equal(paid.value, plain.value)
     expected = plain.loss + 0.7 * model.encode(batch).mean.square().sum(-1).mean()
     assert paid.loss.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -27,7 +27,8 @@ BOUNDS = {
 """Every bound goes through the laws below: a new one is a line here."""
 
 CHANGES = (
-    {"beta": 0.0}, {"beta": 3.0}, {"warmup": 0.5}, {"free_bits": 0.5}, *({"gradient": name} for name in GRADIENTS),
+    {"beta": 0.0}, {"beta": 3.0}, {"warmup": 0.5}, {"warmup": 0.75, "cycles": 2}, {"free_bits": 0.5},
+    {"capacity": 9.0}, {"share": 0.25}, *({"gradient": name} for name in GRADIENTS),
 )  # fmt: skip
 """what may be descended instead"""
 
@@ -141,7 +142,7 @@ def test_row_order_and_batch_split_change_nothing(make, inexact):
         assert torch.allclose(shuffled.loss, whole.loss, rtol=1e-13)
         parts = [bound(inexact.model, Batch(inexact.x[s]), noise[:, s]) for s in (slice(0, 2), slice(2, B))]
         assert torch.allclose(torch.cat([p.value for p in parts]), whole.value, rtol=1e-13)
-        if not getattr(bound, "free_bits", 0):  # which are of the batch
+        if not (getattr(bound, "free_bits", 0) or getattr(bound, "capacity", 0)):  # which are of the batch
             assert torch.allclose((2 * parts[0].loss + 4 * parts[1].loss) / 6, whole.loss, rtol=1e-13)
 
 
@@ -353,6 +354,12 @@ def test_beta_is_a_power_of_the_prior_over_the_posterior_in_the_loss(inexact, be
         (lambda: ELBO(gradient="stl"), ["'stl'", "standard", "sticking-the-landing"]),
         (lambda: ELBO(gradient="sticking-the-landing", free_bits=0.1), ["free bits", "sticking-the-landing"]),
         (lambda: ImportanceWeighted(gradient="sticking-the-landing"), ["standard", "doubly-reparameterised"]),
+        (lambda: ELBO(cycles=3), ["cycles is 3", "warmup=0.875"]),
+        (lambda: ELBO(capacity=5.0, free_bits=0.1), ["capacity", "free bits"]),
+        (lambda: ELBO(capacity=5.0, gradient="sticking-the-landing"), ["capacity", "sticking-the-landing"]),
+        (lambda: ImportanceWeighted(4, gradient="partially-weighted"), ["several bounds", "repeats=2"]),
+        (lambda: ImportanceWeighted(4, 2, gradient="partially-weighted", share=0.1), ["share", "partially-weighted"]),
+        (lambda: ImportanceWeighted(4, share=0.1, gradient="doubly-reparameterised"), ["share", "doubly"]),
         (lambda: ImportanceWeighted(samples=1), ["samples = 1", "elbo"]),
         (lambda: ImportanceWeighted(samples=3, repeats=3), ["samples = 3", "repeats = 3", "samples = 15"]),
         (lambda: ImportanceWeighted(samples=7, repeats=2), ["samples = 7", "repeats = 2"]),
@@ -374,6 +381,72 @@ def test_a_surrogate_is_described():
     for word in ("β = 0.5", "2,000 steps", "0.25 nats"):
         assert word in text
     assert "β = 4" in ImportanceWeighted(beta=4).surrogate
+    assert "0.05" in ImportanceWeighted(share=0.05).surrogate
+    assert "all draws" in ImportanceWeighted(4, 2, gradient="partially-weighted").surrogate
+    annealed = ELBO(beta=30.0, warmup=0.5, capacity=12.0)
+    annealed.begin(1000)
+    assert annealed.surrogate == "distortion + β · |rate − C| with β = 30 and C = 12 nats, reached over 500 steps"
+    cyclical = ELBO(warmup=0.875, cycles=4)
+    cyclical.begin(800)
+    assert "700 steps in 4 cycles" in cyclical.surrogate
     weighted = ImportanceWeighted(warmup=0.3)
     weighted.begin(100)
     assert "30 steps" in weighted.surrogate
+
+
+# combined with the elbo, and weighted partially
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+def test_a_share_of_the_elbo_has_both_bounds_for_its_ends_to_the_bit(inexact, beta):
+    noise = inexact.noise(6)
+    elbo = ELBO(6, beta)(inexact.model, inexact.batch, noise)
+    iwae = ImportanceWeighted(6, beta=beta)(inexact.model, inexact.batch, noise)
+    ends = [ImportanceWeighted(6, beta=beta, share=s)(inexact.model, inexact.batch, noise) for s in (0.0, 1.0)]
+    assert torch.equal(ends[0].loss, iwae.loss)
+    assert torch.equal(ends[1].loss, elbo.loss)
+    assert all(torch.equal(end.value, iwae.value) for end in ends)
+    between = ImportanceWeighted(6, beta=beta, share=0.05)(inexact.model, inexact.batch, noise)
+    assert between.loss.item() == pytest.approx(0.05 * elbo.loss.item() + 0.95 * iwae.loss.item(), rel=1e-13)
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_partially_weighted_encoder_and_decoder_have_the_gradient_of_a_bound_each(inexact, beta):
+    """The encoder's of 3 bounds of 4 draws, the decoder's and the likelihood's of one bound of 12."""
+    model, noise = inexact.model, inexact.noise(12)
+    phi = list(model.encoder.parameters())
+    theta = [*model.decoder.parameters(), *model.likelihood.parameters()]
+    found = {}
+    for name, bound in {
+        "partial": ImportanceWeighted(12, 3, beta, gradient="partially-weighted"),
+        "few": ImportanceWeighted(12, 3, beta),
+        "all": ImportanceWeighted(12, 1, beta),
+    }.items():
+        result = bound(model, inexact.batch, noise)
+        gradients = torch.autograd.grad(result.loss, [*phi, *theta])
+        found[name] = (result, gradients[: len(phi)], gradients[len(phi) :])
+    partial, few, every = found["partial"], found["few"], found["all"]
+    assert all(torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(partial[1], few[1], strict=True))
+    assert all(torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(partial[2], every[2], strict=True))
+    assert not any(torch.allclose(a, b, rtol=1e-3) for a, b in zip(few[1], every[1], strict=True))
+    assert not any(torch.allclose(a, b, rtol=1e-3) for a, b in zip(few[2], every[2], strict=True))
+    assert torch.equal(partial[0].value, few[0].value)
+    assert partial[0].loss.item() == pytest.approx(every[0].loss.item(), rel=1e-13)
+
+
+def test_partially_weighted_a_prior_with_weights_of_its_own_has_the_decoder_s_bound(inexact):
+    class Moved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.tensor([0.3, -0.2], dtype=torch.float64))
+
+        def forward(self, c=None, *, posterior=None):
+            return Normal(self.loc, torch.zeros(2, dtype=torch.float64))
+
+    inexact.model.prior = Moved()
+    noise = inexact.noise(6)
+    gradients = []
+    for bound in (ImportanceWeighted(6, 3, gradient="partially-weighted"), ImportanceWeighted(6)):
+        loss = bound(inexact.model, inexact.batch, noise).loss
+        gradients.append(torch.autograd.grad(loss, inexact.model.prior.loc)[0])
+    assert torch.allclose(*gradients, rtol=1e-12)

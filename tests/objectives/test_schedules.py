@@ -120,3 +120,51 @@ def test_without_a_kl_of_each_latent_the_total_is_free_up_to_as_much(inexact):
 def test_no_free_bits_are_the_ordinary_loss():
     means = [[1.0, 0.2], [0.0, -0.3]]
     assert _rate(ELBO(free_bits=0.0), means)[0] == pytest.approx((0.5 + 0.02 + 0.045) / 2, abs=1e-4)
+
+
+# cycles
+
+
+def test_the_weight_grows_and_stays_as_often_as_it_is_said():
+    weights = [rate_weight(step, 3.0, 25, cycles=3) for step in range(40)]
+    rise, stay = [0.6, 1.2, 1.8, 2.4, 3.0], [3.0] * 5
+    assert weights == pytest.approx([*rise, *stay, *rise, *stay, *rise, *[3.0] * 15])
+
+
+def test_four_cycles_over_seven_eighths_are_those_of_fu_and_others():
+    """β_t = f(τ), τ = mod(t − 1, T/M) / (T/M), f = τ/R up to R and then 1, with M = 4, R = 0.5: to a step."""
+    steps = 800
+    objective = ELBO(warmup=0.875, cycles=4)
+    objective.begin(steps)
+    for t in range(steps):
+        tau = (t % (steps // 4)) / (steps // 4)
+        assert objective.rate_weight(t) == pytest.approx(min(1.0, tau / 0.5), abs=1 / 100 + 1e-12)
+    assert objective.settled == 700
+
+
+# capacity
+
+
+def test_the_rate_is_drawn_to_a_capacity_that_grows_from_above_and_from_below(inexact):
+    noise, objective = inexact.noise(3), ELBO(3, beta=7.0, warmup=0.1, capacity=5.0)
+    objective.begin(100)
+    draw = inexact.model.draw(inexact.batch, noise)
+    rate, distortion = draw.rate.mean(), draw.distortion.mean()
+    assert 2.0 < rate.item() < 5.0  # so that both sides are met
+    for step, capacity in ((0, 0.5), (1, 1.0), (9, 5.0), (99, 5.0)):
+        loss = objective(inexact.model, inexact.batch, noise, step=step).loss
+        assert loss.item() == pytest.approx((distortion + 7 * (rate - capacity).abs()).item(), rel=1e-12)
+        (found,) = torch.autograd.grad(loss - inexact.model.draw(inexact.batch, noise).distortion.mean(),
+                                       inexact.model.encoder.layers[-1].bias)  # fmt: skip
+        (plain,) = torch.autograd.grad(inexact.model.draw(inexact.batch, noise).rate.mean(),
+                                       inexact.model.encoder.layers[-1].bias)  # fmt: skip
+        sign = 1 if rate.item() > capacity else -1
+        assert torch.allclose(found, sign * 7 * plain, rtol=1e-9, atol=1e-10)
+
+
+def test_a_capacity_of_nothing_is_the_weighted_rate(inexact):
+    noise = inexact.noise(3)
+    small = ELBO(3, beta=7.0, capacity=1e-300)(inexact.model, inexact.batch, noise)
+    plain = ELBO(3, beta=7.0)(inexact.model, inexact.batch, noise)
+    assert torch.equal(small.loss, plain.loss)
+    assert torch.equal(small.value, plain.value)

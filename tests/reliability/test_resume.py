@@ -70,6 +70,11 @@ TRAININGS = {
             "precision": "bfloat16",
         }
     ),
+    "partially weighted": Training({"objective": "iwae:samples=4,repeats=2,gradient=partially-weighted"}),
+    "capacity in cycles": Training({"objective": "elbo:beta=9,capacity=1,warmup=0.75,cycles=2"}),
+    "an autoencoder": Training({"objective": "ae", "penalty": ("mmd", "code-norm", "weight-decay", "jacobian")}),
+    "penalties": Training({"penalty": ("tc:weight=2", "mmd:weight=3"), "latent_dim": 2}),
+    "penalties of an ensemble": Training({"penalty": "dip-ii", "latent_dim": 2, "members": 2}),
     "without averaging": Training(recipe={"averaging": 0.0}),
     "stopped early": Training({"patience": 2, "epochs": 75, "learning_rate": 0.5}, recipe={"schedule": "cosine"}),
     "on the plateau": Training({"patience": 1, "epochs": 75}, recipe={"schedule": "plateau", "tolerance": 1.0}),

@@ -16,7 +16,7 @@ from vaekit.distributions.sphere import SPACE
 from vaekit.errors import VaekitError
 from vaekit.models import VAE
 from vaekit.noise import generator
-from vaekit.objectives import ELBO, ImportanceWeighted
+from vaekit.objectives import DIPI, ELBO, MMD, ImportanceWeighted, TotalCorrelation
 from vaekit.parts import likelihoods
 from vaekit.settings import (
     Settings,
@@ -463,15 +463,18 @@ def test_every_name_in_the_tables_can_be_built():
         *({"likelihood": name} for name, family in tables.LIKELIHOODS.items() if family.misfit(schema) is None),
         *({"posterior": name} for name in tables.POSTERIORS if name != "experts"),
         *({"prior": name} for name in tables.PRIORS if name != "codes"),
-        *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES),
+        *({"objective": f"{name}:samples=4"} for name in tables.OBJECTIVES if name != "ae"),
+        {"objective": "ae"},
+        *({"penalty": name} for name in tables.PENALTIES),
         *({"network": name} for name in tables.NETWORKS),
         *({"activation": name} for name in tables.ACTIVATIONS),
     ):
         settings, _ = resolve(Settings().changed(**changes, latent_dim=8, hidden=(3,)), schema, 50, False)
         model = build_model(settings, schema)
         draw = model.draw(Batch(torch.zeros(2, 3, 2, 2)), torch.ones(1, 2, model.noise))
-        assert build_objective(settings).samples == (4 if "objective" in changes else 1)
-        assert draw.log_w.shape == (1, 2)
+        objective = build_objective(settings, schema, rows=50)
+        assert objective.samples == (4 if ":samples" in changes.get("objective", "") else 1)
+        assert draw.log_px.shape == (1, 2)
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -503,8 +506,8 @@ def test_a_prior_draws_what_its_density_says(prior, posterior):
     settings, _ = resolve(Settings().changed(prior=prior, posterior=posterior, latent_dim=2), schema, 50, False)
     model = build_model(settings, schema).double()
     p = model.pz()
-    if prior == "vamp" and posterior in ("iaf", "planar"):
-        with pytest.raises(UnknownError, match="its own draws only"):
+    if prior == "vamp" and posterior in ("iaf", "planar", "point"):
+        with pytest.raises(UnknownError, match=r"its own draws only|no density"):
             p.log_prob(torch.zeros(1, 1, 2, dtype=torch.float64))
         return
     source = torch.Generator().manual_seed(0)
@@ -553,7 +556,7 @@ def test_the_posterior_is_one_for_missing_cells_where_there_are_any(network, hid
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 999, 1000, 123_456, 2**24])
-@pytest.mark.parametrize("objective", tables.OBJECTIVES)
+@pytest.mark.parametrize("objective", [name for name, make in tables.OBJECTIVES.items() if make.bounded])
 def test_a_warm_up_ends_before_training_however_much_of_it_was_asked_for(steps, objective):
     settings = Settings().changed(objective=f"{objective}:samples=2")
     for part, expected in ((0.0, 0), (0.25, steps // 4), (0.5, steps // 2), (np.nextafter(1.0, 0.0), steps - 1)):
@@ -579,6 +582,51 @@ def settings_of(objective) -> dict:
 ])  # fmt: skip
 def test_an_objective_gets_every_argument(text, wanted):
     assert settings_of(build_objective(Settings().changed(objective=text))) == settings_of(wanted)
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ((), ()), ("mmd:weight=10", ("mmd:weight=10",)), (["tc", "dip-i:weight=2"], ("tc", "dip-i:weight=2")),
+    (MMD, ("vaekit.objectives.divergences:MMD",)),
+    ([MMD(3.0, "rbf"), "tc"], ("vaekit.objectives.divergences:MMD:weight=3.0,kernel=rbf", "tc")),
+    (TotalCorrelation(rows=9, weight=5), ("vaekit.objectives.correlation:TotalCorrelation:weight=5",)),
+])  # fmt: skip
+def test_penalties_are_given_by_name_or_as_objects_one_or_several(given, kept):
+    settings = Settings().changed(penalty=given)
+    assert settings.training.penalty == kept
+    assert Settings.from_dict(settings.to_dict()) == settings
+    objective = build_objective(settings, rows=77)
+    if not kept:
+        assert settings_of(objective) == settings_of(ELBO())
+        return
+    assert [type(penalty) for penalty in objective.penalties] == [
+        TotalCorrelation if "tc" in name or "Total" in name else MMD if "MMD" in name or "mmd" in name else DIPI
+        for name in kept
+    ]  # fmt: skip
+    for penalty in objective.penalties:
+        assert getattr(penalty, "rows", 77) == 77  # the training rows, whatever it was told before
+
+
+@pytest.mark.parametrize(("penalty", "words"), [
+    ("mmd:weigth=3", ["'weigth'", "'weight'"]), ("mmd:weight=-1", ["weight of penalty mmd is '-1'", "0 or more"]),
+    ("mdm", ["penalty", "'mmd'"]), ("mmd:kernel=gauss", ["'gauss'", "imq", "rbf"]), ("tc:rows=9", ["'rows'"]),
+    ("mmd:scale=0", ["more than 0"]), ("dip-i:diagonal=few", ["'few'"]), ((3,), ["penalty", "3 names no part"]),
+])  # fmt: skip
+def test_a_penalty_that_is_none_is_refused_with_what_was_found(penalty, words):
+    with pytest.raises(VaekitError) as error:
+        Settings().changed(penalty=penalty)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_penalty_that_compares_rows_wants_more_than_one_in_a_batch():
+    with pytest.raises(VaekitError, match="choose batch_size 2 or more"):
+        prepare(Settings().changed(penalty="mmd", batch_size=1, latent_dim=1), REAL)
+
+
+def test_the_total_correlation_is_told_how_many_rows_are_trained_on():
+    prepared = prepare(Settings().changed(penalty="tc", latent_dim=1), REAL)
+    (penalty,) = prepared.state.objective.penalties
+    assert penalty.rows == len(prepared.split["train"]) < len(REAL.x)
 
 
 @pytest.mark.parametrize(

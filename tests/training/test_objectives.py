@@ -39,6 +39,7 @@ class Squared(Objective):
     """The squared error of x̂ at the posterior mean: no bound on anything."""
 
     name = "squared"
+    bounded = False
 
     def noise(self, model, rows) -> tuple:
         return ()

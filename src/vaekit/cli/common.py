@@ -25,7 +25,7 @@ from vaekit.evaluation.likelihood import TOGETHER
 from vaekit.evaluation.verdicts import unforeseen_holes
 from vaekit.runs import Run
 from vaekit.runs.storage import write
-from vaekit.settings import Settings, check_rows_fit, choose_device, dataset
+from vaekit.settings import Settings, can_be_sampled, check_rows_fit, choose_device, dataset
 from vaekit.settings.declared import DataSettings
 
 if TYPE_CHECKING:
@@ -131,6 +131,27 @@ def open_model(folder: Path, device: str | None, trust: Sequence[str] | None) ->
         print(f"vaekit: {note} `vaekit resume {folder}` goes on.", file=sys.stderr)
     place = choose_device(device or run.settings.training.device)
     return run, run.model(place), place
+
+
+def check_density(run: Run) -> None:
+    """Refuse a run without a density of x: an autoencoder's."""
+    if run.objective.bounded:
+        return
+    raise VaekitError(
+        f"{run.folder} was trained with objective {run.objective.name}, which gives rows no density to be measured by: "
+        f"`vaekit reconstruct {run.folder} -o again.npy` shows what it has learned, and after `vaekit refit "
+        f"{run.folder} --prior mixture` it can be sampled."
+    )
+
+
+def check_prior(run: Run) -> None:
+    """Refuse a run whose prior has nothing to do with its codes: an autoencoder's."""
+    if can_be_sampled(run.settings, run.objective):
+        return
+    raise VaekitError(
+        f"{run.folder} was trained with objective {run.objective.name}, whose codes follow no prior: `vaekit refit "
+        f"{run.folder} --prior mixture` fits one to them, to be sampled."
+    )
 
 
 def rows_of(

@@ -67,7 +67,7 @@ def evaluate(
 
     import numpy as np
 
-    from vaekit.cli.common import announce, open_model, rows_of, scoring_bar, training_rows
+    from vaekit.cli.common import announce, check_density, open_model, rows_of, scoring_bar, training_rows
     from vaekit.errors import VaekitError
     from vaekit.evaluation import as_for, build_method
     from vaekit.evaluation import evaluate as evaluate_rows
@@ -77,6 +77,7 @@ def evaluate(
         raise VaekitError(f"--rows is {rows}: give 1 or more.")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
+    check_density(opened)
     way = as_for(way, model)
     chosen, source, known = rows_of(opened, model, data or None, place, exclude, unseen=unseen)
     if rows is not None:

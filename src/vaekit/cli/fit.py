@@ -186,7 +186,9 @@ def _describe(prepared: "Prepared", source: "Source", counts: dict[str, int], as
     steps = counted(state.recipe.steps, "step")
     print(f"  {parameters}, {latents}, {steps}")
     objective = state.objective
-    if objective.surrogate:
+    if not objective.bounded:
+        print(f"  descends {objective.surrogate or objective.name}; the loss reported is that")
+    elif objective.surrogate:
         print(f"  descends {objective.surrogate}; the {objective.name} reported is the true bound")
     if schema.binarized == "expected":
         print("  binarize = expected: the numbers are a bound on the mean log-likelihood of the binarised image")

@@ -80,7 +80,7 @@ def impute(
     import numpy as np
 
     from vaekit import inference
-    from vaekit.cli.common import check_apart, check_output, counted, feature_names, open_model, rows_of
+    from vaekit.cli.common import check_apart, check_density, check_output, counted, feature_names, open_model, rows_of
     from vaekit.data.readers import with_other_rows
     from vaekit.errors import VaekitError
     from vaekit.noise import generator
@@ -96,6 +96,7 @@ def impute(
     if spread and output.suffix.lower() in (".npy", ".npz"):
         raise VaekitError("--spread stands in columns beside the rows: give -o a name that ends in .csv or .parquet.")
     opened, model, place = open_model(run, device, trust)
+    check_density(opened)
     check_apart(output, opened, (data, *more))
     rows, source, known = rows_of(opened, model, (data, *more), place, exclude, keep, unseen, whole=True)
     noise = generator(seed, "impute", device=place)

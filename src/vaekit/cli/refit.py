@@ -73,22 +73,29 @@ def refit(
     if json:
         print(json_module.dumps({"run": str(folder), "prior": found.prior, "gains": gains, "tried": found.tried}))
         return
-    for line in _page(found, run):
+    bounded = opened.objective.bounded
+    for line in _page(found, run, bounded):
         print(line)
-    print(f"Run: {folder}.  Next: vaekit evaluate {folder}")
+    command = f"evaluate {folder}" if bounded else f"sample {folder} -o new.npy"
+    print(f"Run: {folder}.  Next: vaekit {command}")
 
 
-def _page(found: "Refit", run: Path) -> list[str]:
-    """What was fitted, what it is worth, and what has changed."""
+def _page(found: "Refit", run: Path, bounded: bool) -> list[str]:
+    """What was fitted, what it is worth, and what has changed.
+
+    bounded    whether the model has a bound, which is what changes; else it is the density of its codes
+    """
     how = ""
     if len(found.tried) > 1:
         how = f"  (of {len(found.tried)} that were tried, the best on rows held out)"
-    lines = [f"{run}: prior {found.prior}{how}", "  the bound on log p(x) changes by, nats per row"]
+    what = "the bound on log p(x)" if bounded else "log p(z) of the codes"
+    lines = [f"{run}: prior {found.prior}{how}", f"  {what} changes by, nats per row"]
     for part, gain in found.gains.items():
         error = f" ± {gain.error:.3f}" if gain.error is not None else ""
         rows = f"{gain.rows:,} {PARTS[part]} rows"
         lines.append(f"    {rows:<26}{gain.mean:+.3f}{error}")
-    lines.append("Encodings and reconstructions stay as they were; scores and samples are of the new prior.")
+    changed = "scores and samples are" if bounded else "samples are"
+    lines.append(f"Encodings and reconstructions stay as they were; {changed} of the new prior.")
     if found.held_out <= 0:
         lines.append(f"Note: rows held out gain nothing by it: {run} is as good.")
     return lines

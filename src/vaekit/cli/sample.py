@@ -61,6 +61,7 @@ def sample(
         as_columns,
         check_apart,
         check_output,
+        check_prior,
         feature_names,
         open_model,
         whole_numbers,
@@ -76,6 +77,7 @@ def sample(
         raise VaekitError(f"-n is {n}: give 1 or more.")
     check_output(output, *PICTURES, ".npy", ".csv", ".parquet")
     opened, model, place = open_model(run, device, trust)
+    check_prior(opened)
     check_apart(output, opened, ())
     conditions = opened.schema.conditions
     cells = _conditions(opened, given or [], n, seed)

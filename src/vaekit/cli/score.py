@@ -63,6 +63,7 @@ def score(
     from vaekit.cli.common import (
         announce,
         check_apart,
+        check_density,
         check_output,
         counted,
         of_what,
@@ -78,6 +79,7 @@ def score(
     check_output(output, ".npy", ".csv", ".parquet")
     way = build_method(method, samples)
     opened, model, place = open_model(run, device, trust)
+    check_density(opened)
     check_apart(output, opened, data)
     rows, source, known = rows_of(opened, model, data, place, exclude, keep, unseen)
     seed = opened.settings.training.seed

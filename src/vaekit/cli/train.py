@@ -11,11 +11,10 @@ from vaekit.evaluation import beaten
 from vaekit.inference import over_rows
 from vaekit.maths import standard_error
 from vaekit.report import write_all
-from vaekit.runs import Run, fit_and_save, selected
-from vaekit.settings import Prepared, impossible, shortfall
+from vaekit.runs import Run, fit_and_save
+from vaekit.settings import Prepared, can_be_sampled, impossible, shortfall
 from vaekit.settings.declared import chosen
 from vaekit.training import Record, State
-from vaekit.training.step import LOSS
 
 
 def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
@@ -24,7 +23,7 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     folder = run.folder
     with Interrupt().listening() as interrupt:
         records = _announced(fit_and_save(run, prepared, interrupt), state)
-        last = show(records, state.recipe.steps, as_json=as_json)
+        show(records, state.recipe.steps, as_json=as_json)
         if interrupt() and not state.finished:
             print(f"Stopped after step {state.step:,}, all saved. Go on with: vaekit resume {folder}", file=sys.stderr)
             return interrupt.exit_code
@@ -38,21 +37,41 @@ def train(run: Run, prepared: Prepared, *, as_json: bool) -> int:
     if seconds:
         print(f"Compiling the step took {seconds:.0f} s.")
     if state.best is not None:
-        bounded = last is None or selected(last) != LOSS
-        _say_best(state, bounded)
-        if bounded:
+        _say_best(state)
+        if state.objective.bounded:
             _say_notes(_shortfall(state, prepared) or _beaten(model, prepared))
-    if state.still_rising and not len(prepared.rows["validation"]):
-        print("The bound of the training rows still rose at the end. No row was held out to tell what that is worth.")
-    elif state.still_rising:
-        epochs = chosen(prepared.settings.training.epochs)
-        command = f"vaekit resume {folder} --epochs {2 * epochs}"
-        print(f"The bound was still rising when the budget was spent. Go on with: {command}")
-    _say_notes(impossible(model, prepared.rows["train"], run.settings.training.seed))
+    if state.still_rising:
+        _say_unfinished(folder, prepared)
+    if can_be_sampled(run.settings, state.objective):
+        _say_notes(impossible(model, prepared.rows["train"], run.settings.training.seed))
     print(f"Pictures: {', '.join(str(path) for path in pictures)}")
-    data = "" if len(prepared.rows["test"]) else " DATA  (no rows of this data were held out for a test)"
-    print(f"Run: {folder}.  Next: vaekit evaluate {folder}{data}")
+    _say_next(folder, prepared)
     return 0
+
+
+def _say_unfinished(folder: Path, prepared: Prepared) -> None:
+    """Say that more steps would have made it better."""
+    rose, rising, what = "rose", "rising", "bound"
+    if not prepared.state.objective.bounded:
+        rose, rising, what = "fell", "falling", "loss"
+    if not len(prepared.rows["validation"]):
+        print(
+            f"The {what} of the training rows still {rose} at the end. No row was held out to tell what that is worth."
+        )
+        return
+    epochs = chosen(prepared.settings.training.epochs)
+    command = f"vaekit resume {folder} --epochs {2 * epochs}"
+    print(f"The {what} was still {rising} when the budget was spent. Go on with: {command}")
+
+
+def _say_next(folder: Path, prepared: Prepared) -> None:
+    """Say where the run is, and which command shows what it is worth."""
+    data = "" if len(prepared.rows["test"]) else " DATA  (no rows of this data were held out for a test)"
+    command = f"vaekit evaluate {folder}"
+    if not prepared.state.objective.bounded:
+        command = f"vaekit reconstruct {folder} -o again.npy"
+        data = ""
+    print(f"Run: {folder}.  Next: {command}{data}")
 
 
 def _pictures(run: Run, model: LatentModel, prepared: Prepared) -> list[Path]:
@@ -64,12 +83,14 @@ def _pictures(run: Run, model: LatentModel, prepared: Prepared) -> list[Path]:
     return write_all(run, model, prepared.rows[part], labels)
 
 
-def _say_best(state: State, bounded: bool) -> None:
+def _say_best(state: State) -> None:
     """Say how good the selected weights are, and when they were reached."""
     best = f"loss {-state.best_value:.4g}"
-    if bounded:
+    stopped = "falling"
+    if state.objective.bounded:
         best = f"{state.objective.name.upper()} {state.best_value:.2f} nats"
-    early = " (it had stopped rising)" if state.step < state.recipe.steps else ""
+        stopped = "rising"
+    early = f" (it had stopped {stopped})" if state.step < state.recipe.steps else ""
     print(f"Best validation {best} at step {state.best_step:,} of {state.step:,}{early}.")
 
 
@@ -85,8 +106,7 @@ def _shortfall(state: State, prepared: Prepared) -> list[str]:
         return []
     blocks = prepared.rows["validation"].blocks()
     value = over_rows(state.objective, state.trained(), blocks, state.recipe.seed).value
-    if value is None:  # what is no bound falls short of none
-        return []
+    assert value is not None  # of a bound
     error = standard_error(value.double()) or 0.0
     return shortfall(state.best_value, prepared.schema, error)
 

@@ -19,6 +19,7 @@ from vaekit.distributions.negative_binomial import NegativeBinomial
 from vaekit.distributions.normal import Normal
 from vaekit.distributions.one_of import OneOf
 from vaekit.distributions.ordinal import Ordinal
+from vaekit.distributions.point import Point
 from vaekit.distributions.poisson import Poisson
 from vaekit.distributions.precision_normal import PrecisionNormal
 from vaekit.distributions.pushed import Pushed
@@ -33,6 +34,6 @@ __all__ = [
     "CODES", "Assembled", "Bernoulli", "Book", "Categorical", "Categories", "Codes", "ColourLogistic", "Columns",
     "DiscretizedLogistic", "DiscretizedLogisticMixture", "EvenCodes", "Factorised", "Laplace", "LogNormal",
     "LogisticMixture", "Mixture", "MultivariateNormal", "NegativeBinomial", "Normal", "OneCode", "OneOf", "Ordinal",
-    "Poisson", "PrecisionNormal", "Pushed", "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere",
+    "Point", "Poisson", "PrecisionNormal", "Pushed", "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere",
     "VonMisesFisher", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom", "one_hot",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ class Mixture(Latent):
 
     def _to_each(self, numbers: Tensor) -> Tensor:
         """The same (…, E) to every component, (N, C, E): as draws, to which a component is what a row is."""
-        return numbers.reshape(-1, 1, numbers.shape[-1]).expand(-1, len(self.log_weights), -1)
+        return numbers.unsqueeze(0).flatten(0, -2).unsqueeze(1).expand(-1, len(self.log_weights), -1)
 
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density of any z (…, D), (…) nats."""

@@ -65,6 +65,10 @@ class MultivariateNormal(Latent):
         distance = whitened.square().sum(-2).movedim(-1, 0).reshape(difference.shape[:-1])
         return -0.5 * (distance + x.shape[-1] * LOG_2PI) - self.log_diagonal.sum(-1)
 
+    def log_prob_each(self, z: Tensor) -> Tensor:
+        """The log-density of each latent by itself, (…, D) nats: its marginal is N(μ_d, Σ_dd)."""
+        return Normal(self.mean, self.stddev.log()).log_prob_each(z)
+
     def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
         """The divergence KL(self ‖ p), (1, B, 1) nats, in closed form for a diagonal normal p = N(m, diag s²).
 

@@ -40,6 +40,11 @@ class Normal(Factorised, Latent):
         """The standard deviation σ, (…, *X)."""
         return self.log_scale.exp().expand(self.shape)
 
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance diag σ², (…, D, D)."""
+        return torch.diag_embed(self.stddev.square())
+
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The reparameterisation z = μ + σ ⊙ ε (K, B, D) of ε (K, B, D), and log q(z) by ε, (K, B).
 

@@ -58,6 +58,11 @@ class PrecisionNormal(Latent):
         """The marginal standard deviations, (B, D)."""
         return self.factor.norm(dim=-1)
 
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance, (B, D, D)."""
+        return self.factor @ self.factor.mT
+
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The draws z (K, B, D) of ε (K, B, D), and log q(z) by ε, (K, B)."""
         z = self._unwhitened(self.centre + self.log_scale.exp() * noise)
@@ -81,6 +86,10 @@ class PrecisionNormal(Latent):
         whitened = torch.linalg.solve_triangular(self.whitener.mT, columns, upper=True)
         noise = (whitened.movedim(-1, 0).reshape(z.shape) - self.centre) * (-self.log_scale).exp()
         return -0.5 * (noise.square() + LOG_2PI).sum(-1) + (self.log_diagonal - self.log_scale).sum(-1)
+
+    def log_prob_each(self, z: Tensor) -> Tensor:
+        """The log-density of each latent by itself, (…, D) nats, of its normal marginal."""
+        return Normal(self.mean, self.stddev.log()).log_prob_each(z)
 
     def rate(self, p: Latent, z: Tensor, log_q: Tensor) -> Tensor:
         """The divergence KL(self ‖ p), (1, B, 1) nats, in closed form for a diagonal normal p = N(m, diag t²).

@@ -30,6 +30,7 @@ from vaekit.runs import Run, save_state, selected
 from vaekit.settings import (
     Prepared,
     Settings,
+    can_be_sampled,
     check_rows_fit,
     choose_device,
     codes_of_missing,
@@ -42,7 +43,6 @@ from vaekit.settings import (
 )
 from vaekit.settings.named import text_of
 from vaekit.training import State, fit
-from vaekit.training.step import LOSS
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -85,19 +85,26 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         codes "fsq" (each latent is one of some values: "fsq:levels=8", or "fsq:levels=8x5x5x5" in turn), "lfq" (−1 or
         1), "vq" (vectors of a codebook: "vq:codes=64,size=2", with "depth=2" several, each of what is left, with
         "grouped=true" of a codebook for each place), "concrete" (categories: "concrete:levels=8", of
-        "temperature=0.5"); or "auto".
+        "temperature=0.5"); "point" (no chance: of objective "ae"); or "auto".
     prior : "standard" (normal), "gaussian" (its mean and covariance learned), "mixture" (of normals:
         "mixture:components=30,covariance=full"), "vamp" (a mixture of posteriors of learned inputs:
         "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "uniform-sphere" (for
         "vmf"), "codes" (of a posterior of codes: "codes:kind=uniform", "independent" or "autoregressive"), or "auto":
         the one that belongs to the posterior.
-    objective : "elbo", or "iwae" (the importance-weighted bound), with arguments: "elbo:samples=5" (draws of z per row
+    objective : "elbo", "iwae" (the importance-weighted bound), or "ae" (an autoencoder, which has no bound and no
+        density of rows: for `transform` and `inverse_transform`), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"
-        (the part of training over which that weight grows from 0), "free_bits=0.1" (elbo: nats per latent below which
-        its rate has no gradient), "gradient=sticking-the-landing" (elbo) or "gradient=doubly-reparameterised" (iwae),
-        "repeats=2" (iwae: bounds that share the samples and are averaged).
-        Likelihood, posterior, prior, network and objective may be of your own: a class, a `functools.partial` of one,
-        or "my_module:MyPart:argument=value".
+        (the part of training over which that weight grows from 0), "cycles=4" (times that it does), "free_bits=0.1"
+        (elbo: nats per latent below which its rate has no gradient), "capacity=20" (elbo: nats that the rate is drawn
+        to), "gradient=sticking-the-landing" (elbo), "gradient=doubly-reparameterised" or "gradient=partially-weighted"
+        (iwae), "repeats=2" (iwae: bounds that share the samples and are averaged), "share=0.05" (iwae: the elbo's part
+        of the loss).
+        Likelihood, posterior, prior, network, objective and penalty may be of your own: a class, a `functools.partial`
+        of one, or "my_module:MyPart:argument=value".
+    penalty : what is paid in the loss beside the bound, with its weight: "mmd:weight=10" (all z together against the
+        prior), "tc:weight=5" (total correlation), "information", "dimension-wise" (the other parts of the rate),
+        "dip-i", "dip-ii" (the covariance of all z against the identity), "code-norm", "weight-decay", "jacobian" (of
+        regularised autoencoders); or a list of several. Bounds are reported without it.
     hidden : widths of the hidden layers, or "auto": by rows and columns; () makes encoder and decoder linear.
     network, activation : by name, or "auto": for tables and small images "skip", a linear map plus a perceptron.
     start : "factor-analysis" (network "skip", or hidden (): training begins at the best linear model with its exact
@@ -133,8 +140,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     schema_ : what the columns were.
     history_ : list of records: step, elbo (and iwae where that is climbed), rate, distortion, and validation_… where
         rows were held out.
-    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats; without cells so extreme that
-        they were left out of training.
+    lower_bound_ : the trained model's mean ELBO over the rows it was trained on, nats, where a bound was climbed;
+        without cells so extreme that they were left out of training.
     n_iter_ : epochs trained.
     converged_ : whether the bound had stopped rising when the budget of max_epochs="auto" was spent.
 
@@ -155,6 +162,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         posterior: Part = "auto",
         prior: Part = "auto",
         objective: Part = "elbo",
+        penalty: Part | Sequence[Part] = (),
         hidden: Sequence[int] | str = "auto",
         network: Part = "auto",
         activation: str = "auto",
@@ -184,6 +192,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         self.posterior = posterior
         self.prior = prior
         self.objective = objective
+        self.penalty = penalty
         self.hidden = hidden
         self.network = network
         self.activation = activation
@@ -229,8 +238,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         seed = state.recipe.seed
         history = self._train(prepared)
         if state.still_rising:
+            rose = "bound still rose" if state.objective.bounded else "loss still fell"
             warnings.warn(
-                f"the bound still rose after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
+                f"the {rose} after the {state.recipe.steps:,} steps of the budget: give max_epochs above "
                 f"{prepared.settings.training.epochs:,} to train longer.",
                 ConvergenceWarning,
                 stacklevel=2,
@@ -246,13 +256,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         sizes = {part: len(rows) for part, rows in prepared.split.items()}
         self._keep(prepared.settings, prepared.schema, state, history, {**about, **sizes})
         train = prepared.rows["train"]
-        _warn(impossible(self.model_, train, seed, IMPOSSIBLE))
-        if not history or selected(history[-1]) != LOSS:
+        if can_be_sampled(prepared.settings, state.objective):
+            _warn(impossible(self.model_, train, seed, IMPOSSIBLE))
+        if state.objective.bounded:
             beaten = evaluation.beaten(self.model_, train, prepared.rows["validation"], seed)
             if beaten:
                 _warn([f"on the rows held out, {beaten}"])
-        self.lower_bound_ = evaluation.elbo(self.model_, train, seed).selected
-        self.data_["lower_bound"] = self.lower_bound_
+            self.lower_bound_ = evaluation.elbo(self.model_, train, seed).selected
+            self.data_["lower_bound"] = self.lower_bound_
         self.data_["importance_samples"] = self.importance_samples
         return self
 
@@ -367,6 +378,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         Warns where more than a tenth of the rows have few draws that count, so that their scores may be far too low.
         """
         rows = self._rows(X)
+        self._check_density()
         method = evaluation.ImportanceSampling(self.importance_samples)
         found = evaluation.log_likelihood(self.model_, rows, method, self.settings_.training.seed)
         if found.untrusted is not None and found.untrusted > UNTRUSTED:
@@ -393,6 +405,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
                         the rows, where they stood in those fitted. Warns of a number beyond those of the rows fitted
         """
         check_is_fitted(self)
+        if not can_be_sampled(self.settings_, self.state_.objective):
+            raise VaekitError(
+                f"objective {self.state_.objective.name} has codes that follow no prior: `vae.save(RUN)`, and `vaekit "
+                f"refit RUN --prior mixture` fits one to them, to be sampled."
+            )
         if n_samples < 1:
             raise VaekitError(f"n_samples is {n_samples}: give 1 or more.")
         seed = _seed(random_state)
@@ -438,6 +455,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         if spread and draws:
             raise VaekitError("the spread is that of one estimate of each cell: leave out draws, or it.")
         source, rows = self._source(X)
+        self._check_density()
         noise = generator(_seed(random_state), "impute", device=self._device())
         seed = self.settings_.training.seed
         found = inference.impute(self.model_, rows, noise, samples=samples, draws=draws, seed=seed)
@@ -464,6 +482,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         """
         check_is_fitted(self)
         save_state(folder, self.settings_, self.schema_, self.data_, self.state_, self.history_, overwrite=overwrite)
+
+    def _check_density(self) -> None:
+        """Refuse what needs a density of x, which an autoencoder has not."""
+        objective = self.state_.objective
+        if not objective.bounded:
+            raise VaekitError(
+                f"objective {objective.name} gives rows no density to be measured by: it is for transform and its "
+                f"inverse, and after `vae.save(RUN)` and `vaekit refit RUN --prior mixture` it can be sampled."
+            )
 
     def _settings(self) -> Settings:
         given = {**self.get_params(deep=False), "random_state": _seed(self.random_state)}

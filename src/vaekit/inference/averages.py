@@ -54,6 +54,8 @@ def over_rows(objective: Objective, model: LatentModel, blocks: Iterable[tuple[i
 
     def found() -> Iterator[dict[str, Tensor]]:
         for count, batch in in_pieces(blocks, size):
+            if not objective.bounded:  # its loss is of all rows, and what only fills up is none
+                batch = batch.rows(0, count)
             each = _values(objective, model, batch, seed)
             each[MEANS] = code(model, batch, model.encode(batch))
             yield {name: rows[:count] for name, rows in each.items()}

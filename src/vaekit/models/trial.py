@@ -54,8 +54,11 @@ def check_networks(
 def check_parts(model: LatentModel, objective: Objective, batch: Batch) -> None:
     """Refuse parts that do not go together, by what they make of a few rows; weights and buffers stay as they are.
 
-    Raises VaekitError: of a posterior and a prior of other spaces (real numbers, codes), or what a part says of itself
-    that another wants of it.
+    batch    no larger than those of training
+
+    Raises VaekitError: of a posterior and a prior of other spaces (real numbers, codes), of a bound and a posterior
+    that has no density, of a penalty that compares rows where each is a batch, or what a part says of itself that
+    another wants of it.
 
     >>> from vaekit import nets, objectives, parts
     >>> from vaekit.models import VAE
@@ -64,12 +67,33 @@ def check_parts(model: LatentModel, objective: Objective, batch: Batch) -> None:
     >>> model = VAE(networks[0], posterior, parts.priors.StandardNormal(2), networks[1], likelihood)
     >>> check_parts(model, objectives.ELBO(), Batch(torch.zeros(3, 5)))
     """
+    trained = objective.generative or not any(True for one in members(model) for _ in _weights(one.prior))
+    if not trained:
+        raise VaekitError(
+            f"objective {objective.name} trains no prior, and this one has weights: choose prior auto, and fit one to "
+            f"the codes afterwards (vaekit refit)."
+        )
+    if objective.whole and len(batch.x) == 1:
+        raise VaekitError(
+            "a penalty compares the rows of a batch, and each batch has one: choose batch_size 2 or more."
+        )
     normal = normal_noise(generator(0, "trial"), batch.x.dtype)
     noise = [normal(*shape).to(batch.x.device) for shape in objective.noise(model, len(batch.x))]
     with _evaluating(model), _evaluating(objective):
         for one in members(model):
             check_spaces(one, batch)
-        objective(model, batch, *noise, step=0)
+            q = one.encode(batch)
+            if objective.bounded and not q.dense:
+                raise VaekitError(
+                    f"a {type(q).__name__.lower()} has no density q(z|x), and {objective.name} is a bound that is made "
+                    f"of it: choose objective ae, or posterior auto."
+                )
+        bound = objective(model, batch, *noise, step=0)
+    if objective.bounded == (bound.value is None):
+        gives = "a value that is said to be none" if bound.value is not None else "no value"
+        raise VaekitError(
+            f"objective {objective.name} gives {gives}: set its attribute `bounded` to {not objective.bounded}."
+        )
 
 
 @torch.no_grad()
@@ -102,6 +126,11 @@ def _wrong(name: str, given: Tensor, found: Tensor, part: str, features: int) ->
         f"the {name} makes {tuple(found.shape)} of {ROWS} rows, {tuple(given.shape)}, and has to make "
         f"{(ROWS, features)} of them: {part}.features is {features}."
     )
+
+
+def _weights(part: object) -> Iterator[nn.Parameter]:
+    """The weights of a part, if it has any."""
+    return part.parameters() if isinstance(part, nn.Module) else iter(())
 
 
 @contextmanager

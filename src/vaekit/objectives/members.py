@@ -32,6 +32,9 @@ class EachMember(Objective):
         self.name = first.name
         self.samples = first.samples
         self.settled = first.settled
+        self.bounded = first.bounded
+        self.generative = first.generative
+        self.whole = first.whole
         self.surrogate = first.surrogate
 
     @property
@@ -56,7 +59,10 @@ class EachMember(Objective):
 
     def parts(self, most: int) -> list[Objective]:
         """Those of the objective, over the members each."""
-        return [EachMember(part, len(self.objectives)) for part in self._first.parts(most)]
+        parts = self._first.parts(most)
+        if len(parts) == 1 and parts[0] is self._first:
+            return [self]  # each with weights of its own
+        return [EachMember(part, len(self.objectives)) for part in parts]
 
     def forward(self, model: LatentModel, batch: Batch, *noise: Tensor, step: int = 0) -> Bound:
         """The mean of the members' bounds of a batch."""

@@ -18,6 +18,7 @@ from vaekit.data.schema import Schema
 from vaekit.errors import counted
 from vaekit.noise import generator, normal_noise
 from vaekit.runs import Run, selected, storage
+from vaekit.settings import can_be_sampled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,20 +43,23 @@ def write_all(run: Run, model: LatentModel, rows: Dataset, labels: np.ndarray | 
     """Every picture that fits the run, into its folder `pictures/`; `rows` are shown beside it, with their `labels`.
 
     Images: samples.png, draws.png, reconstructions.png, and manifold.png for two latents that are real numbers. Tables
-    and sequences: samples.png, the columns' distributions beside the data's. Always: training.png.
+    and sequences: samples.png, the columns' distributions beside the data's. Always: training.png. Of a run whose prior
+    is not that of its codes there is nothing that shows draws of it.
     """
     folder = run.folder / "pictures"
     folder.mkdir(exist_ok=True)
     written = [training_curve(run.metrics, folder / "training.png")]
     schema = run.schema
     seed = run.settings.training.seed
+    drawn = can_be_sampled(run.settings, run.objective)
     if schema.is_image:
-        written += _images(schema, model, rows, folder, seed)
-        if model.latent_dim == 2 and run.settings.model.members == 1 and _of_real_numbers(model, rows):
+        written += _images(schema, model, rows, folder, seed, drawn)
+        plane = model.latent_dim == 2 and run.settings.model.members == 1
+        if drawn and plane and _of_real_numbers(model, rows):
             c = _conditions(rows, 1)
             written.append(grid(manifold(model, c), schema, folder / "manifold.png", columns=MANIFOLD))
             written.append(latent_plane(schema, model, rows, folder / "plane.png", labels))
-    elif len(rows):
+    elif drawn and len(rows):
         part = next((part for part in PARTS if run.data.get(part) == len(rows)), "")
         written.append(marginals(schema, model, rows, folder / "samples.png", seed, part))
     return written
@@ -283,7 +287,7 @@ def _plot(axes: "Axes", metrics: list[dict[str, float]], name: str) -> None:
     if held_out in metrics[-1]:
         axes.plot(steps, [record[held_out] for record in metrics], "--", label=f"{name}, validation rows")
     axes.legend(frameon=False, fontsize=8)
-    axes.set_ylabel("nats per row")
+    axes.set_ylabel("loss" if name == "loss" else "nats per row")
 
 
 def marginals(schema: Schema, model: LatentModel, rows: Dataset, path: Path, seed: int, part: str = "") -> Path:
@@ -421,11 +425,11 @@ def _bins(values: np.ndarray) -> list[float]:
     return np.histogram_bin_edges(values, BINS, (low, high)).tolist()
 
 
-def _images(schema: Schema, model: LatentModel, rows: Dataset, folder: Path, seed: int) -> list[Path]:
-    """Means x̂ and draws x of latents of the prior, and rows beside their reconstructions."""
+def _images(schema: Schema, model: LatentModel, rows: Dataset, folder: Path, seed: int, drawn: bool) -> list[Path]:
+    """Where it can be drawn from means x̂ and draws x of latents of the prior, and rows beside their reconstructions."""
     written = []
     side = max(2, min(GRID, PAGE // max(schema.shape[-2:])))
-    for name, mean in (("samples", True), ("draws", False)):
+    for name, mean in (("samples", True), ("draws", False)) if drawn else ():
         source = generator(seed, "picture", device=rows.device)
         images = inference.sample(model, side * side, source, mean=mean, c=_conditions(rows, side * side))
         written.append(grid(images.cpu().numpy(), schema, folder / f"{name}.png", columns=side))

@@ -16,6 +16,7 @@ from vaekit.errors import VaekitError
 from vaekit.runs.storage import CONTAINERS, DamagedError
 from vaekit.settings import Settings, build_model, build_objective
 from vaekit.settings.declared import chosen
+from vaekit.settings.named import Named
 from vaekit.training import Descended
 
 HEADER = 2**21
@@ -81,9 +82,9 @@ def header(content: bytes, path: Path) -> tuple[dict, Shapes]:
     return manifest, shapes
 
 
-def check_state(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> None:
+def check_state(shapes: Shapes, path: Path, settings: Settings, schema: Schema, rows: int) -> None:
     """Refuse tensors that are not those of a training of these settings, before memory is taken for either."""
-    last, misfit = _described(shapes, path, settings, schema)
+    last, misfit = _described(shapes, path, settings, schema, rows)
     expected = {name: tuple(tensor.shape) for name, tensor in last.state_dict().items()}
     groups: dict[str, Shapes] = {"last": {}, "averaged": {}}
     for full_name, shape in shapes.items():
@@ -97,9 +98,9 @@ def check_state(shapes: Shapes, path: Path, settings: Settings, schema: Schema) 
                 raise misfit
 
 
-def check_model(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> None:
+def check_model(shapes: Shapes, path: Path, settings: Settings, schema: Schema, rows: int) -> None:
     """Refuse tensors that are not those of the model of these settings, before memory is taken for either."""
-    last, misfit = _described(shapes, path, settings, schema)
+    last, misfit = _described(shapes, path, settings, schema, rows)
     ours = "model."
     expected = {
         name.removeprefix(ours): tuple(tensor.shape)
@@ -110,7 +111,9 @@ def check_model(shapes: Shapes, path: Path, settings: Settings, schema: Schema) 
         raise misfit
 
 
-def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -> tuple[Descended, VaekitError]:
+def _described(
+    shapes: Shapes, path: Path, settings: Settings, schema: Schema, rows: int
+) -> tuple[Descended, VaekitError]:
     """What the settings describe, for its shapes, and the error for a file that holds something else."""
     misfit = VaekitError(f"{path}: the weights do not fit the model that run.toml describes.")
     numbers = sum(math.prod(shape) for shape in shapes.values())
@@ -120,7 +123,7 @@ def _described(shapes: Shapes, path: Path, settings: Settings, schema: Schema) -
         if len(widths) > len(shapes) or widest > numbers:
             raise misfit
         with torch.device("cpu" if _is_small(settings, widest, len(widths)) else "meta"):
-            return Descended(build_model(settings, schema), build_objective(settings)), misfit
+            return Descended(build_model(settings, schema), build_objective(settings, schema, rows)), misfit
     except VaekitError:
         raise
     except Exception as error:  # whatever a stranger's sizes make it stumble over
@@ -134,6 +137,8 @@ def _is_small(settings: Settings, widest: int, layers: int) -> bool:
     A number among the arguments of a part may be a size.
     """
     parts = [getattr(settings.model, name) for name in ("likelihood", "posterior", "prior", "network")]
-    if any(re.search(r"=\s*\d", part) for part in (*parts, settings.training.objective)):
+    parts.append(settings.training.objective)
+    parts += [name for name in settings.training.penalty if Named.parse(name).module is not None]  # ours have no sizes
+    if any(re.search(r"=\s*\d", part) for part in parts):
         return False
     return settings.model.members * (layers + 2) * widest**2 <= SMALL

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from vaekit.core import LatentModel
+from vaekit.core import LatentModel, Objective
 from vaekit.data import Schema
 from vaekit.errors import VaekitError
 from vaekit.runs import checkpoint, container, storage, toml
 from vaekit.runs.checkpoint import METRICS, MODEL, RUN, SCHEMA, TIMES, Saved
 from vaekit.runs.lock import Lock, in_use, other_holder
-from vaekit.settings import Settings, build_model, build_state
+from vaekit.settings import Settings, build_model, build_objective, build_state
 from vaekit.settings.declared import AUTO
 from vaekit.training import State, trained_tensors
 
@@ -247,6 +247,11 @@ class Run:
             storage.write(self.folder / name, kept)
 
     @property
+    def objective(self) -> Objective:
+        """What was descended, made anew: whether it was a bound, and whether the prior can be sampled."""
+        return build_objective(self.settings, self.schema, self._trained_on())
+
+    @property
     def metrics(self) -> list[dict]:
         """The records so far, oldest first; DamagedError where those that the checkpoint knows were changed."""
         checkpoint.check_log(self.folder, self.manifest, METRICS)
@@ -289,7 +294,7 @@ class Run:
     def _check_fits(self, saved: Saved) -> None:
         """Before memory is taken for a model."""
         check = container.check_model if saved.path.name == MODEL else container.check_state
-        check(saved.shapes, saved.path, self.settings, self.schema)
+        check(saved.shapes, saved.path, self.settings, self.schema, self._trained_on())
 
     def _check_settings(self) -> None:
         try:

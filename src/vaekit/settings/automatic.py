@@ -80,24 +80,29 @@ def resolve(settings: Settings, schema: Schema, rows: int, validated: bool) -> t
     posterior = settings.model.posterior
     why_posterior = ""
     if posterior == AUTO:
-        posterior, why_posterior = _posterior(schema, network)
+        posterior, why_posterior = _posterior(settings, schema, network)
     prior, why_prior = _prior(settings, posterior)
+    latent_dim = _sized(_latent_dim(schema, network, hidden), posterior, settings)
+    sizes = {"latent_dim": latent_dim[0], "hidden": hidden, "activation": "silu"}
+    auto = {name: value for name, value in sizes.items() if getattr(settings.model, name) == AUTO}
+    objective = build_objective(settings.changed(**auto), schema, rows)
+    said = ("bound", "rising") if objective.bounded else ("loss", "falling")
     choices = {
         "likelihood": (likelihood, why_likelihood),
         "posterior": (posterior, why_posterior),
         "prior": (prior, why_prior),
-        "latent_dim": _sized(_latent_dim(schema, network, hidden), posterior, settings),
+        "latent_dim": latent_dim,
         "network": (network, _network_reason(schema, network)),
         "hidden": (hidden, why_hidden),
         "activation": ("silu", "smooth"),
         "batch_size": (batch, f"{rows:,} rows"),
-        "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the bound stops rising"),
+        "epochs": (epochs, f"at most: {epochs * steps_an_epoch:,} steps, stopped when the {said[0]} stops {said[1]}"),
         "learning_rate": (_learning_rate(schema.features), "of Adam, after a warm-up"),
         "precision": _precision(network, schema.features, hidden, settings.training.device),
-        "compile": _compile(settings, network, epochs * rows * build_objective(settings).samples),
+        "compile": _compile(settings, network, epochs * rows * objective.samples),
         "start": _start(settings, schema, network, hidden, {"likelihood": likelihood, "posterior": posterior}),
-        "schedule": _schedule(settings.training.epochs),
-        "patience": _patience(validated),
+        "schedule": _schedule(settings.training.epochs, f"the {said[0]} has stopped {said[1]}"),
+        "patience": _patience(validated, said[0]),
     }
     asked = {**vars(settings.model), **vars(settings.training)}
     wanted = {name: choice for name, choice in choices.items() if asked[name] == AUTO}
@@ -187,8 +192,13 @@ def _sized(chosen: tuple[int, str], posterior: str, settings: Settings) -> tuple
     return sized(latents, **arguments), reason
 
 
-def _posterior(schema: Schema, network: str) -> tuple[str, str]:
-    """By whether cells are missing: then the best linear model has another posterior for each pattern of them."""
+def _posterior(settings: Settings, schema: Schema, network: str) -> tuple[str, str]:
+    """The one that an objective names as its own; else by whether cells are missing: then the best linear model has
+    another posterior for each pattern of them."""
+    objective = Named.parse(settings.training.objective)
+    own = getattr(factory("objective", tables.OBJECTIVES, objective, settings.trust), "posterior", "")
+    if own:
+        return own, f"that of objective {objective.name}"
     if not schema.has_missing:
         return "diagonal", "every cell is there"
     if network not in tables.NETWORKS:
@@ -281,12 +291,12 @@ def _start(
     return FACTOR_ANALYSIS, "the best linear model"
 
 
-def _schedule(epochs: int | str) -> tuple[str, str]:
+def _schedule(epochs: int | str, stopped: str) -> tuple[str, str]:
     if epochs == AUTO:
-        return PLATEAU, "the rate comes down once the bound has stopped rising"
+        return PLATEAU, f"the rate comes down once {stopped}"
     return COSINE, "down to 0 over the epochs asked for"
 
 
-def _patience(validated: bool) -> tuple[int, str]:
+def _patience(validated: bool, what: str) -> tuple[int, str]:
     whose = "validation" if validated else "training"
-    return PATIENCE, f"records without a better {whose} bound"
+    return PATIENCE, f"records without a better {whose} {what}"

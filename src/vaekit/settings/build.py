@@ -19,7 +19,7 @@ from vaekit.models.start import LEAST_VARIANCE, Factors, effects, factor_analysi
 from vaekit.models.start import start as start_at
 from vaekit.models.trial import check_networks
 from vaekit.noise import derive_seed
-from vaekit.objectives import EachMember
+from vaekit.objectives import EachMember, Penalised
 from vaekit.parts import Conditions
 from vaekit.parts.likelihoods import Likelihood
 from vaekit.parts.posteriors import Experts
@@ -126,13 +126,30 @@ def _check_conditions(settings: Settings, conditions: int) -> None:
         )
 
 
-def build_objective(settings: Settings) -> Objective:
-    """The objective by its name; weights that it has of its own (a critic's) are drawn from the seed too."""
+def build_objective(settings: Settings, schema: Schema | None = None, rows: int | None = None) -> Objective:
+    """The objective by its name, with its penalties; weights that they have of their own (a critic's) are drawn from
+    the seed too.
+
+    schema, rows    of the training rows, for those that ask what these are
+    """
+    known: dict[str, Any] = {name: getattr(settings.model, name) for name in ("latent_dim", "hidden", "activation")}
+    if schema is not None:
+        known |= {"schema": schema, "shape": schema.shape, "conditions": Conditions(schema.conditions).size}
+    if rows is not None:
+        known["rows"] = rows
     with seeded(settings, "objective"):
-        objective: Objective = settings.made("objective")
+        objective: Objective = settings.made("objective", **known)
+        penalties = settings.made("penalty", **known)
+    if penalties:
+        objective = Penalised(objective, penalties)
     if settings.model.members > 1:
         return EachMember(objective, settings.model.members)
     return objective
+
+
+def can_be_sampled(settings: Settings, objective: Objective) -> bool:
+    """Whether draws of the prior are like codes of rows: where training saw to it, or it was fitted to them after."""
+    return objective.generative or bool(settings.model.refitted)
 
 
 @contextmanager
@@ -160,7 +177,7 @@ def build_state(
             if settings.model.start == FACTOR_ANALYSIS:
                 start_at(member, _factors(member, own))
             start_parts([member.posterior, member.prior], member, own)
-    return State(model, build_objective(settings), recipe)
+    return State(model, build_objective(settings, schema, rows), recipe)
 
 
 @torch.no_grad()

@@ -48,6 +48,12 @@ def part(default: str, table: Mapping[str, Callable], help: str) -> str:
     return dataclasses.field(default=default, metadata={**rule, "help": help, "also": ()})
 
 
+def parts(table: Mapping[str, Callable], help: str) -> tuple[str, ...]:
+    """A field that names any number of parts of a table, or of modules; none of them by default."""
+    rule = {"kind": Named, "table": table, "auto": False}
+    return dataclasses.field(default=(), metadata={**rule, "help": help, "also": ()})
+
+
 @dataclass(frozen=True)
 class Section:
     """Checks every field against its rule when made."""
@@ -127,7 +133,8 @@ class ModelSettings(Section):
         "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); vmf (von "
         "Mises-Fisher, on a sphere); of codes fsq (each latent is one of levels=8 values, or of levels=8x5x5x5 in "
         "turn), lfq (−1 or 1), vq (vectors of a codebook: codes=64, size=2; depth=2: several, each of what is left; "
-        "grouped=true: a codebook for each place), concrete (categories: levels=8, temperature=0.5); or auto",
+        "grouped=true: a codebook for each place), concrete (categories: levels=8, temperature=0.5); point "
+        "(no chance: of objective ae); or auto",
     )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
@@ -172,12 +179,21 @@ class TrainingSettings(Section):
 
     objective: str = part(
         "elbo", tables.OBJECTIVES,
-        "elbo, or iwae (the importance-weighted bound), with arguments: samples=5 (draws of z per row and step), "
-        "beta=0.5 (weight of the rate in the loss; the reported bound is with 1 whatever it is), warmup=0.1 (the part "
-        "of training over which that weight grows from 0), gradient=sticking-the-landing (elbo) or "
-        "doubly-reparameterised (iwae), free_bits=0.1 (elbo: nats per latent below which its rate has no gradient), "
-        "repeats=2 (iwae: bounds that share the samples)",
+        "elbo, iwae (the importance-weighted bound), or ae (an autoencoder: no bound), with arguments: samples=5 "
+        "(draws of z per row and step), beta=0.5 (weight of the rate in the loss; the reported bound is with 1 "
+        "whatever it is), warmup=0.1 (the part of training over which that weight grows from 0), cycles=4 (times "
+        "that it does), gradient=sticking-the-landing (elbo), doubly-reparameterised or partially-weighted (iwae), "
+        "free_bits=0.1 (elbo: nats per latent below which its rate has no gradient), capacity=20 (elbo: nats that "
+        "the rate is drawn to), repeats=2 (iwae: bounds that share the samples), share=0.05 (iwae: the elbo's part "
+        "of the loss)",
     )  # fmt: skip
+    penalty: tuple[str, ...] = parts(
+        tables.PENALTIES,
+        "what is paid in the loss beside the bound, with its weight, mmd:weight=10; may be given several times: mmd "
+        "(all z together against the prior; kernel=imq or rbf), tc (total correlation), information, dimension-wise "
+        "(the other parts of the rate), dip-i and dip-ii (the covariance of all z against the identity), "
+        "code-norm, weight-decay and jacobian (of regularised autoencoders)",
+    )
     epochs: int | str = setting(
         AUTO, int,
         "passes over the training rows, or auto: until the bound stops rising, within a budget of steps",
@@ -262,15 +278,17 @@ class Settings:
         for section, field in _part_fields():
             if field.name not in changes[section]:
                 continue
-            module = Named.parse(getattr(changed[section], field.name)).module
-            if module is not None:
-                trust.add(module)
+            modules = (Named.parse(name).module for name in _names(changed[section], field))
+            trust.update(module for module in modules if module is not None)
         return Settings(**changed, trust=tuple(sorted(trust)))
 
     def made(self, kind: str, **known: object) -> Any:  # noqa: ANN401  what a part is, its kind says
-        """The part that a setting names, made of its arguments and of those of `known` that it asks for."""
+        """The part that a setting names, made of its arguments and of those of `known` that it asks for; of a setting
+        that names several all of them, in a list."""
         section, field = next((s, f) for s, f in _part_fields() if f.name == kind)
-        return made(kind, field.metadata["table"], getattr(getattr(self, section), kind), self.trust, **known)
+        names = _names(getattr(self, section), field)
+        made_parts = [made(kind, field.metadata["table"], name, self.trust, **known) for name in names]
+        return made_parts if isinstance(field.default, tuple) else made_parts[0]
 
 
 SECTIONS: dict[str, type[Section]] = {"data": DataSettings, "model": ModelSettings, "training": TrainingSettings}
@@ -293,6 +311,12 @@ def _part_fields() -> Iterator[tuple[str, dataclasses.Field]]:
                 yield section, field
 
 
+def _names(section: Section, field: dataclasses.Field) -> tuple[str, ...]:
+    """The names of the parts that a setting has: one, or any number."""
+    value = getattr(section, field.name)
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _checked(field: dataclasses.Field, value: object) -> Value:
     """The value of a field; VaekitError where it breaks the field's rule."""
     rule = field.metadata
@@ -300,12 +324,10 @@ def _checked(field: dataclasses.Field, value: object) -> Value:
     if rule["auto"] and isinstance(value, str) and value == AUTO:
         return value
     if rule["kind"] is Named:
-        try:
-            text = text_of(value)
-        except VaekitError as error:
-            raise VaekitError(f"{field.name}: {error.at_command_line}") from error
-        besides = (AUTO,) if rule["auto"] else ()
-        return _part(field.name, rule["table"], text, besides)
+        if not many:
+            return _named(field, value)
+        each = value if isinstance(value, list | tuple) else [value]
+        return tuple(_named(field, one) for one in each)
     if field.name in ("validation", "test") and isinstance(value, str):
         return value
     if field.name == "source" and isinstance(value, list | tuple):
@@ -318,6 +340,17 @@ def _checked(field: dataclasses.Field, value: object) -> Value:
             raise VaekitError(f"{field.name} is {value!r}: give a list.")
         return tuple(_one(field, each) for each in value)
     return _one(field, value)
+
+
+def _named(field: dataclasses.Field, value: object) -> str:
+    """The name of a part that was given by it, or as an object."""
+    rule = field.metadata
+    try:
+        text = text_of(value)
+    except VaekitError as error:
+        raise VaekitError(f"{field.name}: {error.at_command_line}") from error
+    besides = (AUTO,) if rule["auto"] else ()
+    return _part(field.name, rule["table"], text, besides)
 
 
 def _part(kind: str, table: Mapping[str, Callable], text: str, besides: tuple[str, ...]) -> str:

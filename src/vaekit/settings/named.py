@@ -29,8 +29,9 @@ Value = str | int | float | bool
 """of an argument"""
 ROOMS = ("vaekit.nets", "vaekit.objectives", "vaekit.parts")
 """where vaekit's own parts are: of these classes alone nobody has to say that they are trusted"""
-KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood", "conditions")
-"""what a part may ask for; `conditions` is the number C of what batches have in c"""
+KNOWN = ("latent_dim", "schema", "shape", "hidden", "activation", "posterior", "likelihood", "conditions", "rows")
+"""what a part may ask for; `conditions` is the number C of what batches have in c; `rows`, the number N of
+training rows, is told to objectives and penalties alone"""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def prepare(settings: Settings, source: Source, schema: Schema | None = None) ->
     state = build_state(settings, schema, count, device, None if again else rows["train"])
     if not again:
         try_networks(settings, state.model, schema, device)
-        few = torch.arange(min(TRIED, count), device=device)
+        few = torch.arange(min(TRIED, state.recipe.batch_size), device=device)
         check_parts(state.model, state.objective, rows["train"].scoring_batch(few))
     told = not again and schema.binarized == "none" and hasattr(state.model.likelihood, "misfit")
     if not told:  # by their schema, that the likelihood gives them a density

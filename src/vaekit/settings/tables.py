@@ -95,6 +95,7 @@ POSTERIORS = {
     "vq": parts.posteriors.VQ,
     "lfq": parts.posteriors.LFQ,
     "concrete": parts.posteriors.Concrete,
+    "point": parts.posteriors.Point,
 }
 PRIORS: dict[str, Callable] = {
     "standard": parts.priors.StandardNormal,
@@ -105,7 +106,18 @@ PRIORS: dict[str, Callable] = {
     "uniform-sphere": parts.priors.UniformSphere,
     "codes": parts.priors.codes_prior,
 }
-OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted}
+OBJECTIVES = {"elbo": objectives.ELBO, "iwae": objectives.ImportanceWeighted, "ae": objectives.Autoencoder}
+PENALTIES = {
+    "mmd": objectives.MMD,
+    "tc": objectives.TotalCorrelation,
+    "information": objectives.Information,
+    "dimension-wise": objectives.DimensionWise,
+    "dip-i": objectives.DIPI,
+    "dip-ii": objectives.DIPII,
+    "code-norm": objectives.CodeNorm,
+    "weight-decay": objectives.WeightDecay,
+    "jacobian": objectives.Jacobian,
+}
 NETWORKS: dict[str, Callable] = {
     "mlp": _perceptron(nets.MLP),
     "skip": _perceptron(nets.SkipMLP),
@@ -123,5 +135,5 @@ PRECISIONS = tuple(recipe.PRECISIONS)
 
 __all__ = [
     "ACTIVATIONS", "BINARIZE", "COMPILE", "DEVICES", "FOR_IMAGES", "LIKELIHOODS", "NETWORKS", "OBJECTIVES",
-    "POSTERIORS", "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
+    "PENALTIES", "POSTERIORS", "PRECISIONS", "PRIORS", "SCHEDULES", "STARTS",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.core import Batch
-from vaekit.training.step import EPSILON, Ahead, Eager, Noise, Pace, Step, Stepper, Trainable, numbers, of_numbers
+from vaekit.training.step import EPSILON, Ahead, Eager, Noise, Pace, Step, Stepper, Trainable, numbers, of_numbers, told
 
 EAGERLY = 100
 """steps before the first that is compiled or recorded: training starts, and shows what is wrong, at once"""
@@ -173,16 +173,16 @@ def tensor_step(trainable: Trainable, layout: Flat, settled: int) -> Callable:
         weights: Tensor, averaged: Tensor, means: Tensor, squares: Tensor, steps: Tensor, tensors: tuple, noise: Noise,
         rates: Tensor,
     ) -> tuple[list[str], Tensor]:  # fmt: skip
-        def loss(parameters: list[Tensor]) -> tuple[Tensor, tuple]:
+        def loss(parameters: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             given = dict(zip(names, parameters, strict=True))
             bound = torch.func.functional_call(last, given, (tensors, noise, settled))
-            return bound.loss, bound
+            return bound.loss, told(last.objective, bound)
 
-        gradient, (_, bound) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
+        gradient, (total, values) = torch.func.grad_and_value(loss, has_aux=True)(layout.parts(weights))
         rate, limit, weight, *unbias = rates.unbind()
         unbias_mean, unbias_square = unbias or [1 / (1 - beta ** (steps.max() + 1)) for beta in (first, second)]
         g = layout.joined(gradient)
-        terms, found = numbers(last.objective, bound, g.square().sum().sqrt(), limit)
+        terms, found = numbers(values, total, g.square().sum().sqrt(), limit)
         scale = found[-2]  # read from there: computed once, not beside each weight
         finite = found[-1] > 0
         g = scale * g

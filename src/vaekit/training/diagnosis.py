@@ -13,12 +13,12 @@ from vaekit.data import Schema
 def diagnosis(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...], numbers: Tensor, schema: Schema) -> str:
     """A sentence on the batch that could not be learned from.
 
-    noise      all ε of the step that failed, that of z first
+    noise      all ε of the step that failed, that of z first, where there is one
     numbers    (B,) of the batch's rows among the training rows
     """
     draw = _wrong_draw(model, batch, noise)
     distance = _distance(model.likelihood, batch.x)
-    term, row = _first({"the rate": draw.rate, "log p(x|z)": draw.log_px.sum(0)})
+    term, row = _first(_terms(draw))
     if row is None and distance is not None:
         row = int(distance.amax(1).argmax())
     if row is None:
@@ -37,10 +37,18 @@ def _wrong_draw(model: LatentModel, batch: Batch, noise: tuple[Tensor, ...]) -> 
     count = len(noise) // len(each)
     draws = []
     for i, member in enumerate(each):
-        epsilon = noise[i * count] if count else batch.x.new_zeros(1, len(batch.x), member.noise)
+        epsilon = noise[i * count] if count else batch.x.new_zeros(1, 0, 0)
+        if epsilon.shape[-1] != member.noise:  # of an objective that draws no z
+            epsilon = batch.x.new_zeros(1, len(batch.x), member.noise)
         draws.append(member.draw(batch, epsilon))
-    wrong = [draw for draw in draws if not (draw.rate.isfinite().all() and draw.log_px.isfinite().all())]
+    wrong = [draw for draw in draws if not all(values.isfinite().all() for values in _terms(draw).values())]
     return (wrong or draws)[0]
+
+
+def _terms(draw: Draw) -> dict[str, Tensor]:
+    """What a loss is made of, (B,) each; a point has no rate."""
+    terms = {"the rate": draw.rate} if draw.q.dense else {}
+    return {**terms, "log p(x|z)": draw.log_px.sum(0)}
 
 
 def _first(terms: dict[str, Tensor]) -> tuple[str, int | None]:

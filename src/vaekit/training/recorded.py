@@ -22,6 +22,7 @@ from vaekit.training.step import (
     numbers,
     of_numbers,
     repeatable,
+    told,
 )
 
 WARMING = 2
@@ -132,7 +133,7 @@ class Recording:
         bound, used = gradient(trainable, self.batch, self.noise, self.settled)
         rate, limit, weight = self.pace.unbind()
         with torch.no_grad():
-            names, found = numbers(trainable.objective, bound, together.norm(used.gradient), limit)
+            names, found = numbers(told(trainable.objective, bound), bound.loss, together.norm(used.gradient), limit)
             scale, finite = found[-2:].unbind()
             adam(used, trainable.adam.betas, rate, grad_scale=1 / scale, found_inf=1 - finite)
             together.follow_on_device(trainable.averages, trainable.parameters, weight * finite)

@@ -100,8 +100,8 @@ class Descended(nn.Module):
         self.objective = objective
 
     def forward(self, tensors: Tensors, noise: Noise, step: int) -> Bound:
-        """The bound on a batch that is given as its tensors."""
-        return self.objective(self.model, Batch(*tensors), *noise, step=step)
+        """The bound on a batch that is given as its tensors, without the draw that it was made of."""
+        return self.objective(self.model, Batch(*tensors), *noise, step=step)._replace(draw=None)
 
 
 class Trainable:
@@ -163,7 +163,7 @@ def step(trainable: Trainable, batch: Batch, noise: Noise, pace: Pace, number: i
         bound, used = gradient(trainable, batch, noise, number)
     with torch.no_grad():
         norm = together.norm(used.gradient)
-        found = of_numbers(*numbers(trainable.objective, bound, norm, pace.limit))
+        found = of_numbers(*numbers(told(trainable.objective, bound), bound.loss, norm, pace.limit))
         if not found.finite:
             return found
         if found.scale < 1:
@@ -235,11 +235,10 @@ def told(objective: Objective, found: Bound | Averages) -> dict[str, Tensor]:
     return {**first, **found.terms}
 
 
-def numbers(objective: Objective, bound: Bound, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
-    """Names of the means, and all of a Step as one tensor: it leaves the device once."""
-    values = told(objective, bound)
+def numbers(values: dict[str, Tensor], loss: Tensor, norm: Tensor, limit: Tensor | float) -> tuple[list[str], Tensor]:
+    """Names of the means of what is told, and all of a Step as one tensor: it leaves the device once."""
     scale = torch.where(norm > limit, limit / norm, 1.0)
-    finite = (norm + bound.loss).isfinite().to(norm.dtype)
+    finite = (norm + loss).isfinite().to(norm.dtype)
     means = [value.mean() for value in values.values()]
     return list(values), torch.stack([*means, norm, scale, finite])
 
