@@ -91,6 +91,13 @@ class Ladder(Latent):
             log_q = log_q + its_log_q
         return z, log_q
 
+    def sample(self, generator: torch.Generator, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draws (*shape, …, D) from a given generator."""
+        z = self.top.sample(generator, shape)
+        for rung in self.below:
+            z = torch.cat([z, rung.at(z).sample(generator)], -1)
+        return z
+
     def log_prob(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """The log-density of any z (…, D), (…) nats; no coordinate can be left out of it."""
         if mask is not None:
