@@ -191,6 +191,15 @@ def both_into_one(right):
     return partially
 
 
+def at_the_rung_above(right):
+    """Each rung's density below the top at what the draw has one latent earlier."""
+
+    def each(self, z):
+        return zip([q for q, _ in right(self, z)], z.roll(1, -1).split(self.rungs, -1), strict=True)
+
+    return each
+
+
 BOUNDS, NORMAL = "vaekit.objectives.bounds:", "vaekit.distributions.normal:Normal."
 IMPORTANCE = "vaekit.evaluation.importance:ImportanceSampling."
 DEFECTS = {
@@ -241,6 +250,9 @@ DEFECTS = {
         "vaekit.parts.posteriors.codes:VQ.forward", mean_over_latents, "parts/test_codes.py"
     ),
     "fsq off its middle": Defect("vaekit.parts.posteriors.codes:FSQ.bound", without_the_shift, "parts/test_codes.py"),
+    "a rung's density at another rung's sample": Defect(
+        "vaekit.distributions.ladder:Ladder._each", at_the_rung_above, "parts/test_ladder.py"
+    ),
     "codes that cost nothing": Defect(
         "vaekit.distributions.codes:Codes.log_prob", codes_for_nothing, "parts/test_codes.py"
     ),

@@ -59,7 +59,8 @@ def pairs() -> list[tuple[str, str]]:
         own = getattr(family, "prior", "")
         for prior in tables.PRIORS:
             of_own = prior == own.split(":")[0] or (prior == "vamp" and posterior in ("vmf", "concrete"))
-            if of_own or (not own and prior not in ("codes", "uniform-sphere")):
+            of_reals = own in ("", "ladder") and prior not in ("codes", "uniform-sphere", "ladder")
+            if of_own or of_reals:
                 found.append((posterior, prior))
     return found
 

@@ -23,6 +23,7 @@ VARIANTS = {
     "vaekit's coupling": {"posterior": "coupling", "objective": "elbo:gradient=sticking-the-landing"},
     "vaekit's iaf": {"posterior": "iaf"},
     "vaekit's planar": {"posterior": "planar"},
+    "vaekit's ladder": {"posterior": "ladder:rungs=3", "objective": "elbo:gradient=sticking-the-landing"},
     "vaekit's von Mises-Fisher": {"posterior": "vmf"},
     "vaekit's flow prior": {"prior": "flow", "objective": "iwae:samples=4,gradient=doubly-reparameterised"},
 }

@@ -239,6 +239,8 @@ class Latent:
     """what z is: a posterior goes with a prior of the same space, for else log p(z) − log q(z|x) means nothing"""
     dense: bool = True
     """whether z has a density; a point has none, and no bound"""
+    rungs: tuple[int, ...] = ()
+    """how many of its latents are of each layer, the top one first, where there are several layers"""
     owed: Tensor | float = 0.0
     """(B,) what a part wants paid in the loss beside the bound (the commitment to a codebook, say)"""
 

@@ -34,7 +34,7 @@ TINY = ("--latent-dim", 2, "--hidden", "16", "--batch-size", 64)
 KEYS = (
     "run", "data", "seed", "draws", "versions", "elbo", "rate", "distortion", "bits_per_dim", "active_units",
     "latent_dim", "n", "observed", "features", "log_likelihood", "rate_parts", "generalisation", "baselines",
-    "comparison", "verdicts", "two_sided", "decisive", "codes", "clusters",
+    "comparison", "verdicts", "two_sided", "decisive", "codes", "clusters", "rungs",
 )  # fmt: skip
 
 

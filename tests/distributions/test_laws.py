@@ -18,6 +18,7 @@ from vaekit.distributions import (
     ColourLogistic,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
+    Ladder,
     Laplace,
     LogisticMixture,
     LogNormal,
@@ -28,6 +29,7 @@ from vaekit.distributions import (
     Poisson,
     PrecisionNormal,
     Pushed,
+    Rung,
     StudentT,
     TruncatedLogistic,
     WithAtoms,
@@ -158,6 +160,16 @@ def _coupled_normal(x, loc, log_scale):
     return stats.norm.logpdf(u, loc, np.exp(log_scale)).sum(-1) - s
 
 
+def _below(above: Tensor) -> Normal:
+    """N(2 z_2 − 1, e^(−0.6)) of one latent, given the one above it."""
+    return Normal(2 * above - 1, torch.full_like(above, -0.3))
+
+
+def _two_rungs(x, loc, log_scale):
+    top = stats.norm.logpdf(x[..., 0], loc[..., 0], np.exp(log_scale[..., 0]))
+    return top + stats.norm.logpdf(x[..., 1], 2 * x[..., 0] - 1, np.exp(-0.3))
+
+
 ATOMS = torch.tensor([[0.0], [7.0]], dtype=torch.float64)
 
 FAMILIES = {
@@ -180,6 +192,9 @@ FAMILIES = {
         lambda m, s: Pushed(Normal(m, s), copy.deepcopy(COUPLED).to(m.dtype)),
         ([[1.0, -2.0], [0.0, 0.5]], [[0.0, -0.5], [-1.0, 0.5]]),
         _coupled_normal, None, 0.01, stddev_within=0.03),
+    "ladder": Family(
+        lambda m, s: Ladder(Normal(m, s), [Rung(1, _below)]), ([[1.0], [-0.5]], [[-1.0], [0.5]]),
+        _two_rungs, None, 0.01, stddev_within=0.03),
     "bernoulli": Family(
         Bernoulli, ([[-40.0], [-22.0], [-3.0], [0.0], [0.5], [6.0], [22.0], [40.0]],),
         lambda x, logit: special.log_expit(np.where(x == 1, logit, -logit))[..., 0],

@@ -23,7 +23,7 @@ LIKELIHOODS = {
 POSTERIORS = {
     "diagonal": parts.posteriors.Diagonal, "full": parts.posteriors.FullCovariance,
     "coupling": parts.posteriors.Coupling, "iaf": parts.posteriors.InverseAutoregressive,
-    "planar": parts.posteriors.Planar,
+    "planar": parts.posteriors.Planar, "ladder": lambda d: parts.posteriors.Ladder(d, rungs=min(d, 3)),
 }  # fmt: skip
 
 

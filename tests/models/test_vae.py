@@ -23,6 +23,7 @@ LIKELIHOODS = {
 POSTERIORS = {
     "diagonal": posteriors.Diagonal, "full": posteriors.FullCovariance, "experts": posteriors.Experts,
     "coupling": posteriors.Coupling, "iaf": posteriors.InverseAutoregressive, "planar": posteriors.Planar,
+    "ladder": posteriors.Ladder,
     "vmf": posteriors.Spherical, "fsq": posteriors.FSQ, "vq": posteriors.VQ, "lfq": posteriors.LFQ,
     "concrete": lambda d: posteriors.Concrete(d, levels=2),
 }  # fmt: skip

@@ -48,6 +48,7 @@ CASES = {
     },
     "iaf": {"posterior": "iaf:width=8"},
     "planar": {"posterior": "planar:steps=2"},
+    "ladder": {"posterior": "ladder:width=8"},
     "von Mises-Fisher": {"posterior": "vmf"},
     "warm-up": {"objective": "elbo:beta=2.0,warmup=0.5"},
 }  # fmt: skip

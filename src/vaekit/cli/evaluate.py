@@ -293,6 +293,9 @@ def _of_bound(result: "Evaluation", binarized: str, finished: bool) -> list[Line
         lines.append(("rate", rate, "KL(q(z|x) ‖ p(z)), of which"))
         lines.append(("  information", f"{parts.information:.3f} nats", ceiling))
         lines.append(("  marginal", f"{parts.marginal_kl:.3f} nats", _marginal(parts, finished)))
+    if result.rungs is not None:
+        value = " + ".join(f"{rate:.2f}" for rate in result.rungs) + " nats"
+        lines.append(("  by rungs", value, "of each given those above it, the top one first"))
     lines.append(("distortion", f"{result.distortion:.3f} nats", "−E log p(x|z)"))
     if result.codes is not None:
         return [*lines, *_of_codes(result.codes)]

@@ -10,6 +10,7 @@ from vaekit.distributions.columns import Columns
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic
 from vaekit.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from vaekit.distributions.factorised import Factorised
+from vaekit.distributions.ladder import Ladder, Rung
 from vaekit.distributions.laplace import Laplace
 from vaekit.distributions.log_normal import LogNormal
 from vaekit.distributions.logistic_mixture import LogisticMixture
@@ -32,8 +33,8 @@ from vaekit.distributions.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
     "CODES", "Assembled", "Bernoulli", "Book", "Categorical", "Categories", "Codes", "ColourLogistic", "Columns",
-    "DiscretizedLogistic", "DiscretizedLogisticMixture", "EvenCodes", "Factorised", "Laplace", "LogNormal",
+    "DiscretizedLogistic", "DiscretizedLogisticMixture", "EvenCodes", "Factorised", "Ladder", "Laplace", "LogNormal",
     "LogisticMixture", "Mixture", "MultivariateNormal", "NegativeBinomial", "Normal", "OneCode", "OneOf", "Ordinal",
-    "Point", "Poisson", "PrecisionNormal", "Pushed", "StudentT", "TruncatedLogistic", "Unforeseen", "UniformSphere",
-    "VonMisesFisher", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom", "one_hot",
+    "Point", "Poisson", "PrecisionNormal", "Pushed", "Rung", "StudentT", "TruncatedLogistic", "Unforeseen",
+    "UniformSphere", "VonMisesFisher", "WithAtoms", "ZeroInflated", "ZeroInflatedLogNormal", "log_atom", "one_hot",
 ]  # fmt: skip

@@ -75,12 +75,16 @@ class Normal(Factorised, Latent):
         """
         if not isinstance(p, Normal):
             return super().rate(p, z, log_q)
-        log_ratio = self.log_scale - p.log_scale
-        distance = (self.loc - p.loc) * (-p.log_scale).exp()
-        each = 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
+        each = self.divergence(p)
         if each.dim() > 2:
             return each
         return each.unsqueeze(0)
+
+    def divergence(self, p: "Normal") -> Tensor:
+        """The divergence KL(self ‖ p) of each feature, (…, *X) nats."""
+        log_ratio = self.log_scale - p.log_scale
+        distance = (self.loc - p.loc) * (-p.log_scale).exp()
+        return 0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio
 
     def detach(self) -> "Normal":
         """The same distribution with its parameters held constant."""

@@ -81,16 +81,17 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         "categorical", "ordinal"; "colour-logistic" (images in colour).
     posterior : "diagonal", "full" (covariance), "experts" (for missing cells, in these rows or
         in rows to come); a normal pushed through a flow: "coupling" ("coupling:steps=4,width=64"), "iaf" (inverse
-        autoregressive, "iaf:steps=2,width=64"), "planar" ("planar:steps=10"); "vmf" (von Mises-Fisher, on a sphere); of
-        codes "fsq" (each latent is one of some values: "fsq:levels=8", or "fsq:levels=8x5x5x5" in turn), "lfq" (−1 or
-        1), "vq" (vectors of a codebook: "vq:codes=64,size=2", with "depth=2" several, each of what is left, with
-        "grouped=true" of a codebook for each place), "concrete" (categories: "concrete:levels=8", of
-        "temperature=0.5"); "point" (no chance: of objective "ae"); or "auto".
+        autoregressive, "iaf:steps=2,width=64"), "planar" ("planar:steps=10"); "ladder" (several layers of latents,
+        "ladder:rungs=2,width=128" or "ladder:sizes=50-100"); "vmf" (von Mises-Fisher, on a sphere); of codes "fsq"
+        (each latent is one of some values: "fsq:levels=8", or "fsq:levels=8x5x5x5" in turn), "lfq" (−1 or 1), "vq"
+        (vectors of a codebook: "vq:codes=64,size=2", with "depth=2" several, each of what is left, with "grouped=true"
+        of a codebook for each place), "concrete" (categories: "concrete:levels=8", of "temperature=0.5"); "point" (no
+        chance: of objective "ae"); or "auto".
     prior : "standard" (normal), "gaussian" (its mean and covariance learned), "mixture" (of normals:
         "mixture:components=30,covariance=full"), "vamp" (a mixture of posteriors of learned inputs:
-        "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "uniform-sphere" (for
-        "vmf"), "codes" (of a posterior of codes: "codes:kind=uniform", "independent" or "autoregressive"), or "auto":
-        the one that belongs to the posterior.
+        "vamp:components=50"), "flow" (learned, of coupling steps: "flow:steps=6,width=64"), "ladder" and
+        "uniform-sphere" (for the posteriors "ladder" and "vmf"), "codes" (of a posterior of codes:
+        "codes:kind=uniform", "independent" or "autoregressive"), or "auto": the one that belongs to the posterior.
     objective : "elbo", "iwae" (the importance-weighted bound), or "ae" (an autoencoder, which has no bound and no
         density of rows: for `transform` and `inverse_transform`), with arguments: "elbo:samples=5" (draws of z per row
         and step), "beta=0.5" (weight of the rate in the loss; bounds are reported with 1 whatever it is), "warmup=0.1"

@@ -10,6 +10,7 @@ from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.methods import METHODS, build_method
 from vaekit.evaluation.quadrature import Quadrature
 from vaekit.evaluation.rate import RateParts, rate_parts
+from vaekit.evaluation.rungs import rung_rates
 from vaekit.evaluation.scores import Method, Scores
 from vaekit.evaluation.summary import Evaluation, beaten, elbo, evaluate
 from vaekit.evaluation.verdicts import Gap
@@ -18,5 +19,5 @@ __all__ = [
     "METHODS", "AnnealedImportance", "Baseline", "Clusters", "CodeUse", "Evaluation", "Gap", "ImportanceSampling",
     "LogLikelihood", "Method", "OneDraw", "Quadrature", "RateParts", "Scores", "SimpleModels", "as_for", "beaten",
     "build_method", "cluster_use", "code_use", "elbo", "evaluate", "log_likelihood", "pareto_shape", "rate_parts",
-    "two_sided",
+    "rung_rates", "two_sided",
 ]  # fmt: skip

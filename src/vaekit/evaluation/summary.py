@@ -18,6 +18,7 @@ from vaekit.evaluation.clusters import Clusters, cluster_use
 from vaekit.evaluation.codes import CodeUse, code_use
 from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
+from vaekit.evaluation.rungs import rung_rates
 from vaekit.evaluation.scores import Method
 from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
 from vaekit.inference import Averages, active_units, has_clusters, over_rows
@@ -79,6 +80,9 @@ class Evaluation:
     """how codes are used; None where the latents are no codes"""
     clusters: Clusters | None = None
     """the rows by the components of a mixture prior; None where the prior is none"""
+    rungs: tuple[float, ...] | None = None
+    """the rate of each layer of latents given those above it, the top one first: their sum is `rate`. None where there
+    is one layer, or a prior that does not fall apart by them"""
 
     @property
     def comparison(self) -> str | None:
@@ -117,6 +121,7 @@ class Evaluation:
             "decisive": self.decisive and self.decisive.to_dict(),
             "codes": self.codes and self.codes.to_dict(),
             "clusters": self.clusters and self.clusters.to_dict(),
+            "rungs": self.rungs and list(self.rungs),
         }
 
 
@@ -191,6 +196,7 @@ def evaluate(
         decisive=decisive,
         codes=_code_use(model, rows),
         clusters=cluster_use(model, rows, seed, labels) if has_clusters(model) else None,
+        rungs=_rung_rates(model, rows, seed),
     )
 
 
@@ -250,6 +256,14 @@ def _code_use(model: LatentModel, rows: Dataset) -> CodeUse | None:
         return None
 
 
+def _rung_rates(model: LatentModel, rows: Dataset, seed: int) -> tuple[float, ...] | None:
+    """The rate of each layer of latents, by the draws that the ELBO is of; None where it does not fall apart so."""
+    try:
+        return rung_rates(model, rows, _draws(model, rows), seed)
+    except UnknownError:
+        return None
+
+
 def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> str | None:
     """Whether simple models of the rows `train` give `rows`, which neither was trained on, a greater log p(x).
 
@@ -269,11 +283,17 @@ def beaten(model: LatentModel, train: Dataset, rows: Dataset, seed: int = 0) -> 
 def elbo(model: LatentModel, rows: Dataset, seed: int = 0) -> Averages:
     """The ELBO of each row and its parts, from as many draws per row as the number of rows allows."""
     count = len(members(model))
-    draws = max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)) // count)
-    if not members(model)[0].noise:  # all are the same
-        draws = 1
+    draws = _draws(model, rows)
     objective = ELBO(draws) if count == 1 else EachMember(ELBO(draws), count)
     return over_rows(objective, model, rows.blocks(), seed)
+
+
+def _draws(model: LatentModel, rows: Dataset) -> int:
+    """How many draws of z per row, and member of an ensemble, the number of rows allows."""
+    each = members(model)
+    if not each[0].noise:  # all are the same
+        return 1
+    return max(1, min(MOST_DRAWS, DRAWS_IN_ALL // len(rows)) // len(each))
 
 
 def _gap(model: LatentModel, held_out: Averages, train: Dataset, seed: int) -> Gap:

@@ -130,18 +130,19 @@ class ModelSettings(Section):
     posterior: str = part(
         AUTO, tables.POSTERIORS,
         "diagonal, full (covariance), experts (for rows with missing cells); a normal pushed through a flow: coupling "
-        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); vmf (von "
-        "Mises-Fisher, on a sphere); of codes fsq (each latent is one of levels=8 values, or of levels=8x5x5x5 in "
-        "turn), lfq (−1 or 1), vq (vectors of a codebook: codes=64, size=2; depth=2: several, each of what is left; "
-        "grouped=true: a codebook for each place), concrete (categories: levels=8, temperature=0.5); point "
-        "(no chance: of objective ae); or auto",
+        "(steps=4, width=64), iaf (inverse autoregressive; steps=2, width=64), planar (steps=10); ladder (of "
+        "several layers: rungs=2, width=128, or sizes=50-100); vmf (von Mises-Fisher, on a sphere); "
+        "of codes fsq (each latent is one of levels=8 values, or of levels=8x5x5x5 in turn), lfq (−1 or 1), vq "
+        "(vectors of a codebook: codes=64, size=2; depth=2: several, each of what is left; grouped=true: a codebook "
+        "for each place), concrete (categories: levels=8, temperature=0.5); point (no chance: of objective ae); or "
+        "auto",
     )  # fmt: skip
     prior: str = part(
         AUTO, tables.PRIORS,
         "standard (normal), gaussian (its mean and covariance learned), mixture (of normals: components=30, "
         "covariance=diagonal or full), vamp (a mixture of posteriors of learned inputs: components=50), flow (learned, "
-        "of coupling steps: steps=6, width=64), uniform-sphere (for vmf), codes (of a posterior of codes: "
-        "kind=uniform, independent or autoregressive), or auto: the one that belongs to the "
+        "of coupling steps: steps=6, width=64), ladder (for ladder), uniform-sphere (for vmf), codes "
+        "(of a posterior of codes: kind=uniform, independent or autoregressive), or auto: the one that belongs to the "
         "posterior",
     )  # fmt: skip
     refitted: str = setting("", str)

@@ -90,6 +90,7 @@ POSTERIORS = {
     "coupling": parts.posteriors.Coupling,
     "iaf": parts.posteriors.InverseAutoregressive,
     "planar": parts.posteriors.Planar,
+    "ladder": parts.posteriors.Ladder,
     "vmf": parts.posteriors.Spherical,
     "fsq": parts.posteriors.FSQ,
     "vq": parts.posteriors.VQ,
@@ -103,6 +104,7 @@ PRIORS: dict[str, Callable] = {
     "mixture": parts.priors.Mixture,
     "vamp": parts.priors.VampPrior,
     "flow": parts.priors.Flow,
+    "ladder": parts.priors.Ladder,
     "uniform-sphere": parts.priors.UniformSphere,
     "codes": parts.priors.codes_prior,
 }
