@@ -250,7 +250,7 @@ DEFECTS = {
         "vaekit.parts.posteriors.codes:VQ.forward", mean_over_latents, "parts/test_codes.py"
     ),
     "fsq off its middle": Defect("vaekit.parts.posteriors.codes:FSQ.bound", without_the_shift, "parts/test_codes.py"),
-    "a rung's density at another rung's sample": Defect(
+    "a rung at another rung's sample": Defect(
         "vaekit.distributions.ladder:Ladder._each", at_the_rung_above, "parts/test_ladder.py"
     ),
     "codes that cost nothing": Defect(

@@ -332,6 +332,29 @@ def test_the_rates_of_rungs_sum_to_the_rate(small):
     assert sum(found.rungs) == pytest.approx(found.rate, abs=1e-5)
 
 
+def test_rungs_that_carry_nothing_are_named():
+    idle = vaekit.evaluation.verdicts.idle_rungs
+    assert idle([5.0, 0.04, 0.0]).startswith("Rungs 2 and 3 of 3, from the top, carry next to nothing (0.04 and 0.00")
+    assert idle([0.0, 0.0]) is None  # that is a collapse
+    assert idle([0.2, 0.1]) is None
+
+
+def test_a_rung_that_says_nothing_is_said_by_evaluation(small):
+    model = copy.deepcopy(small.model_)
+    posterior = model.posterior
+    last = model.encoder.correction.last
+    with torch.no_grad():
+        for layer in (last, model.encoder.linear):
+            for place in (1, 3):  # μ and log σ of the lower rung
+                layer.weight[place] = 0
+                layer.bias[place] = 0
+        posterior.below[0].last.weight.zero_()
+        posterior.below[0].last.bias.zero_()
+    found = vaekit.evaluation.evaluate(model, Dataset(X, small.schema_, seed=0))
+    assert found.rungs[1] == pytest.approx(0, abs=1e-4)
+    assert "Rung 2 of 2, from the top, carries next to nothing (0.00 nats): fewer rungs would do." in found.verdicts
+
+
 @pytest.mark.parametrize("parts", [{"posterior": "diagonal"}, {"posterior": "ladder", "prior": "mixture"}])
 def test_a_rate_that_does_not_fall_apart_by_rungs_is_not_told_apart(parts):
     vae = VAE(latent_dim=2, hidden=(4,), max_epochs=1, **parts).fit(X)

@@ -12,6 +12,8 @@ from vaekit.noise import fixed_normals
 
 POINTS = 128
 """fixed draws that standard deviations are taken of"""
+AT_ONCE = 16
+"""of them through the networks at once: a batch is as large as one draw of it has room for"""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Ladder(Latent):
         batch = self.top.shape[:-1]
         points = fixed_normals(POINTS, dims).to(self.top.loc)
         noise = points.reshape(POINTS, *[1] * len(batch), dims).expand(POINTS, *batch, dims)
-        z, _ = self.draw(noise)
+        z = torch.cat([self.draw(part)[0] for part in noise.split(AT_ONCE)])
         return z.std(0, correction=0)
 
     def detach(self) -> "Ladder":

@@ -20,7 +20,16 @@ from vaekit.evaluation.likelihood import LogLikelihood, log_likelihood
 from vaekit.evaluation.rate import RateParts, rate_parts
 from vaekit.evaluation.rungs import rung_rates
 from vaekit.evaluation.scores import Method
-from vaekit.evaluation.verdicts import Decisive, Gap, NamedRow, below_baselines, comparison, few_decide, verdicts
+from vaekit.evaluation.verdicts import (
+    Decisive,
+    Gap,
+    NamedRow,
+    below_baselines,
+    comparison,
+    few_decide,
+    idle_rungs,
+    verdicts,
+)
 from vaekit.inference import Averages, active_units, has_clusters, over_rows
 from vaekit.objectives import ELBO, EachMember
 from vaekit.parts.likelihoods import Columns
@@ -152,6 +161,10 @@ def evaluate(
     averages = elbo(model, rows, seed)
     means = {name: term.double().mean().item() for name, term in averages.terms.items()}
     parts, said = _rate_parts(model, rows, seed)
+    rungs = _rung_rates(model, rows, seed)
+    idle = None if rungs is None else idle_rungs(rungs)
+    if idle is not None:
+        said = (*said, idle)
     likelihood = model.likelihood
     observed = _observed(rows)
     bits = None
@@ -196,7 +209,7 @@ def evaluate(
         decisive=decisive,
         codes=_code_use(model, rows),
         clusters=cluster_use(model, rows, seed, labels) if has_clusters(model) else None,
-        rungs=_rung_rates(model, rows, seed),
+        rungs=rungs,
     )
 
 

@@ -3,7 +3,7 @@
 A verdict is about something to act on. It is given only where the evidence exceeds twice its standard error.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -171,6 +171,26 @@ def unforeseen_holes(model: LatentModel, rows: Dataset) -> str | None:
         "cells are missing, as in none of the rows that the model was fitted to: its q(z|x) knows nothing of them, and "
         "what is said of log p(x) may be far too low. A model fitted with --posterior=experts knows."
     )
+
+
+def idle_rungs(rates: Sequence[float]) -> str | None:
+    """Which layers of latents carry nothing, where others do.
+
+    rates    mean rate of each, the top one first, nats per row
+
+    >>> idle_rungs([0.02, 9.1, 3.0])
+    'Rung 1 of 3, from the top, carries next to nothing (0.02 nats): fewer rungs would do.'
+    >>> idle_rungs([4.0, 9.1])
+    """
+    idle = [number for number, rate in enumerate(rates) if rate < COLLAPSED]
+    if not idle or len(idle) == len(rates):
+        return None
+    numbers = " and ".join(str(number + 1) for number in idle)
+    nats = " and ".join(f"{rates[number]:.2f}" for number in idle)
+    who = f"Rung {numbers} of {len(rates)}, from the top, carries"
+    if len(idle) > 1:
+        who = f"Rungs {numbers} of {len(rates)}, from the top, carry"
+    return f"{who} next to nothing ({nats} nats): fewer rungs would do."
 
 
 def overfitting(train: float, held_out: float, gap_se: float | None, measure: str = "ELBO") -> str | None:
