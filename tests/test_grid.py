@@ -79,7 +79,8 @@ def refused(posterior: str, prior: str, objective: str) -> bool:
     """Whether the parts are known not to go together."""
     if posterior in ("iaf", "planar"):  # which know the density of their own draws only
         return prior == "vamp" or "sticking" in objective
-    return posterior == "concrete" and "sticking" in objective  # its gradient is that of a relaxation
+    of_codes = posterior in ("fsq", "vq", "lfq", "concrete")  # whose gradient is that of a relaxation, or goes past one
+    return of_codes and "sticking" in objective
 
 
 @pytest.mark.slow
