@@ -19,8 +19,10 @@ from vaekit.training.refit import Gain, drawn, gain, refitted
 
 MOST_COMPONENTS = 128
 OF_CODES = ("codes:kind=independent", "codes:kind=autoregressive")
+LEAST = 0.02
+"""nats per row that twice as many components have to gain"""
 FALLS = 2
-"""numbers of components in a row that are worse than the best, after which no more are tried"""
+"""times in a row that they do not, after which no more are tried"""
 HELD_OUT = 10
 """every so many-th row is held out where a run has no validation rows"""
 
@@ -114,7 +116,7 @@ class _Member:
 
 
 def _mixtures(tried: dict[str, float]) -> Iterator[str]:
-    """Mixtures of more and more components, of either kind, until more are worse."""
+    """Mixtures of more and more components, of either kind, until more are no better."""
     for covariance in ("full", "diagonal"):
         falls = 0
         best = float("-inf")
@@ -122,7 +124,7 @@ def _mixtures(tried: dict[str, float]) -> Iterator[str]:
         while components <= MOST_COMPONENTS and falls < FALLS:
             name = f"mixture:components={components},covariance={covariance}"
             yield name
-            falls = falls + 1 if tried[name] < best else 0
+            falls = falls + 1 if tried[name] < best + LEAST else 0
             best = max(best, tried[name])
             components *= 2
 

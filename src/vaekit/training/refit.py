@@ -23,7 +23,7 @@ from vaekit.threads import suited
 
 DRAWS = 5
 """of each row"""
-NUMBERS = 2**23
+NUMBERS = 2**20
 """in all draws at most: of many rows some are enough"""
 BATCH = 256
 """draws per step"""
