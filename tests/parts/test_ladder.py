@@ -311,6 +311,7 @@ def small() -> VAE:
     return VAE(latent_dim=2, hidden=(4,), max_epochs=30, posterior="ladder:width=4", random_state=0).fit(X)
 
 
+@pytest.mark.slow
 def test_every_way_to_log_p_agrees(small):
     rows = Dataset(X[:9], small.schema_, seed=0)
     exact = vaekit.evaluation.log_likelihood(small.model_, rows, vaekit.evaluation.Quadrature())
