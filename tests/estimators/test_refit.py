@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import vaekit
 from vaekit import VAE
+from vaekit.cli import main
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
 from vaekit.settings import Settings, prepare, refit
@@ -177,3 +178,20 @@ def test_rows_of_groups_are_told_apart_by_the_components(fitted):
     assert np.allclose(found.clusters(X[:7]), each[:7], atol=1e-5)
     with pytest.raises(VaekitError, match="vaekit refit RUN --prior mixture"):
         fitted.clusters(X)
+
+
+def test_rows_that_were_held_out_stay_so(fitted, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    arguments = ["fit", tmp_path / "x.npy", "--out", tmp_path / "run", "--latent-dim", 2, "--hidden", "none"]
+    with pytest.raises(SystemExit):
+        main([*map(str, arguments), "--epochs", "3", "--test", "0.2", "--device", "cpu", "--seed", "5000000000"])
+    found = vaekit.load(tmp_path / "run", device="cpu").refit(X, prior="mixture:components=2")
+    assert set(found.refit_gains_) == {"train", "validation", "test"}
+    assert found.data_["refitted"]["gains"]["test"]["rows"] == ROWS // 5
+
+
+def test_an_autoencoder_can_be_sampled_after_it():
+    vae = VAE(**TINY, objective="ae").fit(X)
+    found = vae.refit(X, prior="gaussian")
+    assert found.sample(4, random_state=0).shape == (4, 5)
+    assert not hasattr(found, "lower_bound_")

@@ -543,3 +543,9 @@ def test_what_makes_no_sense_of_codes_is_refused_in_a_sentence():
     for gradient in (ELBO(gradient="sticking-the-landing"), ImportanceWeighted(4, gradient="doubly-reparameterised")):
         with pytest.raises(VaekitError, match="choose the standard gradient"):
             gradient(model_of(FSQ(2, "5")), batch(), torch.zeros(gradient.samples, B, 0))
+
+
+def test_many_levels_have_no_value_beyond_the_last():
+    posterior = FSQ(1, "4001")
+    index = posterior(torch.tensor([[-30.0], [30.0]])).index
+    assert index.flatten().tolist() == [0, 4000]

@@ -290,7 +290,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         settings = self.settings_
         schema = self.schema_
         seed = settings.training.seed
-        split = source.split(seed, self.validation_fraction, 0.0)
+        held_out = [settings.data.validation, settings.data.test]
+        fractions = [part if isinstance(part, float | int) else 0.0 for part in held_out]  # a file is not in X
+        split = source.split(seed, *fractions)
         rows = {
             part: dataset(source, schema, seed, self._device(), index, hide_extremes=True)
             for part, index in split.items()
@@ -302,8 +304,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         again.prior = found.prior
         again._keep(found.settings, schema, state, self.history_, {**self.data_, "refitted": {"gains": gains}})
         again.refit_gains_ = {part: gain.mean for part, gain in found.gains.items()}
-        again.lower_bound_ = evaluation.elbo(again.model_, rows["train"], seed).selected
-        again.data_["lower_bound"] = again.lower_bound_
+        if state.objective.bounded:
+            again.lower_bound_ = evaluation.elbo(again.model_, rows["train"], seed).selected
+            again.data_["lower_bound"] = again.lower_bound_
         return again
 
     def _train(self, prepared: Prepared) -> list[dict[str, float]]:

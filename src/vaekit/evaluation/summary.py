@@ -208,7 +208,7 @@ def evaluate(
         features=rows.schema.features,
         decisive=decisive,
         codes=_code_use(model, rows),
-        clusters=cluster_use(model, rows, seed, labels) if has_clusters(model) else None,
+        clusters=cluster_use(model, rows, seed, labels) if has_clusters(model, rows) else None,
         rungs=rungs,
     )
 

@@ -17,9 +17,11 @@ DRAWS = 32
 """of z per row"""
 
 
-def has_clusters(model: LatentModel) -> bool:
-    """Whether the prior has components to which rows may belong."""
-    return isinstance(model.pz(), Mixture)
+@torch.no_grad()
+def has_clusters(model: LatentModel, rows: Dataset) -> bool:
+    """Whether the prior, of rows like these, has components to which they may belong."""
+    _, batch = next(rows.first(1).blocks(1))
+    return isinstance(model.pz(batch.c), Mixture)
 
 
 @torch.no_grad()
@@ -31,7 +33,7 @@ def clusters(model: LatentModel, rows: Dataset, seed: int = 0) -> Tensor:
 
     Raises VaekitError where the prior is no mixture.
     """
-    if not has_clusters(model):
+    if not has_clusters(model, rows):
         raise VaekitError("the prior has no components: fit with prior mixture, or `vaekit refit RUN --prior mixture`.")
     size = at_once(model.width, DRAWS)
 

@@ -99,7 +99,8 @@ class FSQ(CodesPosterior):
         self.sizes = tuple(each * (latent_dim // len(each)))
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         offset = (1 - sizes % 2) / 2
-        reach = (sizes - 1) * (1 + EPSILON) / 2
+        epsilon = (0.5 / (sizes - 1).clamp(min=1)).clamp(max=EPSILON)  # so that no level beyond the last is rounded to
+        reach = (sizes - 1) * (1 + epsilon) / 2
         numbers = {"offset": offset, "reach": reach, "shift": (offset / reach).atanh(), "middle": (sizes / 2).floor()}
         for name, number in numbers.items():
             self.register_buffer(name, number.to(torch.get_default_dtype()), persistent=False)

@@ -80,7 +80,7 @@ class Mixture(nn.Module):
             )
         kind = "full" if self.covariance == "full" else "diag"
         found = GaussianMixture(
-            self.components, covariance_type=kind, reg_covar=LEAST_VARIANCE, random_state=seed, max_iter=100
+            self.components, covariance_type=kind, reg_covar=LEAST_VARIANCE, random_state=seed % 2**32, max_iter=100
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # what it is then is as likely as it was found to be
