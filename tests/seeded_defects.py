@@ -134,7 +134,7 @@ def volume_of_the_other_way(right):
 def looking_at_itself(right):
     def __init__(self, *arguments, **options):
         right(self, *arguments, **options)
-        self.conditioner.sees.fill_(1)
+        self.conditioner.first.mask.fill_(1)
 
 
 def no_gradient(right):

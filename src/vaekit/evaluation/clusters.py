@@ -37,7 +37,7 @@ def cluster_use(model: LatentModel, rows: Dataset, seed: int, labels: Column | N
 
     labels    (n,) the class of each row
 
-    Raises VaekitError where the prior is no mixture.
+    Raises UnknownError where the prior is no mixture.
     """
     each = clusters(model, rows, seed)
     largest, which = each.max(1)

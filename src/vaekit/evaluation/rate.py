@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.core import Batch, LatentModel, at_once
+from vaekit.core import LatentModel, at_once
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
+from vaekit.inference import keyed_draw
 from vaekit.maths import standard_error
-from vaekit.noise import RowNoise
 from vaekit.threads import suited
 
 CELLS = 2**17
@@ -110,18 +110,11 @@ def _draws(model: LatentModel, rows: Dataset, points: int, seed: int) -> tuple[T
     log_p = []
     for part in index.split(at_once(model.width)):
         batch = rows.scoring_batch(part)
-        z, log_density = _drawn(model, batch, draws, seed)
+        z, log_density = keyed_draw(model, batch, draws, seed)
         drawn.append(z)
         log_q.append(log_density.double())
         log_p.append(model.pz(batch.c).log_prob(z).double())
     return torch.cat(drawn, 1), torch.cat(log_q, 1), torch.cat(log_p, 1)
-
-
-def _drawn(model: LatentModel, batch: Batch, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws z (K, B, D) ~ q(z|x), and log q(z|x), (K, B)."""
-    source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
-    noise = source(draws, len(batch.x), model.noise)
-    return model.encode(batch).draw(noise)
 
 
 def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tuple[Tensor, tuple[float, ...] | None]:
@@ -138,7 +131,7 @@ def _against_all(model: LatentModel, rows: Dataset, z: Tensor, seed: int) -> tup
             every = part[:, None].expand(-1, len(batch.x), -1)
             log_q.append(q.log_prob(every)[:, :count].double().logsumexp(1))
         total = torch.logaddexp(total, torch.cat(log_q))
-        each = q.rate(prior, *_drawn(model, batch, 1, seed))
+        each = q.rate(prior, *keyed_draw(model, batch, 1, seed))
         rate_each = rate_each + each[:, :count].double().mean(0).sum(0)
     log_marginal = total - math.log(len(rows))
     if len(rate_each) != z.shape[-1]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ from vaekit.evaluation.verdicts import (
     idle_rungs,
     verdicts,
 )
-from vaekit.inference import Averages, active_units, has_clusters, over_rows
+from vaekit.inference import Averages, active_units, over_rows
 from vaekit.objectives import ELBO, EachMember
 from vaekit.parts.likelihoods import Columns
+
+T = TypeVar("T")
 
 MOST_DRAWS = 64
 """of z per row, for the ELBO: many where there are few rows"""
@@ -161,7 +163,7 @@ def evaluate(
     averages = elbo(model, rows, seed)
     means = {name: term.double().mean().item() for name, term in averages.terms.items()}
     parts, said = _rate_parts(model, rows, seed)
-    rungs = _rung_rates(model, rows, seed)
+    rungs = _known(lambda: rung_rates(model, rows, _draws(model, rows), seed))
     idle = None if rungs is None else idle_rungs(rungs)
     if idle is not None:
         said = (*said, idle)
@@ -207,8 +209,8 @@ def evaluate(
         observed=observed / rows.schema.features,
         features=rows.schema.features,
         decisive=decisive,
-        codes=_code_use(model, rows),
-        clusters=cluster_use(model, rows, seed, labels) if has_clusters(model, rows) else None,
+        codes=_known(lambda: code_use(model, rows)),
+        clusters=_known(lambda: cluster_use(model, rows, seed, labels)),
         rungs=rungs,
     )
 
@@ -261,18 +263,10 @@ def _rate_parts(model: LatentModel, rows: Dataset, seed: int) -> tuple[RateParts
         return None, (f"What the rate is made of is not known: {error}",)
 
 
-def _code_use(model: LatentModel, rows: Dataset) -> CodeUse | None:
-    """How codes are used; None where the latents are no codes."""
+def _known(numbers: Callable[[], T]) -> T | None:
+    """What is said of models of one kind (of codes, a mixture, several layers); None of a model of another."""
     try:
-        return code_use(model, rows)
-    except UnknownError:
-        return None
-
-
-def _rung_rates(model: LatentModel, rows: Dataset, seed: int) -> tuple[float, ...] | None:
-    """The rate of each layer of latents, by the draws that the ELBO is of; None where it does not fall apart so."""
-    try:
-        return rung_rates(model, rows, _draws(model, rows), seed)
+        return numbers()
     except UnknownError:
         return None
 

@@ -2,12 +2,12 @@
 estimating log p(x)."""
 
 from vaekit.inference.averages import Averages, active_units, over_rows, posterior_means
-from vaekit.inference.clusters import clusters, has_clusters
-from vaekit.inference.encoding import codes, decode, encode, reconstruct, sample
+from vaekit.inference.clusters import clusters
+from vaekit.inference.encoding import codes, decode, encode, keyed_draw, reconstruct, sample
 from vaekit.inference.imputation import Imputed, impute
 from vaekit.inference.joint import joint_in_pieces
 
 __all__ = [
-    "Averages", "Imputed", "active_units", "clusters", "codes", "decode", "encode", "has_clusters", "impute",
-    "joint_in_pieces", "over_rows", "posterior_means", "reconstruct", "sample",
+    "Averages", "Imputed", "active_units", "clusters", "codes", "decode", "encode", "impute", "joint_in_pieces",
+    "keyed_draw", "over_rows", "posterior_means", "reconstruct", "sample",
 ]  # fmt: skip

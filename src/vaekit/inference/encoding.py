@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaekit.core import Latent, LatentModel, UnknownError, at_once
+from vaekit.core import Batch, Latent, LatentModel, UnknownError, at_once
 from vaekit.data import Dataset
 from vaekit.distributions import OneOf
 from vaekit.inference.averages import code
 from vaekit.maths import joined
-from vaekit.noise import normal_noise
+from vaekit.noise import RowNoise, normal_noise
 from vaekit.threads import suited
 
 
@@ -29,6 +29,13 @@ def encode(model: LatentModel, rows: Dataset) -> tuple[Tensor, Tensor]:
     with suited(model, size):
         found = joined(blocks(), len(rows))
     return found["mean"], found["stddev"]
+
+
+def keyed_draw(model: LatentModel, batch: Batch, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The draws z (K, B, D) ~ q(z|x) of a batch by noise keyed by its rows, and log q(z|x), (K, B)."""
+    x = batch.x
+    source = RowNoise(batch.key, seed, draws, dtype=x.dtype, device=x.device)
+    return model.encode(batch).draw(source(draws, len(x), model.noise))
 
 
 @torch.no_grad()

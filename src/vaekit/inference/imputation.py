@@ -15,8 +15,8 @@ from torch import Tensor
 from vaekit.core import Averaged, Batch, LatentModel, UnknownError, at_once
 from vaekit.data import Dataset
 from vaekit.errors import VaekitError
+from vaekit.inference.encoding import keyed_draw
 from vaekit.maths import joined
-from vaekit.noise import RowNoise
 from vaekit.threads import suited
 
 
@@ -74,8 +74,7 @@ def _imputed(
 ) -> Imputed:
     """The missing cells of one batch; `coded` (*X) marks those that are codes of levels."""
     x = batch.x
-    noise = RowNoise(batch.key, seed, samples, dtype=x.dtype, device=x.device)(samples, len(x), model.noise)
-    z, log_q = model.encode(batch).draw(noise)
+    z, log_q = keyed_draw(model, batch, samples, seed)
     px = model.decode(z, batch.c)
     log_w = px.log_prob(x, batch.mask) + model.pz(batch.c).log_prob(z) - log_q
     weights = log_w.double().softmax(0).to(x.dtype)

@@ -5,9 +5,11 @@ Each takes conditions c beside its input, in one way (`Shift`), if it was made f
 
 from vaekit.nets.conv import ConvDecoder, ConvEncoder, ResidualBlock, stage_sizes
 from vaekit.nets.experts import Experts
+from vaekit.nets.masked import Masked
 from vaekit.nets.mlp import ACTIVATIONS, MLP, SkipMLP
 from vaekit.nets.shift import Shift
 
 __all__ = [
-    "ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Experts", "ResidualBlock", "Shift", "SkipMLP", "stage_sizes",
+    "ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Experts", "Masked", "ResidualBlock", "Shift", "SkipMLP",
+    "stage_sizes",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.core import UnknownError
+from vaekit.nets import Masked
 
 LIMIT = 2.0
 """the log-scales of a coupling stay between −LIMIT and LIMIT"""
@@ -81,34 +82,29 @@ class Conditioner(nn.Module):
 
         (a, b) = W₂ silu(W₁ z + V c + b₁) + b₂
 
-    sees    (width, D), 1 where a hidden unit may look at a latent
-    says    (2D, width), 1 where a hidden unit may say something to an output
+    sees    (width, D) bool, whether a hidden unit may look at a latent
+    says    (2D, width) bool, whether a hidden unit may say something to an output
 
     W₂ and b₂ start at zero.
     """
 
-    sees: Tensor
-    says: Tensor
     context: nn.Linear | None
 
     def __init__(self, sees: Tensor, says: Tensor, context: int) -> None:
         super().__init__()
-        width, dims = sees.shape
-        self.register_buffer("sees", sees, persistent=False)
-        self.register_buffer("says", says, persistent=False)
-        self.first = nn.Linear(dims, width)
+        width = len(sees)
+        self.first = Masked(sees)
         self.context = nn.Linear(context, width, bias=False) if context else None
-        self.last = nn.Linear(width, 2 * dims)
+        self.last = Masked(says)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, z: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """The numbers of z (…, D), given c (B, C)."""
-        hidden = F.linear(z, self.first.weight * self.sees, self.first.bias)
+        hidden = self.first(z)
         if self.context is not None:
             hidden = hidden + self.context(c)
-        both = F.linear(F.silu(hidden), self.last.weight * self.says, self.last.bias)
-        first, second = both.chunk(2, -1)
+        first, second = self.last(F.silu(hidden)).chunk(2, -1)
         return first, second
 
 
@@ -134,7 +130,7 @@ class Coupling(Flow):
         super().__init__()
         dims = len(moved)
         self.register_buffer("moved", moved, persistent=False)
-        self.conditioner = Conditioner((1 - moved).repeat(width, 1), torch.ones(2 * dims, width), context)
+        self.conditioner = Conditioner((moved == 0).repeat(width, 1), torch.ones(2 * dims, width).bool(), context)
 
     def _of(self, z: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """The shifts t and log-scales s, 0 for latents that stay."""
@@ -196,7 +192,7 @@ class Autoregressive(Flow):
         """of a hidden unit: how many latents, the first, it may look at"""
         sees = place < degree[:, None]
         says = degree <= place[:, None]
-        self.conditioner = Conditioner(sees.float(), says.float().repeat(2, 1), context)
+        self.conditioner = Conditioner(sees, says.repeat(2, 1), context)
 
     def pushed(self, z: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """The step and its log-determinant."""

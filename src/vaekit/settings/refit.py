@@ -1,7 +1,7 @@
 """Another prior for a trained model: by its name, or the best of several by the rows held out."""
 
-import copy
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import NamedTuple, cast
 
 import torch
@@ -15,7 +15,7 @@ from vaekit.parts.posteriors import CodesPosterior
 from vaekit.settings.build import build_prior, build_state, seeded, start_parts
 from vaekit.settings.declared import AUTO, Settings
 from vaekit.training import State
-from vaekit.training.refit import Gain, drawn, gain, refitted
+from vaekit.training.refit import Gain, drawn, fit_prior, gain, with_prior
 
 MOST_COMPONENTS = 128
 OF_CODES = ("codes:kind=independent", "codes:kind=autoregressive")
@@ -55,8 +55,8 @@ def refit(
 
     rows     "train", and what else there is: the prior is chosen and stopped by "validation", or where that is empty by
              a tenth of the training rows
-    prior    a name with its arguments, or "auto": the best mixture of normals of any number and both kinds; of codes
-             the better of independent and autoregressive ones
+    prior    a name with its arguments, or "auto": the best mixture of normals, of 1, 2, 4 … and of both covariances;
+             of codes the better of independent and autoregressive ones
     """
     of_each = [_Member(one, rows, settings.training.seed) for one in members(model)]
     tried: dict[str, float] = {}
@@ -69,29 +69,29 @@ def refit(
     for name in candidates:
         named = settings.changed(prior=name, refitted=settings.model.refitted or settings.model.prior)
         changed = [one.refitted(named, schema) for one in of_each]
-        tried[name] = _mean([gain(new, one.held_out).mean for new, one in zip(changed, of_each, strict=True)])
+        tried[name] = fmean([gain(new, one.held_out).mean for new, one in zip(changed, of_each, strict=True)])
         if tried[name] == max(tried.values()):
             best = changed
             chosen = named
     gains = {}
-    for part, own in rows.items():
-        if len(own):
-            gains[part] = _together([one.gain(new, own) for one, new in zip(of_each, best, strict=True)])
+    for part in of_each[0].drawn:
+        gains[part] = _together([gain(new, one.drawn[part]) for new, one in zip(best, of_each, strict=True)])
     whole = cast(VAE, best[0]) if len(best) == 1 else Ensemble([cast(VAE, one) for one in best])
     return Refit(chosen, whole, gains, tried)
 
 
 class _Member:
-    """A model, and draws of its posteriors."""
+    """A model, and draws of its posteriors for the rows of each part."""
 
     def __init__(self, model: LatentModel, rows: Mapping[str, Dataset], seed: int) -> None:
         self.model = cast(VAE, model)
         self.seed = seed
         self.rows = rows["train"]
-        train = drawn(model, self.rows, seed)
-        if len(rows["validation"]):
+        self.drawn = {part: drawn(model, own, seed) for part, own in rows.items() if len(own)}
+        train = self.drawn["train"]
+        if "validation" in self.drawn:
             self.train = train
-            self.held_out = drawn(model, rows["validation"], seed)
+            self.held_out = self.drawn["validation"]
             return
         if len(train.z) < 2:
             raise VaekitError("a prior is fitted to two rows or more.")
@@ -104,15 +104,11 @@ class _Member:
             prior = build_prior(settings, schema, self.model.likelihood, self.model.posterior)
         if isinstance(prior, torch.nn.Module):
             prior.to(self.rows.device)
-        tried = copy.deepcopy(self.model)
-        tried.prior = prior
-        check_spaces(tried, self.rows.scoring_batch(torch.zeros(1, dtype=torch.long, device=self.rows.device)))
+        changed = with_prior(self.model, prior)
+        check_spaces(changed, self.rows.scoring_batch(torch.zeros(1, dtype=torch.long, device=self.rows.device)))
         start_parts([prior], self.model, self.rows)
-        return refitted(self.model, prior, self.train, self.held_out, self.seed)
-
-    def gain(self, changed: LatentModel, rows: Dataset) -> Gain:
-        """What the rows gain."""
-        return gain(changed, drawn(self.model, rows, self.seed))
+        fit_prior(changed, self.train, self.held_out, self.seed)
+        return changed
 
 
 def _mixtures(tried: dict[str, float]) -> Iterator[str]:
@@ -129,14 +125,10 @@ def _mixtures(tried: dict[str, float]) -> Iterator[str]:
             components *= 2
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _together(gains: list[Gain]) -> Gain:
     """The mean over members, whose errors are those of the same rows."""
     errors = [one.error for one in gains if one.error is not None]
-    return Gain(_mean([one.mean for one in gains]), _mean(errors) if errors else None, gains[0].rows)
+    return Gain(fmean(one.mean for one in gains), fmean(errors) if errors else None, gains[0].rows)
 
 
 def refitted_state(before: State, found: Refit, schema: Schema, rows: int) -> State:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from vaekit.core import LatentModel, Prior, at_once
 from vaekit.data import Dataset
+from vaekit.inference import keyed_draw
 from vaekit.maths import standard_error
-from vaekit.noise import RowNoise, generator
+from vaekit.noise import generator
 from vaekit.threads import suited
 
 DRAWS = 5
@@ -86,8 +87,7 @@ def drawn(model: LatentModel, rows: Dataset, seed: int) -> Drawn:
     size = at_once(model.width, draws)
     with suited(model, size):
         for count, batch in rows.blocks(size):
-            source = RowNoise(batch.key, seed, draws, dtype=batch.x.dtype, device=batch.x.device)
-            found, _ = model.encode(batch).draw(source(draws, len(batch.x), model.noise))
+            found, _ = keyed_draw(model, batch, draws, seed)
             z.append(found[:, :count].transpose(0, 1))
             log_p.append(model.pz(batch.c).log_prob(found)[:, :count].T)
             if batch.c is not None:
@@ -95,19 +95,24 @@ def drawn(model: LatentModel, rows: Dataset, seed: int) -> Drawn:
     return Drawn(torch.cat(z), torch.cat(log_p), torch.cat(c) if c else None)
 
 
-def refitted(model: LatentModel, prior: Prior, train: Drawn, held_out: Drawn, seed: int) -> LatentModel:
-    """A copy of the model with another prior, fitted to draws of the training rows: by its own `fit`, or else by
-    gradient descent until the rows held out gain no more. A prior without weights is taken as it is."""
+def with_prior(model: LatentModel, prior: Prior) -> LatentModel:
+    """A copy of the model with another prior, all else held as it is."""
     changed: Any = copy.deepcopy(model)
     changed.requires_grad_(False)
     changed.prior = prior
+    found: LatentModel = changed
+    return found
+
+
+def fit_prior(model: LatentModel, train: Drawn, held_out: Drawn, seed: int) -> None:
+    """Fit the model's prior to draws of the training rows: by its own `fit`, or else by gradient descent until the rows
+    held out gain no more. A prior without weights stays as it is."""
+    prior = model.prior
     if isinstance(prior, Fitting):
         prior.fit(train.z.flatten(0, 1), seed)
     elif isinstance(prior, nn.Module) and list(prior.parameters()):
-        _descend(changed, prior, train, held_out, seed)
+        _descend(model, prior, train, held_out, seed)
         prior.requires_grad_(False)
-    found: LatentModel = changed
-    return found
 
 
 def gain(model: LatentModel, rows: Drawn) -> Gain:

@@ -18,8 +18,13 @@ Width = Annotated[int, Range(1, below=2**16)]
 class _FlowFamily(NormalFamily):
     """What posteriors by a flow share: the encoder gives (μ, log σ) of the normal, then the context of the flow."""
 
-    flow: flows.Flow
-    sizes: tuple[int, int, int]
+    def __init__(self, latent_dim: int, steps: int, flow: flows.Flow, context: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.steps = steps
+        self.sizes = (latent_dim, latent_dim, context)
+        self.features = sum(self.sizes)
+        self.flow = flow
 
     def _base(self, loc: Tensor, log_scale: Tensor) -> Normal:
         return Normal(loc, log_scale)
@@ -50,13 +55,8 @@ class Coupling(_FlowFamily):
     """
 
     def __init__(self, latent_dim: int, steps: Steps = 4, width: Width = 64) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.steps = steps
+        super().__init__(latent_dim, steps, flows.couplings(latent_dim, steps, width, context=width), width)
         self.width = width
-        self.sizes = (latent_dim, latent_dim, width)
-        self.features = sum(self.sizes)
-        self.flow = flows.couplings(latent_dim, steps, width, context=width)
 
 
 class InverseAutoregressive(_FlowFamily):
@@ -79,15 +79,11 @@ class InverseAutoregressive(_FlowFamily):
     """
 
     def __init__(self, latent_dim: int, steps: Steps = 2, width: Width = 64) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.steps = steps
-        self.width = width
-        self.sizes = (latent_dim, latent_dim, width)
-        self.features = sum(self.sizes)
-        self.flow = flows.Chain(
+        each = (
             flows.Autoregressive(latent_dim, width, context=width, backwards=number % 2 == 1) for number in range(steps)
         )
+        super().__init__(latent_dim, steps, flows.Chain(each), width)
+        self.width = width
 
     def _base(self, loc: Tensor, log_scale: Tensor) -> Normal:
         log_gate = self.steps * math.log(1 / (1 + math.exp(-flows.GATE)))
@@ -112,10 +108,5 @@ class Planar(_FlowFamily):
     """
 
     def __init__(self, latent_dim: int, steps: Steps = 10) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.steps = steps
         planar = flows.Planar(latent_dim, steps)
-        self.sizes = (latent_dim, latent_dim, planar.features)
-        self.features = sum(self.sizes)
-        self.flow = planar
+        super().__init__(latent_dim, steps, planar, planar.features)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vaekit.core import Latent, Posterior, Range
 from vaekit.distributions.codes import Book, Codes, EvenCodes, possible
 from vaekit.errors import VaekitError
+from vaekit.nets import Masked
 
 Kind = Literal["uniform", "independent", "autoregressive"]
 
@@ -117,20 +118,6 @@ class AutoregressiveCodes(CodesPrior):
     def forward(self, c: Tensor | None = None, *, posterior: Callable[..., Latent] | None = None) -> Codes:
         """The prior, whatever the conditions are; a draw takes the codes one after another."""
         return Codes(self._lent[0], self.log_p, passes=self.noise)
-
-
-class Masked(nn.Linear):
-    """A linear layer some of whose weights are held at 0: those where `mask`, (out, in) bool, is False."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's numbers (…, out) of x (…, in)."""
-        return F.linear(x, self.weight * self.mask, self.bias)
 
 
 KINDS: dict[str, Callable[..., CodesPrior]] = {"uniform": UniformCodes, "independent": IndependentCodes}

@@ -89,9 +89,7 @@ class Mixture(nn.Module):
         self.loc.copy_(torch.from_numpy(found.means_))
         covariance = torch.from_numpy(found.covariances_)
         if self.covariance == "full":
-            lower = torch.linalg.cholesky(covariance)
-            self.log_scale.copy_(_unbounded(lower.diagonal(dim1=-2, dim2=-1).log()))
-            self.below.copy_(lower.tril(-1))
+            _set_covariance(self, covariance)
         else:
             self.log_scale.copy_(_unbounded(covariance.log() / 2))
 
@@ -120,10 +118,15 @@ class Gaussian(nn.Module):
         z = z.double()
         covariance = torch.cov(z.T, correction=0).reshape(z.shape[1], z.shape[1])
         least = LEAST_VARIANCE * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-        lower = torch.linalg.cholesky(covariance + least)
         self.loc.copy_(z.mean(0))
-        self.log_scale.copy_(_unbounded(lower.diagonal().log()))
-        self.below.copy_(lower.tril(-1))
+        _set_covariance(self, covariance + least)
+
+
+def _set_covariance(prior: Mixture | Gaussian, covariance: Tensor) -> None:
+    """Give a prior the Cholesky factors of covariances (…, D, D)."""
+    lower = torch.linalg.cholesky(covariance)
+    prior.log_scale.copy_(_unbounded(lower.diagonal(dim1=-2, dim2=-1).log()))
+    prior.below.copy_(lower.tril(-1))
 
 
 def _unbounded(log_scale: Tensor) -> Tensor:
